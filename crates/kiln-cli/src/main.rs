@@ -1,0 +1,49 @@
+//! The `kiln` command: words -> one library call -> exit code. The only room that prints.
+//! Data goes to stdout, talk to stderr; an error is printed once, as `error:` and `hint:`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod report;
+mod verbs;
+
+/// Train deep networks from a config file and keep them through their whole life.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Every fault of a config and its data paths, without touching a device
+    Check(verbs::check::Args),
+    /// Show a config resolved, or its JSON Schema
+    Config(verbs::config::Args),
+    /// List devices, features, threads, memory and disk, and test each device
+    Doctor(verbs::doctor::Args),
+    /// Score a model, a run or a config's start weights on a split
+    Eval(verbs::eval::Args),
+    /// Answer one input, a folder, a table or stdin, as JSON lines
+    Predict(verbs::predict::Args),
+    /// Train from a config, or resume a run
+    Train(verbs::train::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.verb {
+        Verb::Check(args) => verbs::check::run(args),
+        Verb::Config(args) => verbs::config::run(args),
+        Verb::Doctor(args) => verbs::doctor::run(args),
+        Verb::Eval(args) => verbs::eval::run(args),
+        Verb::Predict(args) => verbs::predict::run(args),
+        Verb::Train(args) => verbs::train::run(args),
+    };
+    ExitCode::from(match result {
+        Ok(exit) => exit as u8,
+        Err(failure) => report::print(&failure) as u8,
+    })
+}

@@ -1,0 +1,8 @@
+//! One file a verb: its arguments and one function that makes one library call.
+
+pub(crate) mod check;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod eval;
+pub(crate) mod predict;
+pub(crate) mod train;

@@ -1,0 +1,254 @@
+//! The `[data]` table of a config: where samples come from, how they are split, transformed and batched.
+//! Owns the words and their defaults; opens no file. `Dataset::open` reads it.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where samples come from and what is done to them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DataConfig {
+    /// Images in one folder per class; classes sorted by name, as torchvision's ImageFolder.
+    ImageFolder(ImageData),
+    /// IDX files as MNIST ships them, plain or gzipped.
+    Idx(ImageData),
+    /// Comma-separated rows.
+    Csv(TableData),
+    /// Tab-separated rows.
+    Tsv(TableData),
+    /// One JSON object a line.
+    Jsonl(TableData),
+}
+
+/// Images with one class each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageData {
+    /// Folder that holds the splits: `train/`, `validation/` (or `val/`, `valid/`) and `test/`; without these, one
+    /// folder a class, split by the fractions. For IDX: the folder of `train-images-idx3-ubyte[.gz]` and its siblings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub path: Option<PathBuf>,
+    /// Training folder, instead of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub train: Option<PathBuf>,
+    /// Validation folder, instead of `path` or a fraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub validation: Option<PathBuf>,
+    /// Test folder, instead of `path` or a fraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub test: Option<PathBuf>,
+    /// Share of the training samples to validate on, stratified by class and fixed by a hash of each sample's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub validation_fraction: Option<f64>,
+    /// Share of the training samples to test on, stratified by class and fixed by a hash of each sample's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub test_fraction: Option<f64>,
+    /// Names of the classes in index order; by default the folders' names, sorted, or the digits of an IDX file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+    /// Colour channels of the model's input: 3 (RGB) or 1 (grey).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3))]
+    pub channels: Option<usize>,
+    /// Applied in order. Random ones act in training only; where a `random_crop` stands, evaluation crops the centre.
+    #[serde(default)]
+    pub transforms: Vec<Transform>,
+    /// Batches.
+    #[serde(default)]
+    pub loader: LoaderConfig,
+}
+
+/// Rows with one class each: a text column, or columns of numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TableData {
+    /// One file of all rows, split by the fractions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub path: Option<PathBuf>,
+    /// Training file, instead of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub train: Option<PathBuf>,
+    /// Validation file, instead of a fraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub validation: Option<PathBuf>,
+    /// Test file, instead of a fraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub test: Option<PathBuf>,
+    /// Share of the training rows to validate on, stratified by class and fixed by a hash of each row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub validation_fraction: Option<f64>,
+    /// Share of the training rows to test on, stratified by class and fixed by a hash of each row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub test_fraction: Option<f64>,
+    /// The first row names the columns (CSV and TSV).
+    #[serde(default = "yes")]
+    pub header: bool,
+    /// Column of text to tokenize.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Column>,
+    /// Columns of numbers; instead of `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Vec<Column>>,
+    /// Column of the class.
+    pub label: Column,
+    /// Label values in index order; by default all values of the training rows, sorted (by number where all are).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+    /// Text to token ids.
+    #[serde(default)]
+    pub tokenizer: TokenizerConfig,
+    /// Batches.
+    #[serde(default)]
+    pub loader: LoaderConfig,
+}
+
+/// A column by its name in the header (or JSON key), or by its place from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Column {
+    /// Place from 0.
+    Index(usize),
+    /// Name.
+    Name(String),
+}
+
+/// Text to token ids through a Hugging Face `tokenizer.json`. Its own padding and truncation are replaced by these.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TokenizerConfig {
+    /// `tokenizer.json`, or a folder that holds one; by default the one beside the pretrained weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub path: Option<PathBuf>,
+    /// Longest sequence in tokens, special tokens included; longer texts are cut.
+    #[schemars(range(min = 3, max = 1_000_000))]
+    pub max_length: usize,
+}
+
+impl Default for TokenizerConfig {
+    fn default() -> Self {
+        Self { path: None, max_length: 512 }
+    }
+}
+
+/// How samples become batches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LoaderConfig {
+    /// Samples a batch.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub batch_size: usize,
+    /// Samples a batch in evaluation; by default `batch_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub eval_batch_size: Option<usize>,
+    /// Threads that prepare samples; 0 prepares them between steps. The batches are the same for any number.
+    #[schemars(range(min = 0, max = 1024))]
+    pub workers: usize,
+    /// Batches kept ready.
+    #[schemars(range(min = 1, max = 1024))]
+    pub prefetch: usize,
+    /// Shuffle the training samples each epoch.
+    pub shuffle: bool,
+    /// Leave out the last training batch when it is not full.
+    pub drop_last: bool,
+    /// Put texts of similar length into one training batch, so that less is padding.
+    pub length_bucketing: bool,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 32,
+            eval_batch_size: None,
+            workers: 2,
+            prefetch: 4,
+            shuffle: true,
+            drop_last: false,
+            length_bucketing: false,
+        }
+    }
+}
+
+/// One image transform.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Transform {
+    /// Resize with an antialiased filter, as Pillow does.
+    Resize {
+        /// Shorter side in pixels, or `[height, width]`.
+        size: Size,
+        /// The filter.
+        #[serde(default)]
+        interpolation: Interpolation,
+    },
+    /// Cut the centre.
+    CenterCrop {
+        /// Side in pixels, or `[height, width]`.
+        size: Size,
+    },
+    /// Pad with zeros, then cut at a random place (training); cut the centre (evaluation).
+    RandomCrop {
+        /// Side in pixels, or `[height, width]`.
+        size: Size,
+        /// Zeros added on every side before the cut.
+        #[serde(default)]
+        #[schemars(range(min = 0, max = 4096))]
+        padding: usize,
+    },
+    /// Mirror left to right with probability `p` (training only).
+    RandomHorizontalFlip {
+        /// Probability.
+        #[serde(default = "half")]
+        #[schemars(range(min = 0.0, max = 1.0))]
+        p: f64,
+    },
+    /// `(x / 255 - mean) / std` per channel. Without it, pixels are `x / 255`.
+    Normalize {
+        /// One number a channel.
+        mean: Vec<f32>,
+        /// One number a channel, none zero.
+        std: Vec<f32>,
+    },
+}
+
+/// A side, or height and width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Size {
+    /// One number.
+    Side(#[schemars(range(min = 1, max = 65535))] usize),
+    /// `[height, width]`
+    HeightWidth([usize; 2]),
+}
+
+/// Resize filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Linear.
+    #[default]
+    Bilinear,
+    /// Cubic with a = -0.5, as Pillow's.
+    Bicubic,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn half() -> f64 {
+    0.5
+}

@@ -1,0 +1,3 @@
+//! Files to samples to batches: sources, splits, transforms, loader. No tensor before `collate`.
+
+pub mod config;

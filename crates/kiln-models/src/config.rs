@@ -1,0 +1,156 @@
+//! The `[model]` table of a config: which family, which sizes, which weights to start from.
+//! Owns the words and their defaults; builds nothing. The family's `build` reads its branch.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which model, and what it starts from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ModelConfig {
+    /// Fully connected layers with ReLU.
+    Mlp(MlpConfig),
+    /// A small convolutional net: per stage 3x3 convolution, batch norm, ReLU, 2x2 max pooling; then two linear layers.
+    Cnn(CnnConfig),
+    /// Residual net in the CIFAR or the ImageNet form (He et al., 2015).
+    Resnet(ResnetConfig),
+    /// BERT encoder with pooler and classification head (Devlin et al., 2018).
+    Bert(BertConfig),
+}
+
+/// `kind = "mlp"`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MlpConfig {
+    /// Weights to start from: a folder with `model.safetensors`, a `.safetensors`, or a PyTorch `.pt/.pth/.th`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub pretrained: Option<PathBuf>,
+    /// Width of each hidden layer.
+    #[serde(default = "mlp_hidden")]
+    pub hidden: Vec<usize>,
+    /// Probability of zeroing a hidden activation in training.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f64,
+}
+
+/// `kind = "cnn"`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CnnConfig {
+    /// Weights to start from: a folder with `model.safetensors`, a `.safetensors`, or a PyTorch `.pt/.pth/.th`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub pretrained: Option<PathBuf>,
+    /// Channels of each stage; each stage halves height and width.
+    #[serde(default = "cnn_channels")]
+    pub channels: Vec<usize>,
+    /// Width of the linear layer before the head.
+    #[serde(default = "cnn_hidden")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub hidden: usize,
+    /// Probability of zeroing an activation before the head in training.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f64,
+}
+
+/// `kind = "resnet"`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ResnetConfig {
+    /// Weights to start from: a folder with `model.safetensors`, a `.safetensors`, or a PyTorch `.pt/.pth/.th`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub pretrained: Option<PathBuf>,
+    /// Depth and form.
+    pub preset: ResnetPreset,
+}
+
+/// Depth and form of a residual net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResnetPreset {
+    /// CIFAR form, 20 layers, option A shortcuts.
+    Cifar20,
+    /// CIFAR form, 32 layers.
+    Cifar32,
+    /// CIFAR form, 44 layers.
+    Cifar44,
+    /// CIFAR form, 56 layers.
+    Cifar56,
+    /// CIFAR form, 110 layers.
+    Cifar110,
+    /// ImageNet form, 18 layers (torchvision's `resnet18`).
+    Resnet18,
+    /// ImageNet form, 34 layers.
+    Resnet34,
+    /// ImageNet form, 50 layers with bottlenecks.
+    Resnet50,
+}
+
+/// `kind = "bert"`. Sizes come from the pretrained folder's `config.json`; a key given here must agree with it,
+/// dropouts apart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BertConfig {
+    /// Weights to start from: a Hugging Face folder with `config.json` and `model.safetensors`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub pretrained: Option<PathBuf>,
+    /// Width of the encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub hidden_size: Option<usize>,
+    /// Encoder layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub num_hidden_layers: Option<usize>,
+    /// Attention heads; divides `hidden_size`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub num_attention_heads: Option<usize>,
+    /// Width of the feed-forward layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub intermediate_size: Option<usize>,
+    /// Longest sequence that has position embeddings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 3, max = 1_000_000))]
+    pub max_position_embeddings: Option<usize>,
+    /// Dropout after embeddings, attention output and feed-forward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub hidden_dropout_prob: Option<f64>,
+    /// Dropout of attention weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub attention_probs_dropout_prob: Option<f64>,
+    /// Dropout before the classification head; by default `hidden_dropout_prob`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub classifier_dropout: Option<f64>,
+}
+
+impl ModelConfig {
+    /// The weights to start from, if any.
+    pub fn pretrained(&self) -> Option<&PathBuf> {
+        match self {
+            ModelConfig::Mlp(c) => c.pretrained.as_ref(),
+            ModelConfig::Cnn(c) => c.pretrained.as_ref(),
+            ModelConfig::Resnet(c) => c.pretrained.as_ref(),
+            ModelConfig::Bert(c) => c.pretrained.as_ref(),
+        }
+    }
+}
+
+fn mlp_hidden() -> Vec<usize> {
+    vec![128]
+}
+
+fn cnn_channels() -> Vec<usize> {
+    vec![32, 64]
+}
+
+fn cnn_hidden() -> usize {
+    128
+}

@@ -1,0 +1,261 @@
+//! The whole config of a run: top-level keys and the tables that training owns.
+//! Owns the words and their defaults; starts nothing. `Plan` resolves it against the data.
+
+use std::path::PathBuf;
+
+use kiln_core::Every;
+use kiln_data::config::DataConfig;
+use kiln_models::config::ModelConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A run, as configured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "kiln config")]
+pub struct Config {
+    /// Every random choice of the run follows from it.
+    #[serde(default = "seed")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    pub seed: u64,
+    /// `auto`, `cpu`, `cuda:0`, `vulkan:0`, `wgpu:0`, `metal:0`, `rocm:0` or `ndarray`.
+    #[serde(default = "device")]
+    pub device: String,
+    /// Folder that run folders are made in.
+    #[serde(default = "output_dir")]
+    pub output_dir: PathBuf,
+    /// Name of the run folder; by default the config's name and the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_name: Option<String>,
+    /// What is learned.
+    #[serde(default)]
+    pub task: TaskConfig,
+    /// Samples.
+    pub data: DataConfig,
+    /// The net.
+    pub model: ModelConfig,
+    /// The update rule.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over time.
+    #[serde(default)]
+    pub schedule: ScheduleConfig,
+    /// The loop.
+    pub train: TrainConfig,
+    /// Evaluation during training.
+    #[serde(default)]
+    pub evaluate: EvaluateConfig,
+    /// Checkpoints.
+    #[serde(default)]
+    pub checkpoint: CheckpointConfig,
+}
+
+/// What is learned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TaskConfig {
+    /// One class a sample, cross-entropy.
+    #[default]
+    Classification,
+}
+
+/// The update rule, with PyTorch's semantics and defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum OptimizerConfig {
+    /// Decoupled weight decay (Loshchilov and Hutter, 2017), as `torch.optim.AdamW`.
+    Adamw(AdamwConfig),
+    /// Momentum SGD, as `torch.optim.SGD`.
+    Sgd(SgdConfig),
+}
+
+/// `kind = "adamw"`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AdamwConfig {
+    /// Peak learning rate.
+    #[serde(default = "adamw_learning_rate")]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub learning_rate: f64,
+    /// Decoupled weight decay.
+    #[serde(default = "adamw_weight_decay")]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub weight_decay: f64,
+    /// Decay rates of the two moments.
+    #[serde(default = "betas")]
+    pub betas: [f64; 2],
+    /// Added to the denominator.
+    #[serde(default = "eps")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub eps: f64,
+    /// Decay biases and norm weights too (PyTorch does; fine-tuning recipes do not).
+    #[serde(default = "yes")]
+    pub decay_bias_and_norm: bool,
+}
+
+/// `kind = "sgd"`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SgdConfig {
+    /// Peak learning rate.
+    #[serde(default = "sgd_learning_rate")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub learning_rate: f64,
+    /// Share of the previous step that is kept.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub momentum: f64,
+    /// Share of the gradient left out of the momentum buffer.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub dampening: f64,
+    /// Nesterov's momentum; needs `momentum` and no `dampening`.
+    #[serde(default)]
+    pub nesterov: bool,
+    /// L2 penalty added to the gradient.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub weight_decay: f64,
+    /// Decay biases and norm weights too (PyTorch does; fine-tuning recipes do not).
+    #[serde(default = "yes")]
+    pub decay_bias_and_norm: bool,
+}
+
+/// The learning rate over time: from 0 to `learning_rate` in `warmup_steps`, then by type.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ScheduleConfig {
+    /// After warm-up.
+    pub lr_scheduler_type: SchedulerType,
+    /// Optimizer steps (1 or more), or a fraction of all steps (below 1).
+    #[schemars(range(min = 0.0))]
+    pub warmup_steps: f64,
+}
+
+/// Curves, as `transformers.get_scheduler` names them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SchedulerType {
+    /// Stays.
+    #[default]
+    Constant,
+    /// Falls to 0 along a line.
+    Linear,
+    /// Falls to 0 along half a cosine.
+    Cosine,
+}
+
+/// The loop. Exactly one of `epochs` and `max_steps`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrainConfig {
+    /// Passes over the training samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub epochs: Option<u64>,
+    /// Optimizer steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub max_steps: Option<u64>,
+    /// Batches whose gradients make one step; equal to one step on the big batch.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub gradient_accumulation_steps: u64,
+    /// Largest global gradient norm; larger gradients are scaled down to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-12, max = 1e12))]
+    pub max_grad_norm: Option<f64>,
+    /// Share of the target spread over all classes.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub label_smoothing_factor: f64,
+    /// Evaluations without improvement after which training stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub early_stopping_patience: Option<u64>,
+    /// Optimizer steps between lines of `metrics.jsonl`.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub logging_steps: u64,
+}
+
+/// Evaluation during training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct EvaluateConfig {
+    /// How often the validation split is scored: `"500 steps"`, `"1 epoch"`, `"10 minutes"`.
+    pub every: Every,
+    /// The number that chooses the best checkpoint and stops early.
+    pub metric_for_best_model: BestMetric,
+}
+
+/// Validation numbers that can choose the best checkpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BestMetric {
+    /// Higher is better.
+    #[default]
+    Accuracy,
+    /// Lower is better.
+    Loss,
+}
+
+/// Checkpoints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CheckpointConfig {
+    /// How often everything needed to resume is saved: `"500 steps"`, `"1 epoch"`, `"10 minutes"`.
+    pub every: Every,
+    /// Newest checkpoints that are kept.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub keep_last: usize,
+    /// Keep the best checkpoint too and make it the final model; otherwise the last weights are the final model.
+    pub keep_best: bool,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { every: Every::Epochs(1), metric_for_best_model: BestMetric::default() }
+    }
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every: Every::Epochs(1), keep_last: 2, keep_best: true }
+    }
+}
+
+fn seed() -> u64 {
+    42
+}
+
+fn device() -> String {
+    "auto".into()
+}
+
+fn output_dir() -> PathBuf {
+    "runs".into()
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn betas() -> [f64; 2] {
+    [0.9, 0.999]
+}
+
+fn eps() -> f64 {
+    1e-8
+}
+
+fn adamw_learning_rate() -> f64 {
+    1e-3
+}
+
+fn adamw_weight_decay() -> f64 {
+    1e-2
+}
+
+fn sgd_learning_rate() -> f64 {
+    1e-3
+}

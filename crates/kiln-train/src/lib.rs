@@ -1,0 +1,3 @@
+//! One run: config, optimizers, schedules, the loop, checkpoints, resume.
+
+pub mod config;
