@@ -1,0 +1,106 @@
+//! What happens in a run, told as it happens. The order of events is the loop:
+//!
+//! ```text
+//! Started
+//!   per optimizer step:  Step
+//!     when due:          Evaluated, Saved
+//! Finished | Stopped
+//! ```
+//!
+//! Callbacks observe and may ask to stop; they never change the run. Progress bar, `metrics.jsonl` and early stopping
+//! are callbacks; there is no second hook system.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+/// The numbers of one optimizer step.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepInfo {
+    /// Optimizer steps done, from 1.
+    pub step: u64,
+    /// Passes over the training samples, as a fraction.
+    pub epoch: f64,
+    /// Mean loss over the step's samples.
+    pub loss: f32,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f32,
+    /// Samples in this step.
+    pub samples: u64,
+    /// False where a loss or gradient was not finite and the weights were left alone.
+    pub applied: bool,
+    /// Seconds since the process started.
+    pub elapsed: f64,
+    /// Seconds of this step spent waiting for data.
+    pub data_wait: f64,
+}
+
+/// The numbers of one evaluation.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvalInfo {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Which split.
+    pub split: &'static str,
+    /// Mean loss.
+    pub loss: f64,
+    /// Share of correct answers.
+    pub accuracy: f64,
+    /// Unweighted mean F1 over classes.
+    pub macro_f1: f64,
+    /// The best so far by the configured metric.
+    pub is_best: bool,
+}
+
+/// A moment of a run.
+#[derive(Debug, Clone)]
+pub enum Event<'a> {
+    /// The loop begins or continues.
+    Started {
+        /// Steps done before.
+        step: u64,
+        /// Steps in all.
+        total: u64,
+        /// Steps of an epoch.
+        steps_per_epoch: u64,
+    },
+    /// An optimizer step ended.
+    Step(&'a StepInfo),
+    /// The validation or test split was scored.
+    Evaluated(&'a EvalInfo),
+    /// A checkpoint was committed.
+    Saved {
+        /// Its folder.
+        path: &'a Path,
+        /// Steps done.
+        step: u64,
+    },
+    /// The last step is done.
+    Finished {
+        /// Steps done.
+        step: u64,
+    },
+    /// The run ends before its last step.
+    Stopped {
+        /// Steps done.
+        step: u64,
+        /// Why, in words.
+        reason: &'a str,
+    },
+}
+
+/// Observes a run.
+pub trait Callback {
+    /// Told of every event, in order.
+    ///
+    /// # Errors
+    /// An observer that must write and cannot ends the run.
+    fn on(&mut self, event: &Event<'_>) -> Result<(), crate::files::FileError>;
+
+    /// Asked after every event; a reason ends the run as finished.
+    fn stop(&self) -> Option<String> {
+        None
+    }
+}
