@@ -1,221 +1,15 @@
-//! Devices: the words that name them, what this build and this machine have, and which one a run uses.
+//! Devices: what this build and this machine have, and which one a run uses.
 //! Owns the choice and a check that a device computes right; never a model's tensor, never a message on screen.
 //! Verbs and the loop resolve a `DeviceSpec` here and hand the `Device` on.
 
-use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
-use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+mod name;
+mod probe;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 
-/// What computes. The order is `auto`'s order of preference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// NVIDIA GPUs.
-    Cuda,
-    /// Apple GPUs.
-    Metal,
-    /// AMD GPUs through ROCm.
-    Rocm,
-    /// Vulkan GPUs through SPIR-V.
-    Vulkan,
-    /// Any GPU through WebGPU's shading language.
-    Wgpu,
-    /// The processor, through Burn's `flex`.
-    Cpu,
-    /// The processor, through Burn's older backend.
-    Ndarray,
-}
-
-impl Backend {
-    /// Every backend kiln knows, built in or not.
-    pub const ALL: [Backend; 7] = [
-        Backend::Cuda,
-        Backend::Metal,
-        Backend::Rocm,
-        Backend::Vulkan,
-        Backend::Wgpu,
-        Backend::Cpu,
-        Backend::Ndarray,
-    ];
-
-    /// The word in configs, which is also the Cargo feature's name.
-    pub fn word(self) -> &'static str {
-        match self {
-            Backend::Cuda => "cuda",
-            Backend::Metal => "metal",
-            Backend::Rocm => "rocm",
-            Backend::Vulkan => "vulkan",
-            Backend::Wgpu => "wgpu",
-            Backend::Cpu => "cpu",
-            Backend::Ndarray => "ndarray",
-        }
-    }
-
-    /// Whether this binary was built with it.
-    pub fn is_built_in(self) -> bool {
-        match self {
-            Backend::Cuda => cfg!(feature = "cuda"),
-            Backend::Metal => cfg!(feature = "metal"),
-            Backend::Rocm => cfg!(feature = "rocm"),
-            Backend::Vulkan => cfg!(feature = "vulkan"),
-            Backend::Wgpu => cfg!(feature = "wgpu"),
-            Backend::Cpu => cfg!(feature = "cpu"),
-            Backend::Ndarray => cfg!(feature = "ndarray"),
-        }
-    }
-
-    /// Whether there is one of it at most, so that it takes no index.
-    fn is_processor(self) -> bool {
-        matches!(self, Backend::Cpu | Backend::Ndarray)
-    }
-
-    fn name(self, index: usize) -> String {
-        if self.is_processor() { self.word().into() } else { format!("{}:{index}", self.word()) }
-    }
-
-    /// Its devices on this machine, in the order of their indices; none where no driver is installed.
-    fn devices(self) -> Vec<Device> {
-        // Drivers that are half installed make some backends panic; a machine without the device is no fault.
-        quietly(|| self.enumerate()).unwrap_or_default()
-    }
-
-    fn enumerate(self) -> Vec<Device> {
-        match self {
-            #[cfg(feature = "cuda")]
-            Backend::Cuda => Device::enumerate(burn::tensor::DeviceType::Cuda).to_vec(),
-            #[cfg(feature = "metal")]
-            Backend::Metal => Device::enumerate(burn::tensor::DeviceType::Metal).to_vec(),
-            #[cfg(feature = "rocm")]
-            Backend::Rocm => Device::enumerate(burn::tensor::DeviceType::Rocm).to_vec(),
-            #[cfg(feature = "vulkan")]
-            Backend::Vulkan => Device::enumerate(burn::tensor::DeviceType::Vulkan).to_vec(),
-            #[cfg(feature = "wgpu")]
-            Backend::Wgpu => Device::enumerate(burn::tensor::DeviceType::Wgpu).to_vec(),
-            #[cfg(feature = "cpu")]
-            Backend::Cpu => vec![Device::flex()],
-            #[cfg(feature = "ndarray")]
-            #[expect(deprecated, reason = "offered for comparison as long as Burn has it")]
-            Backend::Ndarray => vec![Device::ndarray()],
-            #[allow(unreachable_patterns, reason = "a build with every backend has no rest")]
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// A device as a config or a command line asks for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceSpec {
-    /// The first real GPU, else the processor.
-    Auto,
-    /// This one.
-    On {
-        /// What computes.
-        backend: Backend,
-        /// Its place from 0; 0 for the processor.
-        index: usize,
-    },
-}
-
-const FORMS: &str = "auto, cpu, cuda:N, vulkan:N, wgpu:N, metal:N, rocm:N or ndarray (N from 0)";
-
-impl FromStr for DeviceSpec {
-    type Err = DeviceError;
-
-    fn from_str(text: &str) -> Result<Self, DeviceError> {
-        let text = text.trim();
-        if text.contains([',', '+', '[']) || text.split_whitespace().count() > 1 {
-            return Err(DeviceError::List { text: text.into() });
-        }
-        if text == "auto" {
-            return Ok(DeviceSpec::Auto);
-        }
-        let wrong = || DeviceError::Word { text: text.into() };
-        let (word, index) = match text.split_once(':') {
-            Some((word, index)) => (word, Some(index)),
-            None => (text, None),
-        };
-        let backend = Backend::ALL.into_iter().find(|b| b.word() == word).ok_or_else(wrong)?;
-        let index = match index {
-            None => 0,
-            Some(_) if backend.is_processor() => return Err(wrong()),
-            Some(n) if n.bytes().all(|b| b.is_ascii_digit()) => n.parse().map_err(|_| wrong())?,
-            Some(_) => return Err(wrong()),
-        };
-        Ok(DeviceSpec::On { backend, index })
-    }
-}
-
-impl fmt::Display for DeviceSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DeviceSpec::Auto => f.write_str("auto"),
-            DeviceSpec::On { backend, index } => f.write_str(&backend.name(*index)),
-        }
-    }
-}
-
-/// Why a device cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeviceError {
-    /// Not a device's name.
-    #[error("`{text}` is not a device: expected {FORMS}")]
-    Word {
-        /// What was asked for.
-        text: String,
-    },
-    /// Several devices.
-    #[error("device `{text}` is a list: one device a run for now")]
-    List {
-        /// What was asked for.
-        text: String,
-    },
-    /// The binary was built without the backend.
-    #[error(
-        "device `{asked}` was asked for, but this kiln is built without `{feature}`; built in: {built_in}"
-    )]
-    NotBuiltIn {
-        /// What was asked for.
-        asked: String,
-        /// The Cargo feature that is off.
-        feature: &'static str,
-        /// The features that are on.
-        built_in: String,
-    },
-    /// The machine has no such device, or no such index.
-    #[error("device `{asked}` is not on this machine; there is: {there}")]
-    Absent {
-        /// What was asked for.
-        asked: String,
-        /// What there is instead.
-        there: String,
-    },
-    /// The device is listed but does not work.
-    #[error("device `{name}` does not work: {reason}")]
-    Broken {
-        /// The device.
-        name: String,
-        /// What it said.
-        reason: String,
-    },
-}
-
-impl DeviceError {
-    /// What to do about it.
-    pub fn hint(&self) -> String {
-        match self {
-            DeviceError::Word { .. } => "device = \"auto\" takes the first GPU, else the CPU".into(),
-            DeviceError::List { .. } => "name one device, such as \"cuda:0\"".into(),
-            DeviceError::NotBuiltIn { feature, .. } => {
-                format!("build with `--features {feature}`, or take device = \"auto\"")
-            }
-            DeviceError::Absent { .. } | DeviceError::Broken { .. } => {
-                "`kiln doctor` lists and tests every device; device = \"auto\" takes what there is".into()
-            }
-        }
-    }
-}
+pub use name::{Backend, DeviceError, DeviceSpec};
+use probe::quietly;
+pub use probe::{PROBE_TOLERANCE, probe};
 
 /// The device of a run.
 #[derive(Debug, Clone)]
@@ -358,51 +152,6 @@ fn identity(_: &Device) -> (String, bool) {
     ("a device that does not name itself".into(), false)
 }
 
-/// The largest difference of [`probe`] that a working device may show: TF32 products stay below it.
-pub const PROBE_TOLERANCE: f32 = 1e-2;
-
-/// Multiplies two small matrices of numbers in `[-1, 1]` on the device and compares with the host in f64: the
-/// largest absolute difference. A working device stays below [`PROBE_TOLERANCE`].
-///
-/// # Errors
-/// The device cannot be opened or does not answer.
-pub fn probe(found: &Found) -> Result<f32, DeviceError> {
-    const M: usize = 33;
-    const K: usize = 65;
-    const N: usize = 17;
-    let a: Vec<f32> = (0..M * K).map(|i| (i as f32 * 0.37).sin()).collect();
-    let b: Vec<f32> = (0..K * N).map(|i| (i as f32 * 0.73).cos()).collect();
-    let product = quietly(|| {
-        let left = Tensor::<2>::from_data(TensorData::new(a.clone(), [M, K]), &found.device);
-        let right = Tensor::<2>::from_data(TensorData::new(b.clone(), [K, N]), &found.device);
-        left.matmul(right).into_data().convert::<f32>().try_to_vec::<f32>()
-    });
-    let broken = |reason: String| DeviceError::Broken { name: found.name.clone(), reason };
-    let product = product.map_err(broken)?.map_err(|e| broken(format!("{e:?}")))?;
-    let exact =
-        |i: usize, j: usize| (0..K).map(|k| f64::from(a[i * K + k]) * f64::from(b[k * N + j])).sum::<f64>();
-    let difference = |at: usize| (f64::from(product[at]) - exact(at / N, at % N)).abs() as f32;
-    // Not f32::max, which would pass over a NaN.
-    Ok((0..M * N).map(difference).fold(0.0, |worst, d| if d <= worst { worst } else { d }))
-}
-
-/// Runs `work` with panics caught and not printed; the panic's message is the error.
-fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    // The hook is one for the whole process: one caller at a time may replace it.
-    static HOOK: Mutex<()> = Mutex::new(());
-    let _one = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let result = panic::catch_unwind(AssertUnwindSafe(work));
-    panic::set_hook(hook);
-    result.map_err(|payload| match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => {
-            payload.downcast::<&str>().map_or_else(|_| "it panicked".into(), |text| text.to_string())
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,13 +175,7 @@ mod tests {
 
     #[test]
     fn other_words_are_refused() {
-        for text in
-            ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "cpu:0", "ndarray:1", "CUDA:0", "cuda:0:1"]
-        {
-            assert!(
-                matches!(text.parse::<DeviceSpec>(), Err(DeviceError::Word { .. })) || text == "cuda:+1",
-                "{text}"
-            );
+        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "ndarray:1", "CUDA:0", "cuda:0:1"] {
             assert!(text.parse::<DeviceSpec>().is_err(), "{text}");
         }
         for text in ["cuda:0,cuda:1", "cuda:0 cuda:1", "[0, 1]", "cuda:0+1"] {
