@@ -1,1 +1,17 @@
-//! kiln-nn
+//! Layers and losses with PyTorch's names, layouts, initial values and semantics, so that no weight is ever converted.
+//! Owns what Burn lacks or defines differently; never an architecture (kiln-models) or an update rule (kiln-train).
+//! Hands layers to kiln-models and the loss to kiln-train and kiln-eval.
+//!
+//! `Conv2d`, `Dropout` and `Embedding` are Burn's own: their parameters already carry PyTorch's names (`weight`,
+//! `bias`), layout (`[out, in, h, w]`, `[V, D]`) and initial values. Burn's `Linear` is not used because it stores
+//! `[in, out]`; its norms are not because they call their parameters `gamma` and `beta`.
+
+pub mod linear;
+pub mod loss;
+pub mod norm;
+
+pub use burn::nn::conv::{Conv2d, Conv2dConfig};
+pub use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, PaddingConfig2d};
+pub use linear::Linear;
+pub use loss::cross_entropy;
+pub use norm::{BatchNorm2d, LayerNorm};
