@@ -130,7 +130,7 @@ impl fmt::Display for Fault {
             let number = if at.command_line { String::new() } else { at.line.to_string() };
             gutter = number.len().max(1);
             let pad = " ".repeat(gutter);
-            write!(f, "\n {pad}--> {}", at.file)?;
+            write!(f, "\n{pad}--> {}", at.file)?;
             if !at.command_line {
                 write!(f, ":{}:{}", at.line, at.column)?;
             }
@@ -138,15 +138,15 @@ impl fmt::Display for Fault {
                 write!(f, " (included from {from})")?;
             }
             let (before, caret) = (" ".repeat(at.column - 1), "^".repeat(at.width));
-            write!(f, "\n {pad} |\n {number:>gutter$} | {}\n {pad} | {before}{caret}", at.text)?;
+            write!(f, "\n{pad} |\n{number:>gutter$} | {}\n{pad} | {before}{caret}", at.text)?;
             if let Some(label) = &self.label {
                 write!(f, " {label}")?;
             }
         } else if let Some(label) = &self.label {
-            write!(f, "\n   = {label}")?;
+            write!(f, "\n  = {label}")?;
         }
         for note in &self.notes {
-            write!(f, "\n {} = {note}", " ".repeat(gutter))?;
+            write!(f, "\n{} = {note}", " ".repeat(gutter))?;
         }
         Ok(())
     }

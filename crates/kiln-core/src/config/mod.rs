@@ -55,7 +55,12 @@ impl Spec {
     }
 
     /// Reads a config from a text; `origin` is the path shown in faults, and relative paths are relative to its folder.
-    pub fn read_text<T: DeserializeOwned>(&self, text: &str, origin: &Path, overrides: &[String]) -> Reading<T> {
+    pub fn read_text<T: DeserializeOwned>(
+        &self,
+        text: &str,
+        origin: &Path,
+        overrides: &[String],
+    ) -> Reading<T> {
         self.read_text_in(text, origin, overrides, &process_variable)
     }
 

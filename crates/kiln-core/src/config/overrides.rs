@@ -68,7 +68,8 @@ fn descend(node: &mut Node, segments: &[(&str, Place)], value: Node) -> Result<(
             let n = items.len();
             let item = key.parse::<usize>().ok().and_then(|i| items.get_mut(i));
             let label = format!("expected an index below {n}");
-            let item = item.ok_or((format!("no element `{key}` in an array of {n}"), place.span.clone(), label))?;
+            let item =
+                item.ok_or((format!("no element `{key}` in an array of {n}"), place.span.clone(), label))?;
             descend(item, rest, value)
         }
         _ => {

@@ -94,6 +94,19 @@ impl Resolved {
         self.find(key).is_some_and(|node| node.place.is_some())
     }
 
+    /// Replaces a default that depends on other values; what somebody set stays.
+    pub fn set_default(&mut self, key: &str, value: bool) {
+        let mut node = &mut self.root;
+        for segment in key.split('.') {
+            let Value::Table(table) = &mut node.value else { return };
+            let Some(entry) = table.entry_mut(segment) else { return };
+            node = &mut entry.node;
+        }
+        if node.place.is_none() {
+            node.value = Value::Bool(value);
+        }
+    }
+
     /// A fault at the value of a dotted key; where it is not set, at the table it would be in.
     pub fn fault(&self, key: &str, message: impl Into<String>, help: impl Into<String>) -> Fault {
         self.fault_of("conflict", key, message, help)
@@ -167,7 +180,9 @@ impl Node {
 
 fn collect<'a>(node: &'a Node, path: &str, leaves: &mut Vec<(String, &'a Node)>) {
     match &node.value {
-        Value::Table(table) => table.entries.iter().for_each(|e| collect(&e.node, &join(path, &e.key), leaves)),
+        Value::Table(table) => {
+            table.entries.iter().for_each(|e| collect(&e.node, &join(path, &e.key), leaves))
+        }
         Value::Array(items) if items.iter().any(|item| item.table().is_some()) => {
             items.iter().enumerate().for_each(|(i, item)| collect(item, &join(path, &i.to_string()), leaves));
         }
@@ -183,6 +198,8 @@ pub(crate) fn json(node: &Node) -> Json {
         Value::Float(number) => json!(number),
         Value::Bool(yes) => Json::Bool(*yes),
         Value::Array(items) => Json::Array(items.iter().map(json).collect()),
-        Value::Table(table) => Json::Object(table.entries.iter().map(|e| (e.key.clone(), json(&e.node))).collect()),
+        Value::Table(table) => {
+            Json::Object(table.entries.iter().map(|e| (e.key.clone(), json(&e.node))).collect())
+        }
     }
 }

@@ -83,7 +83,10 @@ impl Walk<'_> {
             (None, None) => "a finite number".into(),
         };
         let label = format!("expected {expected}, got {}", short(number));
-        self.fault(Fault::new("out_of_range", format!("`{path}` is out of range")).label(label), node.place.as_ref());
+        self.fault(
+            Fault::new("out_of_range", format!("`{path}` is out of range")).label(label),
+            node.place.as_ref(),
+        );
     }
 
     fn formatted(&mut self, view: View<'_>, node: &mut Node, path: &str) {
@@ -128,7 +131,10 @@ fn resolve(folder: &Path, text: &str) -> Result<String, String> {
         None => folder.join(text),
     };
     let path = std::path::absolute(&path).map_err(|error| error.to_string())?;
-    tidy(&path).into_os_string().into_string().map_err(|_| "the folder of this config is not valid UTF-8".into())
+    tidy(&path)
+        .into_os_string()
+        .into_string()
+        .map_err(|_| "the folder of this config is not valid UTF-8".into())
 }
 
 /// Takes `a/..` out, unless `a` is a link: its parent is elsewhere.

@@ -79,7 +79,11 @@ impl<'a> View<'a> {
 
     /// Forms of which one must fit; empty where there is but one form.
     pub(crate) fn alternatives(&self) -> Vec<View<'a>> {
-        self.list("anyOf")
+        let nested = |view: View<'a>| match view.alternatives() {
+            inner if inner.is_empty() => vec![view],
+            inner => inner,
+        };
+        self.list("anyOf").into_iter().flat_map(nested).collect()
     }
 
     /// `string`, `integer`, `number`, `boolean`, `array`, `object`; an absent value needs no `null` in TOML.
@@ -136,7 +140,9 @@ impl<'a> View<'a> {
         let first = self.alternatives().first().copied().unwrap_or(*self);
         let value = match first.types().first().copied() {
             _ if !first.words().is_empty() => format!("\"{}\"", first.words()[0]),
-            _ if first.get("default").is_some() => first.get("default").map(Json::to_string).unwrap_or_default(),
+            _ if first.get("default").is_some() => {
+                first.get("default").map(Json::to_string).unwrap_or_default()
+            }
             Some("integer") => format!("{}", first.number("minimum").unwrap_or(1.0)),
             Some("number") => format!("{:?}", first.number("minimum").unwrap_or(0.5)),
             Some("boolean") => "true".into(),

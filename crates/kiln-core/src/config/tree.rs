@@ -187,7 +187,9 @@ impl Spans {
         let value = match value {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Integer(number) => integer(number.as_str(), number.radix()),
-            DeValue::Float(number) => number.as_str().parse().map_or(Value::Date(String::new()), Value::Float),
+            DeValue::Float(number) => {
+                number.as_str().parse().map_or(Value::Date(String::new()), Value::Float)
+            }
             DeValue::Boolean(yes) => Value::Bool(*yes),
             DeValue::Datetime(date) => Value::Date(date.to_string()),
             DeValue::Array(items) => {

@@ -55,7 +55,8 @@ impl Walk<'_> {
 
     fn alternatives(&mut self, view: View<'_>, node: &mut Node, path: &str) {
         let forms = view.alternatives();
-        if let Some(form) = forms.iter().find(|form| super::scalar::fits(**form, &node.value)) {
+        let fitting = forms.iter().find(|form| super::scalar::fits(**form, &node.value));
+        if let Some(form) = fitting.or(forms.first().filter(|_| forms.len() == 1)) {
             return self.value(*form, node, path);
         }
         match forms.iter().find(|form| form.types().contains(&"string")) {
@@ -64,7 +65,14 @@ impl Walk<'_> {
         }
     }
 
-    fn array(&mut self, view: View<'_>, item: View<'_>, items: &mut [Node], place: Option<&Place>, path: &str) {
+    fn array(
+        &mut self,
+        view: View<'_>,
+        item: View<'_>,
+        items: &mut [Node],
+        place: Option<&Place>,
+        path: &str,
+    ) {
         let (least, most) = (view.number("minItems"), view.number("maxItems"));
         let n = items.len() as f64;
         if least.is_some_and(|least| n < least) || most.is_some_and(|most| n > most) {
@@ -75,7 +83,10 @@ impl Walk<'_> {
                 (least, most) => format!("{} to {}", least.unwrap_or(0.0), most.unwrap_or(0.0)),
             };
             let label = format!("expected {wanted} items, got {n}");
-            self.fault(Fault::new("wrong_length", format!("wrong number of items in `{path}`")).label(label), place);
+            self.fault(
+                Fault::new("wrong_length", format!("wrong number of items in `{path}`")).label(label),
+                place,
+            );
         }
         for (i, node) in items.iter_mut().enumerate() {
             self.value(item, node, &join(path, &i.to_string()));
@@ -155,7 +166,8 @@ impl Walk<'_> {
             let place = entry.key_place.as_ref().or(entry.node.place.as_ref());
             let fault = Fault::new("unknown_key", format!("unknown key `{key}`"));
             let has = |b: &&Branch<'_>| b.view.properties().iter().any(|(name, _)| *name == key);
-            let owners: Vec<String> = branches.iter().filter(has).map(|b| format!("\"{}\"", b.kind)).collect();
+            let owners: Vec<String> =
+                branches.iter().filter(has).map(|b| format!("\"{}\"", b.kind)).collect();
             let mut fault = if owners.is_empty() {
                 guess(fault, key, known)
             } else {
@@ -173,7 +185,8 @@ impl Walk<'_> {
     fn home(&self, key: &str) -> Option<String> {
         let homes = self.root.homes(key);
         let home = homes.first()?;
-        let place = if home.is_empty() { "at the top, before any [table]".into() } else { format!("under [{home}]") };
+        let place =
+            if home.is_empty() { "at the top, before any [table]".into() } else { format!("under [{home}]") };
         (key == EXTENDS || homes.len() == 1).then(|| format!("`{key}` belongs {place}"))
     }
 }

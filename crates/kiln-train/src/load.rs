@@ -1,0 +1,114 @@
+//! A config file -> a `Config` without faults: schema faults and cross-field rules in one report.
+//! Owns which keys are hashed and which rules apply when; starts nothing and touches no device. Hands `Loaded` to verbs
+//! and the loop.
+
+mod data_rules;
+mod model_rules;
+mod train_rules;
+
+use std::path::Path;
+
+use kiln_core::config::{Fault, Reading, Report, Spec};
+use serde_json::{Value, json};
+
+pub use kiln_core::config::Resolved;
+
+use crate::config::Config;
+
+/// A config without faults.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The same values with their origins.
+    pub resolved: Resolved,
+}
+
+/// Keys that change where and how fast a run goes, not what it computes: left out of the hash.
+const UNHASHED: &[&str] = &["run_name", "output_dir", "device"];
+
+/// Reads a config with its overrides, and looks whether the files that it names exist.
+///
+/// # Errors
+/// Every fault: of syntax, schema and rules, and missing files.
+pub fn load(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
+    finish(spec().read(path, overrides), true)
+}
+
+/// Reads a config with its overrides, whether the data it names are there or not.
+///
+/// # Errors
+/// Every fault of syntax, schema and rules.
+pub fn resolve(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
+    finish(spec().read(path, overrides), false)
+}
+
+/// Reads back what `Resolved::to_toml` wrote, whether the data it names are still there or not; `origin` is the file
+/// shown in faults.
+///
+/// # Errors
+/// Every fault of syntax, schema and rules.
+pub fn from_resolved_toml(text: &str, origin: &Path) -> Result<Loaded, Report> {
+    finish(spec().read_text(text, origin, &[]), false)
+}
+
+/// JSON Schema of a config file, with descriptions and defaults.
+pub fn schema() -> Value {
+    let mut schema = schemars::schema_for!(Config).to_value();
+    let extends = json!({
+        "description": "Config file to start from, relative to this one; what is said here wins.",
+        "type": "string",
+    });
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.insert("extends".into(), extends);
+    }
+    schema
+}
+
+fn spec() -> Spec {
+    Spec { schema: schema(), unhashed: UNHASHED }
+}
+
+fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Report> {
+    let Reading { config, mut resolved, mut faults } = reading;
+    let Some(mut config) = config else { return Err(Report::new(faults)) };
+    let mut rules = Rules { config: &config, resolved: &resolved, faults: Vec::new() };
+    rules.top();
+    rules.data();
+    rules.model();
+    rules.optimizer();
+    rules.train();
+    if look_for_files {
+        rules.files();
+    }
+    let keep_best = rules.keep_best();
+    faults.append(&mut rules.faults);
+    if !faults.is_empty() {
+        return Err(Report::new(faults));
+    }
+    config.checkpoint.keep_best = keep_best;
+    resolved.set_default("checkpoint.keep_best", keep_best);
+    Ok(Loaded { config, resolved })
+}
+
+/// What no single key can say. Each rule adds a fault at the key to change, with a remedy.
+struct Rules<'a> {
+    config: &'a Config,
+    resolved: &'a Resolved,
+    faults: Vec<Fault>,
+}
+
+impl Rules<'_> {
+    fn fault(&mut self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.faults.push(self.resolved.fault(key, message, remedy));
+    }
+
+    fn fault_if(&mut self, wrong: bool, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        if wrong {
+            self.fault(key, message, remedy);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! Rules of the `[data]` table: where samples come from, columns, transforms, and whether the named files exist.
+//! Owns no look inside a file (`Dataset::check` does that); part of `load`.
+
+use std::path::PathBuf;
+
+use kiln_core::config::MISSING_FILE;
+use kiln_data::config::{Column, DataConfig, ImageData, Size, TableData, TokenizerConfig, Transform};
+use kiln_models::config::ModelConfig;
+
+use super::Rules;
+
+/// The keys that both shapes of `[data]` share.
+struct Sources<'a> {
+    path: &'a Option<PathBuf>,
+    train: &'a Option<PathBuf>,
+    validation: &'a Option<PathBuf>,
+    test: &'a Option<PathBuf>,
+    validation_fraction: Option<f64>,
+    test_fraction: Option<f64>,
+    classes: &'a Option<Vec<String>>,
+}
+
+macro_rules! sources {
+    ($data:expr) => {
+        Sources {
+            path: &$data.path,
+            train: &$data.train,
+            validation: &$data.validation,
+            test: &$data.test,
+            validation_fraction: $data.validation_fraction,
+            test_fraction: $data.test_fraction,
+            classes: &$data.classes,
+        }
+    };
+}
+
+impl<'a> Rules<'a> {
+    fn sources(&self) -> Sources<'a> {
+        match &self.config.data {
+            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => sources!(data),
+            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => sources!(data),
+        }
+    }
+
+    pub(super) fn data(&mut self) {
+        self.places();
+        match &self.config.data {
+            DataConfig::ImageFolder(images) => self.images(images, images.channels.unwrap_or(3)),
+            DataConfig::Idx(images) => self.images(images, images.channels.unwrap_or(1)),
+            DataConfig::Csv(table) | DataConfig::Tsv(table) => self.rows(table, false),
+            DataConfig::Jsonl(table) => self.rows(table, true),
+        }
+    }
+
+    /// Each split comes from one place.
+    fn places(&mut self) {
+        let s = self.sources();
+        let neither = s.path.is_none() && s.train.is_none();
+        self.fault_if(
+            neither,
+            "data",
+            "no samples: set `path` or `train`",
+            "for example: path = \"my-data\"",
+        );
+        let both = s.path.is_some() && s.train.is_some();
+        self.fault_if(both, "data.train", "both `path` and `train` are set", "keep one of them");
+        for (name, file, fraction) in [
+            ("validation", s.validation, s.validation_fraction.filter(|&f| f > 0.0)),
+            ("test", s.test, s.test_fraction.filter(|&f| f > 0.0)),
+        ] {
+            let message = format!("both `{name}` and `{name}_fraction` are set");
+            let twice = file.is_some() && fraction.is_some();
+            self.fault_if(twice, &format!("data.{name}_fraction"), message, "keep one of them");
+        }
+        let sum = s.validation_fraction.unwrap_or(0.0) + s.test_fraction.unwrap_or(0.0);
+        let message =
+            format!("`validation_fraction` and `test_fraction` add up to {sum}: nothing is left to train on");
+        self.fault_if(sum >= 1.0, "data.test_fraction", message, "make their sum smaller than 1");
+        self.classes(s.classes.as_deref());
+    }
+
+    fn classes(&mut self, classes: Option<&[String]>) {
+        let Some(classes) = classes else { return };
+        let few = format!("`data.classes` names {} class, at least 2 are needed", classes.len());
+        self.fault_if(
+            classes.len() < 2,
+            "data.classes",
+            few,
+            "name all classes, or leave the key out to find them",
+        );
+        let twice = classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name));
+        if let Some((_, name)) = twice {
+            self.fault(
+                "data.classes",
+                format!("`data.classes` names \"{name}\" twice"),
+                "name each class once",
+            );
+        }
+    }
+
+    fn images(&mut self, images: &ImageData, channels: usize) {
+        let odd = !matches!(channels, 1 | 3);
+        self.fault_if(odd, "data.channels", format!("`channels` is {channels}"), "use 3 (RGB) or 1 (grey)");
+        let no_tokens = "there is no text to sort by length in images";
+        let bucketing = images.loader.length_bucketing;
+        self.fault_if(bucketing, "data.loader.length_bucketing", no_tokens, "leave `length_bucketing` out");
+        for (i, transform) in images.transforms.iter().enumerate() {
+            let key = format!("data.transforms.{i}");
+            match transform {
+                Transform::Normalize { mean, std } => self.normalize(&key, mean, std, channels),
+                Transform::Resize { size, .. }
+                | Transform::CenterCrop { size }
+                | Transform::RandomCrop { size, .. } => {
+                    let zero = matches!(size, Size::HeightWidth(sides) if sides.contains(&0));
+                    let message = format!("`{key}.size` must be at least 1 in each direction");
+                    self.fault_if(zero, &format!("{key}.size"), message, "for example: size = [32, 32]");
+                }
+                Transform::RandomHorizontalFlip { .. } => {}
+            }
+        }
+    }
+
+    fn normalize(&mut self, key: &str, mean: &[f32], std: &[f32], channels: usize) {
+        for (name, numbers) in [("mean", mean), ("std", std)] {
+            let message = format!("`{name}` has {} numbers for {channels} channels", numbers.len());
+            let remedy = "give one number a channel, or set data.channels";
+            self.fault_if(numbers.len() != channels, &format!("{key}.{name}"), message, remedy);
+        }
+        let zero = std.contains(&0.0);
+        self.fault_if(
+            zero,
+            &format!("{key}.std"),
+            "`std` holds a zero, which would divide by it",
+            "use 1 to leave a channel as it is",
+        );
+    }
+
+    fn rows(&mut self, table: &TableData, json: bool) {
+        match (&table.text, &table.features) {
+            (None, None) => {
+                self.fault(
+                    "data",
+                    "what the model reads is not said: set `text` or `features`",
+                    "for example: text = \"sentence\"",
+                );
+            }
+            (Some(_), Some(_)) => {
+                self.fault("data.features", "both `text` and `features` are set", "keep one of them");
+            }
+            (Some(_), None) => self.tokenizer(table),
+            (None, Some(features)) => {
+                let none = features.is_empty();
+                self.fault_if(
+                    none,
+                    "data.features",
+                    "`features` is empty",
+                    "name at least one column of numbers",
+                );
+                let unused = table.tokenizer != TokenizerConfig::default();
+                self.fault_if(
+                    unused,
+                    "data.tokenizer",
+                    "numbers are not tokenized",
+                    "leave [data.tokenizer] out",
+                );
+                let bucketing = table.loader.length_bucketing;
+                let message = "there is no text to sort by length in numbers";
+                self.fault_if(
+                    bucketing,
+                    "data.loader.length_bucketing",
+                    message,
+                    "leave `length_bucketing` out",
+                );
+            }
+        }
+        self.columns(table, json);
+    }
+
+    /// Without `pretrained` weights there is no folder in which a tokenizer could be found.
+    fn tokenizer(&mut self, table: &TableData) {
+        let nowhere = table.tokenizer.path.is_none() && self.config.model.pretrained().is_none();
+        let message = "text needs a tokenizer: set `data.tokenizer.path`";
+        self.fault_if(nowhere, "data.tokenizer", message, "name a tokenizer.json, or set model.pretrained");
+    }
+
+    /// Columns can be named only where names are, and numbered only where there is an order.
+    fn columns(&mut self, table: &TableData, json: bool) {
+        self.fault_if(
+            json && !table.header,
+            "data.header",
+            "JSON lines have no header row",
+            "leave `header` out",
+        );
+        let mut columns: Vec<(String, &Column)> = vec![("data.label".into(), &table.label)];
+        columns.extend(table.text.iter().map(|column| ("data.text".into(), column)));
+        let features = table.features.iter().flatten().enumerate();
+        columns.extend(features.map(|(i, column)| (format!("data.features.{i}"), column)));
+        for (key, column) in columns {
+            match column {
+                Column::Name(name) if !json && !table.header => {
+                    let message = format!("column \"{name}\" has no name to be found by: header = false");
+                    self.fault(&key, message, "give the column's place, from 0");
+                }
+                Column::Index(i) if json => {
+                    self.fault(&key, format!("JSON keys have no order: column {i}"), "give the key's name");
+                }
+                _ => {}
+            }
+            let read_twice = key != "data.label" && *column == table.label;
+            let message = "the label's column is also what the model reads";
+            self.fault_if(
+                read_twice,
+                &key,
+                message,
+                "the answer must not be in the question: choose another column",
+            );
+        }
+    }
+
+    /// Whether there will be samples to validate on. A folder's own splits are looked up on the disk.
+    pub(super) fn has_validation(&self) -> bool {
+        let s = self.sources();
+        let in_folder =
+            |names: &[&str]| s.path.as_ref().is_some_and(|p| names.iter().any(|n| p.join(n).exists()));
+        s.validation.is_some()
+            || s.validation_fraction.is_some_and(|fraction| fraction > 0.0)
+            || match &self.config.data {
+                DataConfig::ImageFolder(_) => in_folder(&["validation", "val", "valid"]),
+                DataConfig::Idx(_) => {
+                    in_folder(&["validation-images-idx3-ubyte", "validation-images-idx3-ubyte.gz"])
+                }
+                _ => false,
+            }
+    }
+
+    /// Files and folders that the config names.
+    pub(super) fn files(&mut self) {
+        let s = self.sources();
+        let tokenizer = self.table().and_then(|table| table.tokenizer.path.clone());
+        let pretrained = self.config.model.pretrained().cloned();
+        for (key, path) in [
+            ("data.path", s.path),
+            ("data.train", s.train),
+            ("data.validation", s.validation),
+            ("data.test", s.test),
+            ("data.tokenizer.path", &tokenizer),
+            ("model.pretrained", &pretrained),
+        ] {
+            if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+                let message = format!("`{key}` is not there: {}", path.display());
+                let remedy = "paths in a config are relative to its folder, those on the command line to the current one";
+                self.faults.push(self.resolved.fault_of(MISSING_FILE, key, message, remedy));
+            }
+        }
+        if let (ModelConfig::Bert(_), Some(folder)) = (&self.config.model, pretrained.filter(|p| p.exists()))
+        {
+            if !folder.join("config.json").exists() {
+                let message = format!("`model.pretrained` holds no config.json: {}", folder.display());
+                let remedy = "kind = \"bert\" starts from a Hugging Face folder with config.json and model.safetensors";
+                self.faults.push(self.resolved.fault_of(MISSING_FILE, "model.pretrained", message, remedy));
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Rules of the `[model]` table: sizes that must fit each other, and data that the family reads.
+//! Owns no key's range (the schema does); part of `load`.
+
+use kiln_data::config::{DataConfig, TableData};
+use kiln_models::config::{BertConfig, ModelConfig};
+
+use super::Rules;
+
+impl Rules<'_> {
+    pub(super) fn model(&mut self) {
+        match &self.config.model {
+            ModelConfig::Mlp(mlp) => self.widths("model.hidden", &mlp.hidden),
+            ModelConfig::Cnn(cnn) => {
+                let none = cnn.channels.is_empty();
+                self.fault_if(
+                    none,
+                    "model.channels",
+                    "`channels` is empty",
+                    "for example: channels = [32, 64]",
+                );
+                self.widths("model.channels", &cnn.channels);
+            }
+            ModelConfig::Resnet(_) => {}
+            ModelConfig::Bert(bert) => self.bert(bert),
+        }
+        self.input();
+    }
+
+    fn widths(&mut self, key: &str, widths: &[usize]) {
+        let zero = widths.contains(&0);
+        self.fault_if(
+            zero,
+            key,
+            format!("`{key}` must be at least 1, got {widths:?}"),
+            "leave out layers of width 0",
+        );
+    }
+
+    fn bert(&mut self, bert: &BertConfig) {
+        let sizes = [
+            ("hidden_size", bert.hidden_size),
+            ("num_hidden_layers", bert.num_hidden_layers),
+            ("num_attention_heads", bert.num_attention_heads),
+            ("intermediate_size", bert.intermediate_size),
+            ("max_position_embeddings", bert.max_position_embeddings),
+        ];
+        let unset: Vec<&str> = sizes.iter().filter(|(_, size)| size.is_none()).map(|(key, _)| *key).collect();
+        if bert.pretrained.is_none() && !unset.is_empty() {
+            let message = format!(
+                "without `pretrained`, kind = \"bert\" needs its sizes; not set: {}",
+                unset.join(", ")
+            );
+            self.fault("model", message, "set pretrained to a Hugging Face folder, or give all sizes");
+        }
+        if let (Some(hidden), Some(heads)) = (bert.hidden_size, bert.num_attention_heads) {
+            let uneven = hidden % heads.max(1) != 0;
+            let message =
+                format!("`num_attention_heads` is {heads}, which does not divide `hidden_size` {hidden}");
+            self.fault_if(
+                uneven,
+                "model.num_attention_heads",
+                message,
+                "each head takes an equal share of the width",
+            );
+        }
+        let longest = self.table().map(|table| table.tokenizer.max_length);
+        if let (Some(positions), Some(longest)) = (bert.max_position_embeddings, longest) {
+            let message = format!("`max_length` is {longest}, more than the model's {positions} positions");
+            let remedy = "lower data.tokenizer.max_length, or raise model.max_position_embeddings";
+            self.fault_if(longest > positions, "data.tokenizer.max_length", message, remedy);
+        }
+    }
+
+    /// Texts go to `bert`, images to `resnet`, `cnn` or `mlp`, numbers to `mlp`.
+    fn input(&mut self) {
+        let (data, families): (_, &[&str]) = match (&self.config.data, self.table()) {
+            (_, Some(table)) if table.text.is_some() => ("text", &["bert"]),
+            (_, Some(_)) => ("numbers", &["mlp"]),
+            _ => ("images", &["resnet", "cnn", "mlp"]),
+        };
+        let kind = match &self.config.model {
+            ModelConfig::Mlp(_) => "mlp",
+            ModelConfig::Cnn(_) => "cnn",
+            ModelConfig::Resnet(_) => "resnet",
+            ModelConfig::Bert(_) => "bert",
+        };
+        let message = format!("model kind \"{kind}\" does not read {data}, which this data gives");
+        let remedy = format!("for {data} choose {}", families.join(", "));
+        self.fault_if(!families.contains(&kind), "model.kind", message, remedy);
+    }
+
+    pub(super) fn table(&self) -> Option<&TableData> {
+        match &self.config.data {
+            DataConfig::Csv(table) | DataConfig::Tsv(table) | DataConfig::Jsonl(table) => Some(table),
+            DataConfig::ImageFolder(_) | DataConfig::Idx(_) => None,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Rules among the keys that training owns: top level, optimizer, schedule, loop, checkpoints.
+//! Owns no key's range (the schema does); part of `load`.
+
+use kiln_core::device::DeviceSpec;
+
+use super::Rules;
+use crate::config::OptimizerConfig;
+
+impl Rules<'_> {
+    /// `device`, `output_dir`, `run_name`.
+    pub(super) fn top(&mut self) {
+        if let Err(error) = self.config.device.parse::<DeviceSpec>() {
+            self.fault("device", error.to_string(), error.hint());
+        }
+        let nowhere = self.config.output_dir.as_os_str().is_empty();
+        self.fault_if(nowhere, "output_dir", "`output_dir` is empty", "name a folder, for example \"runs\"");
+        if let Some(name) = &self.config.run_name {
+            let bad = name.trim().is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']);
+            let message = format!("`run_name` \"{name}\" is not a folder's name");
+            self.fault_if(
+                bad,
+                "run_name",
+                message,
+                "use a name without path separators; output_dir says where",
+            );
+        }
+    }
+
+    pub(super) fn optimizer(&mut self) {
+        match &self.config.optimizer {
+            OptimizerConfig::Adamw(adamw) => {
+                let bad = adamw.betas.iter().any(|beta| !(0.0..1.0).contains(beta));
+                let message =
+                    format!("`optimizer.betas` must be at least 0 and below 1, got {:?}", adamw.betas);
+                self.fault_if(bad, "optimizer.betas", message, "the usual choice is [0.9, 0.999]");
+            }
+            OptimizerConfig::Sgd(sgd) => {
+                let bad = sgd.nesterov && (sgd.momentum <= 0.0 || sgd.dampening != 0.0);
+                let message = "`nesterov` needs `momentum` above 0 and no `dampening`";
+                self.fault_if(bad, "optimizer.nesterov", message, "set momentum = 0.9 and dampening = 0");
+            }
+        }
+    }
+
+    /// `[train]`, `[schedule]`, `[checkpoint]`.
+    pub(super) fn train(&mut self) {
+        let train = &self.config.train;
+        match (train.epochs, train.max_steps) {
+            (None, None) => {
+                let message = "how long to train is not said: set `epochs` or `max_steps`";
+                self.fault("train", message, "for example: epochs = 3");
+            }
+            (Some(_), Some(_)) => {
+                self.fault("train.max_steps", "both `epochs` and `max_steps` are set", "keep one of them");
+            }
+            _ => {}
+        }
+        self.warmup();
+        let no_validation = !self.has_validation();
+        let patience = train.early_stopping_patience.is_some() && no_validation;
+        self.fault_if(
+            patience,
+            "train.early_stopping_patience",
+            "early stopping needs validation data",
+            VALIDATION,
+        );
+        let best =
+            self.config.checkpoint.keep_best && no_validation && self.resolved.is_set("checkpoint.keep_best");
+        self.fault_if(best, "checkpoint.keep_best", "`keep_best` needs validation data", VALIDATION);
+    }
+
+    fn warmup(&mut self) {
+        let key = "schedule.warmup_steps";
+        let warmup = self.config.schedule.warmup_steps;
+        let part = warmup >= 1.0 && warmup.fract() != 0.0;
+        let message = format!("`warmup_steps` is {warmup}: neither whole steps nor a fraction below 1");
+        self.fault_if(part, key, message, "for example: warmup_steps = 100, or 0.1 for a tenth of all steps");
+        if let Some(max) = self.config.train.max_steps.filter(|&max| warmup > max as f64) {
+            let message =
+                format!("`warmup_steps` is {warmup}, more than the {max} steps of `train.max_steps`");
+            self.fault(key, message, "the learning rate would never arrive; warm up for fewer steps");
+        }
+    }
+
+    /// The best of nothing cannot be kept: without validation data the default is off.
+    pub(super) fn keep_best(&self) -> bool {
+        self.config.checkpoint.keep_best && self.has_validation()
+    }
+}
+
+const VALIDATION: &str = "set data.validation or data.validation_fraction, or leave this key out";
