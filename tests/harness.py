@@ -1,0 +1,168 @@
+"""What the scripts in tests/ and benches/ share: small configs, starting kiln, and the fingerprint of a run.
+Owns nothing of a run: it starts the binary as a user would and reads what the binary wrote. Python 3.9, no packages.
+"""
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VOLATILE = ("elapsed", "data_wait", "samples_per_second")
+
+DIGITS = f"""
+seed = 7
+device = "cpu"
+[data]
+kind = "idx"
+path = "{ROOT}/datasets/digits"
+validation_fraction = 0.1
+[[data.transforms]]
+kind = "random_crop"
+size = 8
+padding = 1
+[[data.transforms]]
+kind = "random_horizontal_flip"
+p = 0.1
+[[data.transforms]]
+kind = "normalize"
+mean = [0.01916]
+std = [0.0236]
+[data.loader]
+batch_size = 32
+[model]
+kind = "cnn"
+channels = [16, 32]
+hidden = 64
+dropout = 0.2
+[optimizer]
+kind = "adamw"
+learning_rate = 2e-3
+[schedule]
+lr_scheduler_type = "cosine"
+warmup_steps = 0.1
+[train]
+epochs = 4
+gradient_accumulation_steps = 2
+max_grad_norm = 5.0
+[checkpoint]
+every = "7 steps"
+"""
+
+MINILM = """
+seed = 7
+device = "cpu"
+[data]
+kind = "tsv"
+train = "{folder}/train.tsv"
+validation = "{folder}/validation.tsv"
+header = false
+text = 0
+label = 1
+[data.tokenizer]
+max_length = 32
+[data.loader]
+batch_size = 8
+length_bucketing = true
+[model]
+kind = "bert"
+pretrained = "{data}/all-MiniLM-L6-v2"
+[optimizer]
+kind = "adamw"
+learning_rate = 5e-5
+decay_bias_and_norm = false
+[schedule]
+lr_scheduler_type = "linear"
+warmup_steps = 2
+[train]
+epochs = 1
+gradient_accumulation_steps = 2
+max_grad_norm = 1.0
+[checkpoint]
+every = "4 steps"
+"""
+
+
+def arguments(about, **extra):
+    """The command line: --kiln and whatever else, as name=(default, help)."""
+    parser = argparse.ArgumentParser(description=about)
+    target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
+    parser.add_argument("--kiln", default=f"{target}/release/kiln", help="the binary")
+    for name, (default, text) in extra.items():
+        parser.add_argument(f"--{name}", default=default, type=type(default), help=f"{text} (default: {default})")
+    return parser.parse_args()
+
+
+def digits(folder):
+    """Writes the config of a small convolutional net on the digits and gives its path."""
+    path = Path(folder) / "digits.toml"
+    path.write_text(DIGITS)
+    return path
+
+
+def minilm(folder):
+    """Writes the config of a short MiniLM tuning on 240 sentences; None where KILN_TEST_DATA is not set."""
+    data = os.environ.get("KILN_TEST_DATA")
+    if not data:
+        return None
+    folder = Path(folder)
+    for name, source, rows in (("train", "train", 240), ("validation", "dev", 32)):
+        lines = (Path(data) / "sst2" / f"{source}.tsv").read_text().split("\n")[:rows]
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    path = folder / "minilm.toml"
+    path.write_text(MINILM.format(folder=folder, data=data))
+    return path
+
+
+def start(kiln, *words):
+    """Starts `kiln words...` with its talk kept for the case that it fails."""
+    return subprocess.Popen([kiln, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process, expected=0):
+    """Waits for the end and gives stdout; any other exit code than expected ends the script with what was said."""
+    out, err = process.communicate()
+    if process.returncode != expected:
+        sys.exit(f"{' '.join(process.args)}\nexpected exit {expected}, got {process.returncode}\n{out}{err}")
+    return out
+
+
+def hashed(path):
+    """The first 16 hexadecimal digits of a file's BLAKE2b hash."""
+    return hashlib.blake2b(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def log(run):
+    """The lines of metrics.jsonl without the clock's numbers."""
+    lines = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in VOLATILE} for line in lines]
+
+
+def log_lines(run):
+    """Lines in metrics.jsonl, the last perhaps half written; 0 where there is none yet."""
+    path = Path(run) / "metrics.jsonl"
+    return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+
+def remove(run):
+    """Frees the disk of a run that was compared."""
+    shutil.rmtree(run)
+
+
+def checkpoints(run):
+    """The committed checkpoints, oldest first."""
+    return sorted((Path(run) / "checkpoints").glob("step-????????"))
+
+
+def fingerprint(run):
+    """What two equal runs have in common: final weights, last checkpoint's weights and optimizer state, the log."""
+    newest = checkpoints(run)[-1]
+    return {
+        "model": hashed(Path(run) / "model" / "model.safetensors"),
+        "weights": hashed(newest / "model.safetensors"),
+        "optimizer": hashed(newest / "optimizer.safetensors"),
+        "losses": log(run),
+    }
