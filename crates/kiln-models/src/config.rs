@@ -132,6 +132,16 @@ pub struct BertConfig {
 }
 
 impl ModelConfig {
+    /// The config's word for the family, `kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ModelConfig::Mlp(_) => "mlp",
+            ModelConfig::Cnn(_) => "cnn",
+            ModelConfig::Resnet(_) => "resnet",
+            ModelConfig::Bert(_) => "bert",
+        }
+    }
+
     /// The weights to start from, if any.
     pub fn pretrained(&self) -> Option<&PathBuf> {
         match self {

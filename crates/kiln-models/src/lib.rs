@@ -1,3 +1,91 @@
 //! Model families, one file each: config to net; pretrained weights in, Hugging Face folders out.
+//! Owns architectures, tensor files and the rule of what may be missing; never trains.
+//! Hands [`Model`]s to kiln-train and kiln-eval, and tensor files to checkpoints.
 
+pub mod card;
 pub mod config;
+mod error;
+pub mod families;
+mod pretrained;
+pub mod weights;
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use kiln_core::files::{self, FileError};
+use kiln_core::seed::{Purpose, mix};
+use kiln_core::{InputSpec, LoadReport, Net, StateDict};
+
+pub use card::Card;
+pub use config::ModelConfig;
+pub use error::ModelError;
+pub use families::{FAMILIES, Family};
+pub use weights::WeightsError;
+
+/// A net with the description that goes beside its weights.
+pub struct Model {
+    /// The net itself.
+    pub net: Box<dyn Net>,
+    /// What `config.json` says about it.
+    pub card: Card,
+    /// What became of every tensor of the weights it started from; `None` for a model from scratch.
+    pub report: Option<LoadReport>,
+    /// What a person should know about the load: a new head, converted tensors, unused buffers.
+    pub notes: Vec<String>,
+}
+
+/// Builds the net a config asks for: seeded, initialised, then loaded with `pretrained` if the config names one.
+///
+/// `device` is an autodiff device for training. The same seed gives the same weights on the same device.
+///
+/// # Errors
+/// Sizes that do not fit the input, the classes or the pretrained weights; unreadable or unfitting weights.
+pub fn build(
+    config: &ModelConfig,
+    input: &InputSpec,
+    classes: &[String],
+    device: &Device,
+    seed: u64,
+) -> Result<Model, ModelError> {
+    let family = families::of_config(config)?;
+    card::check_classes(classes)?;
+    let card = family.card(config, input, classes)?;
+    device.seed(mix(seed, Purpose::Init, &[]));
+    let mut net = family.net(&card, device)?;
+    net.init();
+    let Some(path) = config.pretrained() else {
+        return Ok(Model { net, card, report: None, notes: Vec::new() });
+    };
+    let state = weights::read(path)?;
+    let (report, notes) = pretrained::load(net.as_mut(), state, family, card.classes().len(), path)?;
+    Ok(Model { net, card, report: Some(report), notes })
+}
+
+/// Opens a folder with `config.json` and weights that kiln or, for `bert`, `transformers` wrote. Every tensor of the
+/// net must be in the file with its shape, the head too.
+///
+/// # Errors
+/// A missing or faulty `config.json`, a model type kiln does not have, unreadable or unfitting weights.
+pub fn open(folder: &Path, device: &Device) -> Result<Model, ModelError> {
+    let card = Card::read(folder)?;
+    let family = families::of_card(&card, folder)?;
+    let mut net = family.net(&card, device)?;
+    net.init();
+    let state = weights::read(folder)?;
+    let (report, notes) = pretrained::load_exactly(net.as_mut(), state, family, folder)?;
+    Ok(Model { net, card, report: Some(report), notes })
+}
+
+/// Writes `config.json` and `model.safetensors` (metadata `format=pt`) into `folder`, creating it if needed. Each
+/// file is replaced as a whole and synced.
+///
+/// # Errors
+/// Whatever the system reports while writing; a state with a tensor type that safetensors lacks.
+pub fn save(folder: &Path, card: &Card, state: &StateDict) -> Result<(), ModelError> {
+    fs::create_dir_all(folder).map_err(FileError::at(folder, "create"))?;
+    let tensors = weights::to_safetensors(state, &[("format", "pt")])?;
+    files::write_atomic(&folder.join(weights::SAFETENSORS), &tensors)?;
+    files::write_atomic(&folder.join(card::FILE), card.to_json().as_bytes())?;
+    Ok(())
+}

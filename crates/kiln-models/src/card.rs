@@ -1,0 +1,164 @@
+//! `config.json`: what a saved net is, in Hugging Face's words.
+//! Owns its reading and writing; never sizes (each family reads its own out of `sizes`) or weights.
+//! Families fill it, `open` rebuilds a net from it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use kiln_core::InputSpec;
+use kiln_core::files;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::ModelError;
+
+/// The file's name in a model folder.
+pub const FILE: &str = "config.json";
+
+/// The content of `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// The reference implementation's class, such as `BertForSequenceClassification`.
+    #[serde(default)]
+    pub architectures: Vec<String>,
+    /// Which family reads this: `bert`, or `kiln_...` for kiln's own.
+    #[serde(default)]
+    pub model_type: String,
+    /// Class names by index.
+    #[serde(default)]
+    pub id2label: BTreeMap<usize, String>,
+    /// Class indices by name.
+    #[serde(default)]
+    pub label2id: BTreeMap<String, usize>,
+    /// What one input looks like. Absent in folders that kiln did not write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kiln_input: Option<InputSpec>,
+    /// The family's own keys.
+    #[serde(flatten)]
+    pub sizes: Map<String, Value>,
+}
+
+impl Card {
+    /// A card for a net with these classes; `sizes` is the family's own part.
+    pub(crate) fn new(
+        architecture: &str,
+        model_type: &str,
+        input: &InputSpec,
+        classes: &[String],
+        sizes: &impl Serialize,
+    ) -> Result<Self, ModelError> {
+        let sizes = match serde_json::to_value(sizes) {
+            Ok(Value::Object(map)) => map,
+            _ => {
+                return Err(ModelError::config(
+                    "the model's sizes cannot be written as JSON",
+                    "report this as a fault",
+                ));
+            }
+        };
+        Ok(Self {
+            architectures: vec![architecture.to_string()],
+            model_type: model_type.to_string(),
+            id2label: classes.iter().cloned().enumerate().collect(),
+            label2id: classes.iter().cloned().enumerate().map(|(i, c)| (c, i)).collect(),
+            kiln_input: Some(input.clone()),
+            sizes,
+        })
+    }
+
+    /// Class names in index order.
+    pub fn classes(&self) -> Vec<String> {
+        self.id2label.values().cloned().collect()
+    }
+
+    /// The number of classes, `K`.
+    pub fn num_labels(&self) -> usize {
+        self.id2label.len()
+    }
+
+    /// The family's own keys as its type.
+    ///
+    /// # Errors
+    /// A key is missing or of another type.
+    pub(crate) fn sizes<T: DeserializeOwned>(&self) -> Result<T, ModelError> {
+        T::deserialize(Value::Object(self.sizes.clone())).map_err(|e| {
+            ModelError::config(
+                format!("{FILE} of model type {:?}: {e}", self.model_type),
+                "restore the file as it was saved, or give the folder of another model",
+            )
+        })
+    }
+
+    /// What one input looks like.
+    pub(crate) fn input(&self) -> Result<&InputSpec, ModelError> {
+        self.kiln_input.as_ref().ok_or_else(|| {
+            ModelError::config(
+                format!("{FILE} of model type {:?} has no \"kiln_input\"", self.model_type),
+                "restore the file as it was saved",
+            )
+        })
+    }
+
+    /// Reads `folder/config.json`.
+    ///
+    /// # Errors
+    /// The file is missing, is not JSON (line and column are named), or its class names contradict each other.
+    pub fn read(folder: &Path) -> Result<Self, ModelError> {
+        let path = folder.join(FILE);
+        let text = files::read_text(&path)?;
+        let fault = |message: String| ModelError::Card {
+            path: path.clone(),
+            message,
+            remedy: "give a folder with the config.json that belongs to its weights".into(),
+        };
+        let mut card: Card = serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
+        card.complete_labels();
+        card.check_labels().map_err(fault)?;
+        Ok(card)
+    }
+
+    /// `transformers` leaves `id2label` out where it has its default, two labels.
+    fn complete_labels(&mut self) {
+        if self.id2label.is_empty() {
+            let count = self.sizes.get("num_labels").and_then(Value::as_u64).unwrap_or(2).min(1 << 20);
+            self.id2label = (0..count as usize).map(|i| (i, format!("LABEL_{i}"))).collect();
+            self.label2id = self.id2label.iter().map(|(i, c)| (c.clone(), *i)).collect();
+        }
+        self.sizes.remove("num_labels");
+    }
+
+    fn check_labels(&self) -> Result<(), String> {
+        match self.id2label.keys().enumerate().find(|(i, key)| i != *key) {
+            Some((i, key)) => {
+                Err(format!("id2label: expected index {i}, got {key}; indices run from 0 without a gap"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+/// A classifier has at least two classes, each with its own name.
+pub(crate) fn check_classes(classes: &[String]) -> Result<(), ModelError> {
+    let mut seen = std::collections::HashSet::new();
+    if let Some(twice) = classes.iter().find(|c| !seen.insert(c.as_str())) {
+        return Err(ModelError::config(
+            format!("the class {twice:?} is listed twice"),
+            "give each class its own name",
+        ));
+    }
+    if classes.len() < 2 {
+        return Err(ModelError::config(
+            format!("a classifier needs at least two classes, the data has {}", classes.len()),
+            "check the label column or the class folders of the data",
+        ));
+    }
+    Ok(())
+}

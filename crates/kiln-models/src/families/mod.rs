@@ -1,0 +1,90 @@
+//! The families of models, one file each, and the slice that lists them.
+//! Owns the way from config to card to net, which is the same for a new and for an opened model; never weights.
+//! `build` and `open` look families up here; help and listings are driven by [`FAMILIES`].
+
+mod cnn;
+mod mlp;
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use kiln_core::{InputSpec, Net};
+
+use crate::card::{self, Card};
+use crate::{ModelConfig, ModelError};
+
+/// A family: how a config becomes a card, and a card a net.
+pub trait Family: Sync {
+    /// The config's word: `[model] kind`.
+    fn name(&self) -> &'static str;
+    /// `model_type` in `config.json`.
+    fn model_type(&self) -> &'static str;
+    /// One line for help and listings.
+    fn description(&self) -> &'static str;
+    /// The last linear layer, which a pretrained file may have for other classes.
+    fn head(&self) -> &'static str;
+    /// What a file of the model without its head leaves off the front of every name; empty where it leaves nothing.
+    fn base_prefix(&self) -> &'static str {
+        ""
+    }
+    /// Resolves every size from the config, the input and the classes.
+    ///
+    /// # Errors
+    /// Sizes that do not fit each other or the input.
+    fn card(&self, config: &ModelConfig, input: &InputSpec, classes: &[String]) -> Result<Card, ModelError>;
+    /// Builds the net that a card describes, with its initial weights not yet drawn.
+    ///
+    /// # Errors
+    /// A card that lacks a key or contradicts itself.
+    fn net(&self, card: &Card, device: &Device) -> Result<Box<dyn Net>, ModelError>;
+}
+
+/// Every family.
+pub const FAMILIES: &[&dyn Family] = &[&mlp::Family, &cnn::Family];
+
+pub(crate) fn of_config(config: &ModelConfig) -> Result<&'static dyn Family, ModelError> {
+    let kind = config.kind();
+    let found = FAMILIES.iter().find(|f| f.name() == kind).copied();
+    found.ok_or_else(|| {
+        ModelError::config(
+            format!("no model family is called {kind:?}"),
+            format!("choose one of {}", names()),
+        )
+    })
+}
+
+pub(crate) fn of_card(card: &Card, folder: &Path) -> Result<&'static dyn Family, ModelError> {
+    FAMILIES.iter().find(|f| f.model_type() == card.model_type).copied().ok_or_else(|| ModelError::Card {
+        path: folder.join(card::FILE),
+        message: format!("model_type is {:?}, which kiln does not have", card.model_type),
+        remedy: format!(
+            "give a model of one of these types: {}",
+            FAMILIES.iter().map(|f| f.model_type()).collect::<Vec<_>>().join(", ")
+        ),
+    })
+}
+
+fn names() -> String {
+    FAMILIES.iter().map(|f| f.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// The config's branch was not the family's own: `of_config` and the family's `card` disagree.
+fn wrong_branch(config: &ModelConfig) -> ModelError {
+    ModelError::config(
+        format!("[model] kind = {:?} was given to another family", config.kind()),
+        "report this as a fault",
+    )
+}
+
+/// A net that reads one kind of input was given data of another.
+fn wrong_input(family: &str, reads: &str, input: &InputSpec) -> ModelError {
+    let got = match input {
+        InputSpec::Image { .. } => "images",
+        InputSpec::Tokens { .. } => "text",
+        InputSpec::Table { .. } => "table rows",
+    };
+    ModelError::config(
+        format!("[model] kind = {family:?} reads {reads}, but the data gives {got}"),
+        "choose a model for this data, or the data this model reads",
+    )
+}

@@ -1,0 +1,162 @@
+//! Fitting a file's tensors to a net: names as the net spells them, a new head where the classes differ, and the
+//! rule that nothing else may be missing. Owns that rule; never reads files (`weights` does).
+//! `build` and `open` call it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::DType;
+use kiln_core::{LoadReport, Net, StateDict};
+
+use crate::families::Family;
+use crate::{ModelError, WeightsError};
+
+type Loaded = Result<(LoadReport, Vec<String>), ModelError>;
+
+/// Loads `state`; the head may be missing or of another number of classes, and is then new.
+pub(crate) fn load(
+    net: &mut dyn Net,
+    state: StateDict,
+    family: &dyn Family,
+    classes: usize,
+    path: &Path,
+) -> Loaded {
+    let mut state = spelled_as(net, state, family.base_prefix());
+    let head = drop_unfit_head(net, &mut state, family.head());
+    let (mut report, mut notes) = apply(net, &state, path)?;
+    let (head_missing, missing) = report.missing.drain(..).partition(|name| is_in(name, family.head()));
+    report.missing = missing;
+    if !report.missing.is_empty() || !report.mismatched.is_empty() || report.matched.is_empty() {
+        report.missing.extend(head_missing);
+        return Err(unfit(net, &state, report, path));
+    }
+    if !head_missing.is_empty() {
+        let was = head.map(|n| format!(" (the file's head has {n})")).unwrap_or_default();
+        notes.insert(0, format!("new head for {classes} classes{was}: {}", head_missing.join(", ")));
+    }
+    report.missing = head_missing;
+    Ok((report, notes))
+}
+
+/// Loads `state`; every tensor of the net must be in it.
+pub(crate) fn load_exactly(net: &mut dyn Net, state: StateDict, family: &dyn Family, path: &Path) -> Loaded {
+    let state = spelled_as(net, state, family.base_prefix());
+    let (report, notes) = apply(net, &state, path)?;
+    match report.missing.is_empty() && report.mismatched.is_empty() {
+        true => Ok((report, notes)),
+        false => Err(unfit(net, &state, report, path)),
+    }
+}
+
+/// Renames tensors to the net's names where the file spells them in a known older or shorter way: without the base
+/// model's prefix, or `gamma` and `beta` for a norm's weight and bias.
+fn spelled_as(net: &dyn Net, state: StateDict, base_prefix: &str) -> StateDict {
+    let known: std::collections::BTreeSet<String> = net.parameters().into_iter().map(|p| p.name).collect();
+    let rename = |name: String| -> String {
+        let modern = name.replace(".gamma", ".weight").replace(".beta", ".bias");
+        let with_base = format!("{base_prefix}{modern}");
+        let candidates = [modern, with_base];
+        match !known.contains(&name) {
+            true => candidates.into_iter().find(|c| known.contains(c)).unwrap_or(name),
+            false => name,
+        }
+    };
+    state.into_iter().map(|(name, data)| (rename(name), data)).collect()
+}
+
+/// Takes the head out of `state` if any of its tensors has another shape; answers the file's number of classes.
+fn drop_unfit_head(net: &dyn Net, state: &mut StateDict, head: &str) -> Option<usize> {
+    let parameters = net.parameters();
+    let mut shapes = parameters.iter().filter(|p| is_in(&p.name, head));
+    let unfit = shapes.find_map(|p| {
+        let got = state.get(&p.name)?.shape().to_vec();
+        // Only the number of classes, the first dimension, may differ.
+        (got != p.shape && got.get(1..) == p.shape.get(1..)).then(|| got.first().copied())?
+    });
+    if unfit.is_some() {
+        state.retain(|name, _| !is_in(name, head));
+    }
+    unfit
+}
+
+fn is_in(name: &str, module: &str) -> bool {
+    name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn apply(net: &mut dyn Net, state: &StateDict, path: &Path) -> Loaded {
+    let wanted = net.parameters();
+    let mut converted: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for p in &wanted {
+        match state.get(&p.name).map(|data| data.dtype()) {
+            None | Some(DType::F32) => {}
+            Some(dtype) => match float_name(dtype) {
+                Some(name) => *converted.entry(name).or_default() += 1,
+                None => return Err(not_float(path, &p.name, dtype)),
+            },
+        }
+    }
+    let report = net.load_state(state);
+    let mut notes: Vec<String> = converted
+        .into_iter()
+        .map(|(dtype, n)| format!("converted {n} {} from {dtype} to float32", tensors(n)))
+        .collect();
+    notes.extend(unused(&report.unexpected));
+    Ok((report, notes))
+}
+
+fn not_float(path: &Path, name: &str, dtype: DType) -> ModelError {
+    let message = format!("tensor {name} holds {dtype:?} values, expected floating point");
+    WeightsError::Content { path: path.into(), message, remedy: "give unquantised weights".into() }.into()
+}
+
+fn float_name(dtype: DType) -> Option<&'static str> {
+    match dtype {
+        DType::F16 => Some("float16"),
+        DType::BF16 => Some("bfloat16"),
+        DType::F64 => Some("float64"),
+        _ => None,
+    }
+}
+
+/// Says which tensors were not used, and which of them are counters and constants that no inference needs.
+fn unused(unexpected: &[String]) -> Vec<String> {
+    let harmless = |name: &&String| name.ends_with("num_batches_tracked") || name.ends_with("position_ids");
+    let (buffers, others): (Vec<&String>, Vec<&String>) = unexpected.iter().partition(harmless);
+    let line = |what: &str, names: &[&String]| {
+        (!names.is_empty())
+            .then(|| format!("{} {} {what}: {}", names.len(), tensors(names.len()), some(names)))
+    };
+    [
+        line("of the file not used (counters and constants that kiln does not need)", &buffers),
+        line("of the file not used by this model", &others),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn tensors(n: usize) -> &'static str {
+    if n == 1 { "tensor" } else { "tensors" }
+}
+
+/// The first few names; the report has them all.
+fn some<T: AsRef<str>>(names: &[T]) -> String {
+    let first: Vec<&str> = names.iter().take(4).map(AsRef::as_ref).collect();
+    let rest = names.len() - first.len();
+    first.join(", ") + &if rest > 0 { format!(" and {rest} more") } else { String::new() }
+}
+
+fn unfit(net: &dyn Net, state: &StateDict, report: LoadReport, path: &Path) -> ModelError {
+    let remedy = if report.matched.is_empty() {
+        let wanted: Vec<String> = net.parameters().into_iter().map(|p| p.name).collect();
+        let held: Vec<&String> = state.keys().collect();
+        format!(
+            "no name matches: the model has {}; the file has {}. Give weights of the same family and form",
+            some(&wanted),
+            some(&held)
+        )
+    } else {
+        "give weights of the same family, form and sizes, or change the sizes in [model]".into()
+    };
+    ModelError::Weights { path: path.into(), report: Box::new(report), remedy }
+}

@@ -1,0 +1,64 @@
+//! A Hugging Face folder's weights: one file, or shards with an index.
+//! Owns the order in which files are looked for; never a format.
+//! Hands each file to `weights::read_file`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use kiln_core::StateDict;
+use kiln_core::files;
+use serde::Deserialize;
+
+use super::{SAFETENSORS, WeightsError, read_file};
+
+/// Looked for in this order; `.json` is an index of shards.
+const NAMES: [&str; 4] =
+    [SAFETENSORS, "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+pub(super) fn read(folder: &Path) -> Result<StateDict, WeightsError> {
+    let Some(path) = find(folder) else {
+        let message = format!("no weights here; looked for {} and for them in model/", NAMES.join(", "));
+        return Err(WeightsError::content(
+            folder,
+            message,
+            "give a folder that has one of these, or the file itself",
+        ));
+    };
+    if path.extension().is_some_and(|e| e == "json") { read_shards(&path) } else { read_file(&path) }
+}
+
+fn find(folder: &Path) -> Option<PathBuf> {
+    let model = folder.join("model"); // of a run folder
+    [folder, &model].into_iter().flat_map(|f| NAMES.map(|n| f.join(n))).find(|path| path.is_file())
+}
+
+fn read_shards(index_path: &Path) -> Result<StateDict, WeightsError> {
+    let text = files::read_text(index_path)?;
+    let fault = |message: String| {
+        WeightsError::content(index_path, message, "fetch the folder again, with all its files")
+    };
+    let index: Index = serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
+    let shards: BTreeSet<&String> = index.weight_map.values().collect();
+    let mut state = StateDict::new();
+    for shard in shards {
+        if Path::new(shard).file_name().is_none_or(|name| name != shard.as_str()) {
+            return Err(fault(format!(
+                "weight_map names {shard:?}, expected a file name in the same folder"
+            )));
+        }
+        let path = index_path.with_file_name(shard);
+        if !path.is_file() {
+            return Err(fault(format!("the shard {shard} is missing")));
+        }
+        state.extend(read_file(&path)?);
+    }
+    match index.weight_map.iter().find(|(name, _)| !state.contains_key(*name)) {
+        Some((name, shard)) => Err(fault(format!("tensor {name} is not in its shard {shard}"))),
+        None => Ok(state),
+    }
+}
