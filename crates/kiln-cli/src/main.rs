@@ -2,9 +2,12 @@
 //! Data goes to stdout, talk to stderr; an error is printed once, as `error:` and `hint:`.
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
+mod progress;
 mod report;
 mod verbs;
 
@@ -32,7 +35,16 @@ enum Verb {
     Train(verbs::train::Args),
 }
 
+/// When `main` began; the time to the first step is counted from here.
+static STARTED: OnceLock<Instant> = OnceLock::new();
+
+/// When the process started.
+pub(crate) fn process_start() -> Instant {
+    *STARTED.get_or_init(Instant::now)
+}
+
 fn main() -> ExitCode {
+    process_start();
     let cli = Cli::parse();
     let result = match cli.verb {
         Verb::Check(args) => verbs::check::run(args),

@@ -1,6 +1,8 @@
 //! How the command says that something failed: once, on stderr, with a remedy and the right exit code.
 //! Libraries return typed errors; verbs turn them into a `Failure`.
 
+use std::io::{self, Write};
+
 use kiln_core::Exit;
 
 /// A failure as the user reads it.
@@ -38,4 +40,14 @@ pub(crate) fn print(failure: &Failure) -> Exit {
         eprintln!("hint: {hint}");
     }
     failure.exit
+}
+
+/// Talk: progress, notes, tables for people. Goes to stderr; a closed stderr is no reason to fail.
+pub(crate) fn talk(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Data: what a script reads. Goes to stdout; a closed stdout is no reason to fail.
+pub(crate) fn data(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }

@@ -1,14 +1,14 @@
 //! What happens in a run, told as it happens. The order of events is the loop:
 //!
 //! ```text
-//! Started
+//! Note*, Started
 //!   per optimizer step:  Step
 //!     when due:          Evaluated, Saved
 //! Finished | Stopped
 //! ```
 //!
-//! Callbacks observe and may ask to stop; they never change the run. Progress bar, `metrics.jsonl` and early stopping
-//! are callbacks; there is no second hook system.
+//! Callbacks observe and may ask to stop; they never change the run. The progress bar and trackers are
+//! callbacks; there is no second hook system. (`metrics.jsonl` is part of the run's state and the loop's own.)
 
 use std::path::Path;
 
@@ -29,8 +29,6 @@ pub struct StepInfo {
     pub grad_norm: f32,
     /// Samples in this step.
     pub samples: u64,
-    /// False where a loss or gradient was not finite and the weights were left alone.
-    pub applied: bool,
     /// Seconds since the process started.
     pub elapsed: f64,
     /// Seconds of this step spent waiting for data.
@@ -57,6 +55,8 @@ pub struct EvalInfo {
 /// A moment of a run.
 #[derive(Debug, Clone)]
 pub enum Event<'a> {
+    /// Something worth knowing before the first step: the device and why, what was loaded, where it resumes.
+    Note(&'a str),
     /// The loop begins or continues.
     Started {
         /// Steps done before.
@@ -70,6 +70,15 @@ pub enum Event<'a> {
     Step(&'a StepInfo),
     /// The validation or test split was scored.
     Evaluated(&'a EvalInfo),
+    /// A split is being scored.
+    Evaluating {
+        /// Which split.
+        split: &'static str,
+        /// Samples scored.
+        done: usize,
+        /// Samples in all.
+        total: usize,
+    },
     /// A checkpoint was committed.
     Saved {
         /// Its folder.
@@ -94,12 +103,9 @@ pub enum Event<'a> {
 /// Observes a run.
 pub trait Callback {
     /// Told of every event, in order.
-    ///
-    /// # Errors
-    /// An observer that must write and cannot ends the run.
-    fn on(&mut self, event: &Event<'_>) -> Result<(), crate::files::FileError>;
+    fn on(&mut self, event: &Event<'_>);
 
-    /// Asked after every event; a reason ends the run as finished.
+    /// Asked after every step and evaluation; a reason ends the run, as finished.
     fn stop(&self) -> Option<String> {
         None
     }

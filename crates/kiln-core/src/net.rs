@@ -88,7 +88,7 @@ pub trait Net: Send {
     fn gradients(&self, loss: Tensor<1>) -> Gradients;
 
     /// Replaces parameters: `rule` is given each trainable parameter's name and flat value `[N]` (no autodiff)
-    /// and answers the new value, or `None` to leave it.
+    /// and answers the new value. The value is handed over, so that its memory can be reused.
     fn update(self: Box<Self>, rule: &mut UpdateRule<'_>) -> Box<dyn Net>;
 
     /// A copy for inference: no autodiff, no dropout, running statistics up to date.
@@ -105,7 +105,7 @@ pub trait Net: Send {
 }
 
 /// See [`Net::update`].
-pub type UpdateRule<'a> = dyn FnMut(&ParamInfo, Tensor<1>) -> Option<Tensor<1>> + 'a;
+pub type UpdateRule<'a> = dyn FnMut(&ParamInfo, Tensor<1>) -> Tensor<1> + 'a;
 
 impl<M: Forward + 'static> Net for M {
     fn apply(&self, x: Input) -> Result<Output, WrongInput> {
@@ -251,16 +251,9 @@ impl ModuleMapper for Update<'_, '_> {
         if !info.trainable {
             return Param::from_mapped_value(id, value, mapper);
         }
-        let shape = value.dims();
-        let n = value.shape().num_elements();
-        // The rule may reuse the value's memory when nobody else holds it, so it is moved, never cloned.
-        let device = value.device();
-        let updated = (self.rule)(&info, value.clone().inner().reshape([n]));
-        let value = match updated {
-            Some(new) => on(new.reshape(shape), &device).set_require_grad(true),
-            None => value,
-        };
-        Param::from_mapped_value(id, value, mapper)
+        let (shape, n, device) = (value.dims(), value.shape().num_elements(), value.device());
+        let updated = (self.rule)(&info, value.inner().reshape([n])).reshape(shape);
+        Param::from_mapped_value(id, on(updated, &device).set_require_grad(true), mapper)
     }
 }
 

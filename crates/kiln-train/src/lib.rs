@@ -1,4 +1,23 @@
 //! One run: config, optimizers, schedules, the loop, checkpoints, resume.
+//!
+//! `load` reads a config, `setup` makes a [`Run`] of it (or finds the one to resume), `run` is the loop, `finish`
+//! leaves the model. A checkpoint (`checkpoint`, `progress`) holds everything that the next step depends on.
 
+pub mod checkpoint;
 pub mod config;
+mod error;
+mod finish;
 pub mod load;
+mod metrics_log;
+pub mod optim;
+mod plan;
+pub mod progress;
+mod run;
+pub mod schedule;
+mod setup;
+
+pub use error::TrainError;
+pub use finish::{Outcome, Summary};
+pub use plan::Plan;
+pub use run::{End, Run, Session};
+pub use setup::Start;

@@ -2,6 +2,7 @@
 //! Owns which keys are hashed and which rules apply when; starts nothing and touches no device. Hands `Loaded` to verbs
 //! and the loop.
 
+mod check;
 mod data_rules;
 mod model_rules;
 mod train_rules;
@@ -11,6 +12,7 @@ use std::path::Path;
 use kiln_core::config::{Fault, Reading, Report, Spec};
 use serde_json::{Value, json};
 
+pub use check::check;
 pub use kiln_core::config::Resolved;
 
 use crate::config::Config;

@@ -1,0 +1,148 @@
+//! The progress bar of a run: loss, rate, samples a second, time left and the share of time spent waiting for data.
+//! A callback: it observes. Plain lines, a few a minute, when stderr is not a terminal.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kiln_core::event::{Callback, EvalInfo, Event, StepInfo};
+
+use crate::report;
+
+/// Between plain lines.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    total: u64,
+    speed: Speed,
+    last_line: Option<Instant>,
+}
+
+impl Progress {
+    pub(crate) fn new(plain: bool) -> Self {
+        let bar = (!plain && std::io::stderr().is_terminal())
+            .then(|| ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10)));
+        Self { bar, total: 0, speed: Speed::default(), last_line: None }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => report::talk(text),
+        }
+    }
+
+    fn started(&mut self, step: u64, total: u64) {
+        self.total = total;
+        self.speed = Speed { since: Some(Instant::now()), first_step: step, ..Speed::default() };
+        if let Some(bar) = &self.bar {
+            let template = "{bar:24} {pos}/{len} {msg} ETA {eta}";
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_length(total);
+            bar.set_position(step);
+            bar.reset_eta();
+        }
+    }
+
+    fn step(&mut self, info: &StepInfo) {
+        self.speed.add(info);
+        let message = format!(
+            "epoch {:.2} loss {:.4} lr {:.2e} {:.0} samples/s data wait {:.0} %",
+            info.epoch,
+            info.loss,
+            info.learning_rate,
+            self.speed.samples_per_second(),
+            self.speed.data_wait_share() * 100.0
+        );
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(info.step);
+                bar.set_message(message);
+            }
+            None if self.is_due() || info.step == self.total => {
+                let left = self.speed.seconds_left(info.step, self.total);
+                report::talk(&format!("step {}/{} {message} ETA {left:.0} s", info.step, self.total));
+            }
+            None => {}
+        }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = self.last_line.is_none_or(|last| last.elapsed() >= PLAIN_EVERY);
+        if due {
+            self.last_line = Some(Instant::now());
+        }
+        due
+    }
+
+    fn evaluated(&self, info: &EvalInfo) {
+        let best = if info.is_best { " (best)" } else { "" };
+        let EvalInfo { step, split, loss, accuracy, .. } = info;
+        self.line(&format!("step {step}: {split} loss {loss:.4} accuracy {:.2} %{best}", accuracy * 100.0));
+    }
+}
+
+impl Callback for Progress {
+    fn on(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Note(text) => self.line(text),
+            Event::Started { step, total, .. } => self.started(*step, *total),
+            Event::Step(info) => self.step(info),
+            Event::Evaluating { split, done, total } => {
+                if let Some(bar) = &self.bar {
+                    bar.set_message(format!("scoring {split} {done}/{total}"));
+                }
+            }
+            Event::Evaluated(info) => self.evaluated(info),
+            Event::Saved { .. } => {}
+            Event::Stopped { step, reason } => self.line(&format!("stopped after step {step}: {reason}")),
+            Event::Finished { .. } => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Samples a second and data wait since the loop began (evaluation time included in neither).
+#[derive(Debug, Default)]
+struct Speed {
+    since: Option<Instant>,
+    first_step: u64,
+    steps: u64,
+    samples: u64,
+    last_elapsed: f64,
+    seconds: f64,
+    waited: f64,
+}
+
+impl Speed {
+    fn add(&mut self, info: &StepInfo) {
+        let began = self.since.map_or(0.0, |s| s.elapsed().as_secs_f64());
+        self.seconds += (began - self.last_elapsed).max(0.0);
+        self.last_elapsed = began;
+        self.steps += 1;
+        self.samples += info.samples;
+        self.waited += info.data_wait;
+    }
+
+    fn samples_per_second(&self) -> f64 {
+        self.samples as f64 / self.seconds.max(1e-9)
+    }
+
+    fn data_wait_share(&self) -> f64 {
+        (self.waited / self.seconds.max(1e-9)).min(1.0)
+    }
+
+    fn seconds_left(&self, step: u64, total: u64) -> f64 {
+        let done = (step - self.first_step).max(1) as f64;
+        self.seconds / done * (total - step) as f64
+    }
+}

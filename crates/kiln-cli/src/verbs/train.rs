@@ -1,0 +1,121 @@
+//! `kiln train`: a new run of a config, or the continuation of one. Signals, progress and the final table.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kiln_core::Exit;
+use kiln_train::progress::Scored;
+use kiln_train::{Outcome, Run, Session, Start, Summary, TrainError};
+
+use crate::progress::Progress;
+use crate::report::{self, Failure};
+
+/// Train from a config, or resume a run
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Config file, then `key=value` overrides (`train.epochs=3 optimizer.learning_rate=1e-4`)
+    #[arg(value_name = "CONFIG [KEY=VALUE]...")]
+    words: Vec<String>,
+    /// Continue RUN, or without RUN the newest run of CONFIG, from its newest checkpoint
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    resume: Option<String>,
+    /// No progress bar: plain lines, as when stderr is not a terminal
+    #[arg(long)]
+    plain: bool,
+}
+
+static INTERRUPT: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn run(args: Args) -> report::Outcome {
+    let process_start = crate::process_start();
+    let start = start(args.words, args.resume)?;
+    catch_signals()?;
+    let progress = Progress::new(args.plain);
+    let mut session = Session { callbacks: vec![Box::new(progress)], interrupt: &INTERRUPT, process_start };
+    let outcome = Run::start(&start, &mut session).and_then(|run| run.finish(&mut session))?;
+    drop(session); // the bar is gone before the table
+    match outcome {
+        Outcome::Finished(summary) => {
+            report::talk(&table(&summary));
+            report::data(&summary.run.display().to_string());
+            Ok(Exit::Done)
+        }
+        Outcome::Interrupted { run, step } => {
+            let run = run.display();
+            report::talk(&format!("stopped after step {step}; to continue: kiln train --resume {run}"));
+            report::data(&run.to_string());
+            Ok(Exit::Resumable)
+        }
+    }
+}
+
+/// Sorts the words: a config first (optional when a run is named), then overrides.
+fn start(mut words: Vec<String>, resume: Option<String>) -> Result<Start, Failure> {
+    let mut resume = resume;
+    // `--resume config.toml` names a config, not a run.
+    if let Some(named) = resume.as_deref().filter(|r| Path::new(r).is_file() || is_override(r)) {
+        words.insert(0, named.to_string());
+        resume = Some(String::new());
+    }
+    let config = match words.first() {
+        Some(word) if !is_override(word) => Some(PathBuf::from(words.remove(0))),
+        _ => None,
+    };
+    if let Some(stray) = words.iter().find(|w| !is_override(w)) {
+        return Err(Failure::new(Exit::Usage, format!("`{stray}`: expected an override such as `train.epochs=3`"))
+            .hint("one config a run; overrides are written key=value, without spaces"));
+    }
+    match (config, resume) {
+        (Some(config), None) => Ok(Start::New { config, overrides: words }),
+        (Some(config), Some(run)) if run.is_empty() => Ok(Start::ResumeLatest { config, overrides: words }),
+        (config, Some(run)) if !run.is_empty() => Ok(Start::Resume { run: run.into(), config, overrides: words }),
+        _ => Err(Failure::new(Exit::Usage, "no config given")
+            .hint("kiln train CONFIG [key=value]..., or kiln train --resume RUN")),
+    }
+}
+
+/// `key=value`, where the key is dotted words: a path that holds a `=` is not one.
+fn is_override(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(key, _)| {
+        !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '.' || c == '_' || c == '-')
+    }) && !Path::new(word).exists()
+}
+
+/// The first SIGINT or SIGTERM asks the loop to save and stop; a second one ends the process at once.
+fn catch_signals() -> Result<(), Failure> {
+    ctrlc::set_handler(|| {
+        if INTERRUPT.swap(true, Ordering::SeqCst) {
+            #[expect(clippy::exit, reason = "a second signal asks for exactly this")]
+            std::process::exit(130);
+        }
+        report::talk("stopping after this step; once more to stop at once");
+    })
+    .map_err(|e| Failure::new(Exit::Failed, format!("cannot catch signals: {e}")))
+}
+
+fn table(summary: &Summary) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED).set_header(["split", "loss", "accuracy", "macro F1"]);
+    let mut row = |name: &str, scored: &Option<Scored>| {
+        if let Some(s) = scored {
+            table.add_row([
+                name.to_string(),
+                format!("{:.4}", s.loss),
+                format!("{:.2} %", s.accuracy * 100.0),
+                format!("{:.4}", s.macro_f1),
+            ]);
+        }
+    };
+    row("validation", &summary.validation);
+    row("test", &summary.test);
+    let early = summary.stopped_early.as_ref().map(|r| format!(" (stopped early: {r})")).unwrap_or_default();
+    let Summary { steps, chosen_step, seconds, model, .. } = summary;
+    let head = format!("{steps} steps in {seconds:.1} s{early}; the model has the weights of step {chosen_step}");
+    format!("{head}\n{table}\nmodel: {}", model.display())
+}
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        Self { message: error.to_string(), hint: error.hint(), exit: error.exit() }
+    }
+}

@@ -1,0 +1,141 @@
+//! Why a run could not start or go on, with the exit code and the remedy of each.
+
+use std::path::PathBuf;
+
+use kiln_core::config::Report;
+use kiln_core::device::DeviceError;
+use kiln_core::files::FileError;
+use kiln_core::run_dir::RunDirError;
+use kiln_core::{Exit, WrongInput};
+use kiln_data::DataError;
+use kiln_eval::EvalError;
+use kiln_models::ModelError;
+
+use crate::checkpoint::CheckpointError;
+use crate::optim::StateError;
+
+/// Why a run could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Faults in the config, rendered.
+    #[error("{0}")]
+    Config(Box<Report>),
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model cannot be built or its weights not loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Scoring failed.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// The run folder cannot be made or held.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// A checkpoint cannot be saved or loaded.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The data is not what the model reads.
+    #[error(transparent)]
+    WrongInput(#[from] WrongInput),
+    /// The checkpoint's optimizer state is not this optimizer's.
+    #[error("{}: {source}", path.display())]
+    State {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What does not fit.
+        source: StateError,
+    },
+    /// The checkpoint's weights are not this model's.
+    #[error("{}: the weights are not this model's: {report}", path.display())]
+    Weights {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What does not fit.
+        report: String,
+    },
+    /// A loss or gradient is not finite. The weights are those of the step before.
+    #[error("step {step}: the {what} is {value}; stopped before it reached the weights (samples: {samples})")]
+    NonFinite {
+        /// The optimizer step, from 1.
+        step: u64,
+        /// Loss or gradient norm.
+        what: &'static str,
+        /// NaN or infinity.
+        value: f32,
+        /// Names of the first samples of the step.
+        samples: String,
+    },
+    /// A sample without a class cannot be trained on.
+    #[error("{0}: the training samples have no labels")]
+    Unlabelled(String),
+    /// Resuming with something that must not change.
+    #[error("{}: cannot resume with another {what}:\n{differences}", run.display())]
+    Changed {
+        /// The run folder.
+        run: PathBuf,
+        /// Config or data.
+        what: &'static str,
+        /// One line a difference.
+        differences: String,
+    },
+    /// There is nothing to resume.
+    #[error("{0}")]
+    NothingToResume(String),
+}
+
+impl From<Report> for TrainError {
+    fn from(report: Report) -> Self {
+        TrainError::Config(Box::new(report))
+    }
+}
+
+impl TrainError {
+    /// What the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            TrainError::Config(report) => report.exit(),
+            TrainError::Device(_) => Exit::Device,
+            TrainError::Data(e) => e.exit(),
+            TrainError::Model(e) => e.exit(),
+            TrainError::Eval(e) => e.exit(),
+            TrainError::RunDir(RunDirError::Held { .. }) => Exit::Locked,
+            TrainError::RunDir(RunDirError::Exists { .. } | RunDirError::NotARun { .. }) => Exit::Usage,
+            TrainError::RunDir(RunDirError::File(_)) | TrainError::File(_) | TrainError::Checkpoint(_) => Exit::Io,
+            TrainError::WrongInput(_) | TrainError::Changed { .. } | TrainError::NothingToResume(_) => Exit::Usage,
+            TrainError::State { .. } | TrainError::Weights { .. } | TrainError::Unlabelled(_) => Exit::Data,
+            TrainError::NonFinite { .. } => Exit::Failed,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            TrainError::Data(e) => e.hint(),
+            TrainError::Model(e) => e.hint(),
+            TrainError::Eval(e) => e.hint(),
+            TrainError::File(e) | TrainError::RunDir(RunDirError::File(e)) => e.hint(),
+            TrainError::Checkpoint(CheckpointError::File(e)) => e.hint(),
+            TrainError::Checkpoint(_) => Some("no checkpoint of this run loads; start a new run".into()),
+            TrainError::RunDir(RunDirError::Held { .. }) => {
+                Some("wait for it, stop it, or start another run without --resume".into())
+            }
+            TrainError::RunDir(RunDirError::Exists { path }) => {
+                Some(format!("choose another run_name, or continue it: kiln train --resume {}", path.display()))
+            }
+            TrainError::NonFinite { .. } => Some(
+                "lower learning_rate, set train.max_grad_norm, or look at the samples named above; \
+                 the last checkpoint is intact"
+                    .into(),
+            ),
+            TrainError::Changed { .. } => Some("start a new run for a changed config (leave out --resume)".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! After the last step: the chosen weights become the model folder, and the test split is scored, once.
+//! Owns the choice (best on validation, or last) and `summary.json`; never trains.
+
+use std::path::PathBuf;
+
+use kiln_core::event::Event;
+use kiln_core::files::{FileError, write_atomic};
+use kiln_eval::{Bundle, Scores};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint;
+use crate::error::TrainError;
+use crate::progress::Scored;
+use crate::run::{End, Run, Session};
+
+/// What a finished run came to; also written to `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run folder.
+    pub run: PathBuf,
+    /// The model folder.
+    pub model: PathBuf,
+    /// Optimizer steps done.
+    pub steps: u64,
+    /// The step whose weights the model has.
+    pub chosen_step: u64,
+    /// Why training ended before its last step, if it did.
+    pub stopped_early: Option<String>,
+    /// Those weights on the validation split.
+    pub validation: Option<Scored>,
+    /// Those weights on the test split.
+    pub test: Option<Scored>,
+    /// Seconds in the loop, over all resumes.
+    pub seconds: f64,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// There is a model.
+    Finished(Box<Summary>),
+    /// A signal came; everything is saved.
+    Interrupted {
+        /// The run folder, for `--resume`.
+        run: PathBuf,
+        /// Optimizer steps done.
+        step: u64,
+    },
+}
+
+impl Run {
+    /// Trains to the end and leaves the model.
+    ///
+    /// # Errors
+    /// As [`Run::steps`], or the model cannot be scored or written.
+    pub fn finish(self, session: &mut Session<'_>) -> Result<Outcome, TrainError> {
+        let (mut run, end) = self.steps(session)?;
+        if let End::Interrupted { step } = end {
+            return Ok(Outcome::Interrupted { run: run.dir.path().to_path_buf(), step });
+        }
+        let validation = run.choose(session)?;
+        let chosen_step = validation.map_or(run.progress.step, |v| v.step);
+        let test = match run.dataset.test.clone() {
+            Some(split) => match run.score(&split, "test", session)? {
+                Some(scores) => Some(run.tested(&scores, chosen_step, session)?),
+                None => {
+                    let path = run.dir.path().to_path_buf();
+                    return Ok(Outcome::Interrupted { run: path, step: run.progress.step });
+                }
+            },
+            None => None,
+        };
+        run.log.sync()?;
+        Bundle::save(&run.dir.model(), &run.card, &run.net.state(), &run.dataset.preprocessor)?;
+        let summary = run.summary(chosen_step, validation, test);
+        let path = run.dir.path().join("summary.json");
+        let text = serde_json::to_vec_pretty(&summary).map_err(|e| FileError::at(&path, "write")(e.into()))?;
+        write_atomic(&path, &text)?;
+        Ok(Outcome::Finished(Box::new(summary)))
+    }
+
+    /// Puts the weights that become the model into the net, and answers their validation result.
+    fn choose(&mut self, session: &mut Session<'_>) -> Result<Option<Scored>, TrainError> {
+        let newest = self.progress.newest.filter(|n| n.step == self.progress.step);
+        let Some(best) = self.progress.best.filter(|_| self.config.checkpoint.keep_best) else { return Ok(newest) };
+        if best.step == self.progress.step {
+            return Ok(newest);
+        }
+        let folder = checkpoint::folder(&self.dir.checkpoints(), best.step);
+        let report = self.net.load_state(&checkpoint::load(&folder)?.model);
+        if !report.is_exact() {
+            return Err(TrainError::Weights { path: folder, report: report.to_string() });
+        }
+        session.tell(&Event::Note(&format!("the model has the weights of step {}, the best on validation", best.step)));
+        Ok(Some(best))
+    }
+
+    fn tested(&mut self, scores: &Scores, step: u64, session: &mut Session<'_>) -> Result<Scored, TrainError> {
+        let Scores { loss, accuracy, macro_f1, .. } = *scores;
+        let scored = Scored { step, loss, accuracy, macro_f1 };
+        self.evaluated(&scored, "test", false, session)?;
+        Ok(scored)
+    }
+
+    fn summary(&self, chosen_step: u64, validation: Option<Scored>, test: Option<Scored>) -> Summary {
+        Summary {
+            run: self.dir.path().to_path_buf(),
+            model: self.dir.model(),
+            steps: self.progress.step,
+            chosen_step,
+            stopped_early: self.progress.stopped_early.clone(),
+            validation,
+            test,
+            seconds: self.progress.seconds,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A config resolved against its data: how many batches, steps and passes. Pure arithmetic, no device.
+
+use kiln_data::Dataset;
+
+use crate::config::{Config, OptimizerConfig};
+use crate::schedule::Schedule;
+
+/// The numbers of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Training samples.
+    pub train_samples: usize,
+    /// Batches of one pass.
+    pub batches_per_epoch: usize,
+    /// Batches whose gradients make one optimizer step.
+    pub accumulation: usize,
+    /// Optimizer steps of one pass; the last may have fewer batches.
+    pub steps_per_epoch: u64,
+    /// Optimizer steps of the run.
+    pub total_steps: u64,
+    /// The learning rate over them.
+    pub schedule: Schedule,
+}
+
+impl Plan {
+    /// From the config and the number of training samples.
+    pub fn new(config: &Config, dataset: &Dataset) -> Self {
+        let train_samples = dataset.train.as_ref().map_or(0, kiln_data::Split::len);
+        let batches_per_epoch = kiln_data::batches(train_samples, config.data.loader(), true);
+        let accumulation = config.train.gradient_accumulation_steps as usize;
+        let steps_per_epoch = batches_per_epoch.div_ceil(accumulation) as u64;
+        let total_steps = match config.train.max_steps {
+            Some(steps) => steps,
+            None => config.train.epochs.unwrap_or(1) * steps_per_epoch,
+        };
+        let schedule = Schedule::new(&config.schedule, config.optimizer.learning_rate(), total_steps);
+        Self { train_samples, batches_per_epoch, accumulation, steps_per_epoch, total_steps, schedule }
+    }
+}
+
+impl OptimizerConfig {
+    /// The peak learning rate.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            OptimizerConfig::Adamw(c) => c.learning_rate,
+            OptimizerConfig::Sgd(c) => c.learning_rate,
+        }
+    }
+}

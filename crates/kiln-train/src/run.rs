@@ -1,0 +1,362 @@
+//! One run, from its start to the last step. Start order: resume > pretrained > scratch.
+//! Owns the loop, which reads top to bottom in `Run::steps`; never prints and never chooses what to run.
+//! `setup.rs` makes a `Run`, `finish.rs` turns the trained weights into the model folder.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use kiln_core::event::{Callback, EvalInfo, Event, StepInfo};
+use kiln_core::seed::{Purpose, mix};
+use kiln_core::{Gradients, Net, Output, RunDir};
+use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
+use kiln_models::Card;
+use kiln_nn::loss::cross_entropy;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::metrics_log::MetricsLog;
+use crate::optim::Optimizer;
+use crate::plan::Plan;
+use crate::progress::{Progress, Scored};
+
+/// Who watches a run and who may stop it.
+pub struct Session<'a> {
+    /// Told of every event, in order.
+    pub callbacks: Vec<Box<dyn Callback + 'a>>,
+    /// Set by a signal handler: save and stop after the current step.
+    pub interrupt: &'a AtomicBool,
+    /// When the process started.
+    pub process_start: Instant,
+}
+
+impl Session<'_> {
+    /// Tells everybody.
+    pub fn tell(&mut self, event: &Event<'_>) {
+        for callback in &mut self.callbacks {
+            callback.on(event);
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::SeqCst)
+    }
+
+    /// The first reason a callback has to end the run.
+    fn stop_reason(&self) -> Option<String> {
+        self.callbacks.iter().find_map(|c| c.stop())
+    }
+}
+
+/// How the loop ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// All steps are done, or a callback or early stopping ended it.
+    Complete,
+    /// A signal asked to stop; everything is saved.
+    Interrupted {
+        /// Optimizer steps done.
+        step: u64,
+    },
+}
+
+/// A run under way.
+pub struct Run {
+    // What it was told.
+    pub(crate) config: Config,
+    pub(crate) config_text: String,
+    pub(crate) plan: Plan,
+    pub(crate) dataset: Dataset,
+    pub(crate) card: Card,
+    // What it works with.
+    pub(crate) dir: RunDir,
+    pub(crate) log: MetricsLog,
+    pub(crate) device: Device,
+    // What a checkpoint holds.
+    pub(crate) net: Box<dyn Net>,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) progress: Progress,
+}
+
+/// What the batches of one optimizer step gave.
+struct Group {
+    gradients: Gradients,
+    loss: f32,
+    samples: u64,
+    data_wait: Duration,
+    /// Of the first batch, to name them when something is not finite.
+    indices: Vec<usize>,
+}
+
+impl Run {
+    /// Trains from where the run is to its last step.
+    ///
+    /// # Errors
+    /// Data, files or numbers fail; the newest checkpoint is then the way back.
+    pub fn steps(mut self, session: &mut Session<'_>) -> Result<(Self, End), TrainError> {
+        let train = self.train_split()?;
+        let (mut evaluated_at, mut saved_at) = (Instant::now(), Instant::now());
+        let trained_before = self.progress.seconds;
+        let began = Instant::now();
+        let (step, total) = (self.progress.step, self.plan.total_steps);
+        session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
+
+        // ---- an evaluation that a signal cut short -------------------------------------------------------
+        if self.progress.pending_evaluation && self.validate(session)?.is_none() {
+            let end = self.interrupted(session)?;
+                    return Ok((self, end));
+        }
+
+        while self.progress.step < total && self.progress.stopped_early.is_none() {
+            // ---- one pass over the training samples, from the batch where it is ---------------------------
+            let order = Order::Train { seed: self.config.seed, epoch: self.progress.epoch };
+            let loader = Loader::new(&train, &self.dataset.preprocessor, self.config.data.loader(), order)?;
+            let mut loader = loader.starting_at(self.progress.batch);
+
+            while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
+                // ---- one optimizer step ----------------------------------------------------------------
+                let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
+                let group = self.gradients(&mut loader, batches)?;
+                let norm = self.finite("gradient norm", group.gradients.norm(), &train, &group.indices)?;
+                let gradients = clip(group.gradients, norm, self.config.train.max_grad_norm);
+                let learning_rate = self.plan.schedule.at(self.progress.step);
+                self.net = self.optimizer.step(self.net, gradients, learning_rate);
+
+                // ---- where we are now ------------------------------------------------------------------
+                self.progress.step += 1;
+                self.progress.batch += batches;
+                self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
+                self.progress.window.add(group.loss, group.samples);
+                let step = self.progress.step;
+                let epoch = self.progress.epoch as f64
+                    + self.progress.batch as f64 / self.plan.batches_per_epoch as f64;
+                if step.is_multiple_of(self.config.train.logging_steps) {
+                    let info = StepInfo {
+                        step,
+                        epoch,
+                        loss: self.progress.window.take() as f32,
+                        learning_rate,
+                        grad_norm: norm,
+                        samples: group.samples,
+                        elapsed: session.process_start.elapsed().as_secs_f64(),
+                        data_wait: group.data_wait.as_secs_f64(),
+                    };
+                    self.log.write(&info)?;
+                    session.tell(&Event::Step(&info));
+                }
+                if self.progress.batch == self.plan.batches_per_epoch {
+                    (self.progress.epoch, self.progress.batch) = (self.progress.epoch + 1, 0);
+                }
+
+                // ---- once in a while: evaluate ---------------------------------------------------------
+                let mut is_best = false;
+                let every = self.config.evaluate.every;
+                if step == total || every.is_due(step, self.plan.steps_per_epoch, evaluated_at.elapsed()) {
+                    match self.validate(session)? {
+                        Some(best) => is_best = best,
+                        None => return self.interrupted(session),
+                    }
+                    evaluated_at = Instant::now();
+                }
+                self.progress.stopped_early = self.patience_is_out().or_else(|| session.stop_reason());
+
+                // ---- once in a while: save -------------------------------------------------------------
+                let every = self.config.checkpoint.every;
+                let last = step == total || self.progress.stopped_early.is_some();
+                let best = is_best && self.config.checkpoint.keep_best;
+                if last || best || every.is_due(step, self.plan.steps_per_epoch, saved_at.elapsed()) {
+                    self.save(session)?;
+                    saved_at = Instant::now();
+                }
+                if last {
+                    break;
+                }
+                if session.interrupted() {
+                    let end = self.interrupted(session)?;
+                    return Ok((self, end));
+                }
+                if self.progress.batch == 0 {
+                    break; // the next pass has its own order
+                }
+            }
+        }
+        match self.progress.stopped_early.clone() {
+            Some(reason) => session.tell(&Event::Stopped { step: self.progress.step, reason: &reason }),
+            None => session.tell(&Event::Finished { step: self.progress.step }),
+        }
+        Ok((self, End::Complete))
+    }
+
+    /// The gradients of `batches` batches, equal to those of one batch of all their samples: each batch's mean
+    /// loss is weighted by its samples, so that a short last batch counts for what it is.
+    fn gradients(&mut self, loader: &mut Loader, batches: usize) -> Result<Group, TrainError> {
+        let mut group = Group {
+            gradients: Gradients::default(),
+            loss: 0.0,
+            samples: 0,
+            data_wait: Duration::ZERO,
+            indices: Vec::new(),
+        };
+        let mut weighted_loss = 0.0f64;
+        for micro in 0..batches {
+            let waiting = Instant::now();
+            let host: HostBatch = match loader.next() {
+                Some(batch) => batch?,
+                None => break,
+            };
+            group.data_wait += waiting.elapsed();
+            if micro == 0 {
+                group.indices = host.indices.clone();
+            }
+            let (value, samples, gradients) = self.micro_batch(host, micro, batches > 1)?;
+            weighted_loss += f64::from(value) * samples as f64;
+            group.samples += samples;
+            group.gradients.add(gradients);
+        }
+        let samples = group.samples.max(1);
+        group.loss = (weighted_loss / samples as f64) as f32;
+        if batches > 1 {
+            group.gradients = group.gradients.scale(1.0 / samples as f32);
+        }
+        Ok(group)
+    }
+
+    /// Mean loss, samples and gradients of one batch; the gradients are of the summed loss where `summed`.
+    fn micro_batch(&self, host: HostBatch, micro: usize, summed: bool) -> Result<(f32, u64, Gradients), TrainError> {
+        let indices = host.indices.clone();
+        self.device.seed(mix(self.config.seed, Purpose::Device, &[self.progress.step, micro as u64]));
+        let batch = collate(host, &self.device);
+        let Some(classes) = batch.classes else {
+            return Err(TrainError::Unlabelled(self.config_text.lines().next().unwrap_or_default().into()));
+        };
+        let Output::Logits(logits) = self.net.apply(batch.input)?;
+        let loss = cross_entropy(logits, classes, self.config.train.label_smoothing_factor);
+        let value = loss.clone().into_scalar::<f32>();
+        self.finite("loss", value, &self.train_split()?, &indices)?;
+        let loss = if summed { loss.mul_scalar(batch.size as f64) } else { loss };
+        Ok((value, batch.size as u64, self.net.gradients(loss)))
+    }
+
+    /// Passes a finite number on; anything else ends the run before it reaches the weights.
+    fn finite(&self, what: &'static str, value: f32, split: &Split, indices: &[usize]) -> Result<f32, TrainError> {
+        if value.is_finite() {
+            return Ok(value);
+        }
+        let names: Vec<String> = indices.iter().take(3).map(|i| split.name(*i)).collect();
+        let more = if indices.len() > 3 { ", ..." } else { "" };
+        let samples = format!("{}{more}", names.join(", "));
+        Err(TrainError::NonFinite { step: self.progress.step + 1, what, value, samples })
+    }
+
+    /// Scores the validation split and keeps the best; whether it is the best, or `None` when a signal came.
+    fn validate(&mut self, session: &mut Session<'_>) -> Result<Option<bool>, TrainError> {
+        self.progress.pending_evaluation = true;
+        let Some(validation) = self.dataset.validation.clone() else {
+            self.progress.pending_evaluation = false;
+            return Ok(Some(false));
+        };
+        let Some(scores) = self.score(&validation, "validation", session)? else { return Ok(None) };
+        let scored = Scored {
+            step: self.progress.step,
+            loss: scores.loss,
+            accuracy: scores.accuracy,
+            macro_f1: scores.macro_f1,
+        };
+        let is_best = scored.beats(self.progress.best.as_ref(), self.config.evaluate.metric_for_best_model);
+        self.progress.pending_evaluation = false;
+        self.progress.newest = Some(scored);
+        if is_best {
+            (self.progress.best, self.progress.stale_evaluations) = (Some(scored), 0);
+        } else {
+            self.progress.stale_evaluations += 1;
+        }
+        self.evaluated(&scored, "validation", is_best, session)?;
+        Ok(Some(is_best))
+    }
+
+    /// Writes and tells one evaluation.
+    pub(crate) fn evaluated(
+        &mut self,
+        scored: &Scored,
+        split: &'static str,
+        is_best: bool,
+        session: &mut Session<'_>,
+    ) -> Result<(), TrainError> {
+        let Scored { step, loss, accuracy, macro_f1 } = *scored;
+        let info = EvalInfo { step, split, loss, accuracy, macro_f1, is_best };
+        self.log.write(&info)?;
+        session.tell(&Event::Evaluated(&info));
+        Ok(())
+    }
+
+    /// Scores a split with the current weights; `None` when a signal came.
+    pub(crate) fn score(
+        &self,
+        split: &Split,
+        name: &'static str,
+        session: &mut Session<'_>,
+    ) -> Result<Option<kiln_eval::Scores>, TrainError> {
+        let net = self.net.valid();
+        let device = self.device.clone().inner();
+        let loader = self.config.data.loader();
+        let scores = kiln_eval::evaluate_with(
+            &*net,
+            split,
+            &self.dataset.preprocessor,
+            &self.dataset.classes,
+            loader,
+            &device,
+            &mut |done, total| {
+                session.tell(&Event::Evaluating { split: name, done, total });
+                !session.interrupted()
+            },
+        )?;
+        Ok(scores)
+    }
+
+    fn patience_is_out(&self) -> Option<String> {
+        let patience = self.config.train.early_stopping_patience?;
+        let stale = self.progress.stale_evaluations;
+        (stale >= patience).then(|| format!("no improvement in {stale} evaluations"))
+    }
+
+    /// Saves here and answers that the run was interrupted.
+    fn interrupted(&mut self, session: &mut Session<'_>) -> Result<End, TrainError> {
+        self.save(session)?;
+        let step = self.progress.step;
+        session.tell(&Event::Stopped { step, reason: "interrupted" });
+        Ok(End::Interrupted { step })
+    }
+
+    fn save(&mut self, session: &mut Session<'_>) -> Result<PathBuf, TrainError> {
+        self.progress.metrics_bytes = self.log.sync()?;
+        let checkpoint = Checkpoint {
+            model: self.net.state(),
+            optimizer: self.optimizer.state(),
+            progress: self.progress.clone(),
+        };
+        let folder = checkpoint::save(&self.dir.checkpoints(), &checkpoint, &self.config_text)?;
+        let best = self.progress.best.filter(|_| self.config.checkpoint.keep_best).map(|b| b.step);
+        checkpoint::prune(&self.dir.checkpoints(), self.config.checkpoint.keep_last, best)?;
+        session.tell(&Event::Saved { path: &folder, step: self.progress.step });
+        Ok(folder)
+    }
+
+    /// The training samples.
+    fn train_split(&self) -> Result<Split, TrainError> {
+        match &self.dataset.train {
+            Some(split) => Ok(split.clone()),
+            None => Err(TrainError::Unlabelled("data".into())),
+        }
+    }
+}
+
+/// Scales gradients down to `max_norm`, as `torch.nn.utils.clip_grad_norm_` does.
+fn clip(gradients: Gradients, norm: f32, max_norm: Option<f64>) -> Gradients {
+    match max_norm.map(|max| max / (f64::from(norm) + 1e-6)) {
+        Some(factor) if factor < 1.0 => gradients.scale(factor as f32),
+        _ => gradients,
+    }
+}

@@ -1,0 +1,245 @@
+//! How a run comes to be: a new folder for a config, or a folder and its newest checkpoint.
+//! Owns what may change on resume; never trains. Hands a `Run` to its loop.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use kiln_core::config::Resolved;
+use kiln_core::device::{self, DeviceSpec};
+use kiln_core::event::Event;
+use kiln_core::files::{FileError, write_atomic};
+use kiln_core::RunDir;
+use kiln_data::{Dataset, OpenOptions};
+use kiln_models::Model;
+
+use crate::checkpoint::{self, Latest};
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::load::{self, Loaded};
+use crate::metrics_log::MetricsLog;
+use crate::optim::Optimizer;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::run::{Run, Session};
+
+/// What to train.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// A new run of a config.
+    New {
+        /// The config file.
+        config: PathBuf,
+        /// `key=value` overrides.
+        overrides: Vec<String>,
+    },
+    /// The newest run of a config.
+    ResumeLatest {
+        /// The config file.
+        config: PathBuf,
+        /// `key=value` overrides.
+        overrides: Vec<String>,
+    },
+    /// A run folder; with a config, it must be that run's.
+    Resume {
+        /// The run folder.
+        run: PathBuf,
+        /// A config to compare with.
+        config: Option<PathBuf>,
+        /// `key=value` overrides of what may change.
+        overrides: Vec<String>,
+    },
+}
+
+/// Keys that a resumed run may change: they do not touch the numbers of any step.
+const FREE: &[&str] = &[
+    "run_name",
+    "output_dir",
+    "device",
+    "data.loader.workers",
+    "data.loader.prefetch",
+    "data.loader.eval_batch_size",
+    "checkpoint.every",
+    "checkpoint.keep_last",
+];
+
+impl Run {
+    /// Makes or finds the run folder, holds it, and brings everything to where training goes on.
+    ///
+    /// # Errors
+    /// Config, device, data, weights, folder or checkpoint have a fault.
+    pub fn start(start: &Start, session: &mut Session<'_>) -> Result<Self, TrainError> {
+        match start {
+            Start::New { config, overrides } => new(config, overrides, session),
+            Start::ResumeLatest { config, overrides } => {
+                let loaded = load::load(config, overrides)?;
+                let run = latest_run(&loaded, config)?;
+                resume(&run, loaded, session)
+            }
+            Start::Resume { run, config, overrides } => {
+                let saved = run.join("config.toml");
+                if !saved.is_file() {
+                    return Err(kiln_core::run_dir::RunDirError::NotARun { path: run.clone() }.into());
+                }
+                resume(run, load::load(config.as_ref().unwrap_or(&saved), overrides)?, session)
+            }
+        }
+    }
+}
+
+fn new(path: &Path, overrides: &[String], session: &mut Session<'_>) -> Result<Run, TrainError> {
+    let loaded = load::load(path, overrides)?;
+    let config = &loaded.config;
+    let parts = Parts::open(config, session)?;
+    let stem = path.file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
+    let dir = RunDir::create(&config.output_dir, config.run_name.as_deref(), &stem)?;
+    let text = loaded.resolved.to_toml();
+    write_atomic(&dir.config(), text.as_bytes())?;
+    let log = MetricsLog::open(&dir.metrics(), 0)?;
+    let progress = Progress::new(config.seed, loaded.resolved.hash(), parts.plan.train_samples);
+    Ok(parts.run(loaded.config, text, dir, log, progress))
+}
+
+fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> Result<Run, TrainError> {
+    let dir = RunDir::open(run)?;
+    let saved_text = kiln_core::files::read_text(&dir.config())?;
+    let saved = load::from_resolved_toml(&saved_text, &dir.config())?;
+    unchanged(run, &saved.resolved, &loaded.resolved)?;
+    checkpoint::tidy(&dir.checkpoints())?;
+    let latest = checkpoint::latest(&dir.checkpoints())?;
+    let mut parts = Parts::open(&loaded.config, session)?;
+    let progress = match &latest {
+        Some(latest) => parts.restore(latest, run, session)?,
+        None => {
+            session.tell(&Event::Note("no checkpoint was saved yet: starts from the beginning"));
+            Progress::new(loaded.config.seed, saved.resolved.hash(), parts.plan.train_samples)
+        }
+    };
+    let log = MetricsLog::open(&dir.metrics(), progress.metrics_bytes)?;
+    Ok(parts.run(loaded.config, saved_text, dir, log, progress))
+}
+
+/// Refuses to go on with a config that would change the numbers of a step.
+fn unchanged(run: &Path, saved: &Resolved, now: &Resolved) -> Result<(), TrainError> {
+    let free = |key: &str| FREE.iter().any(|f| key == *f);
+    let lines: Vec<String> = saved
+        .diff(now)
+        .into_iter()
+        .filter(|(key, _, _)| !free(key))
+        .map(|(key, was, is)| format!("  {key}: the run has {was}, now {is}"))
+        .collect();
+    match lines.is_empty() {
+        true => Ok(()),
+        false => {
+            Err(TrainError::Changed { run: run.to_path_buf(), what: "config", differences: lines.join("\n") })
+        }
+    }
+}
+
+/// The newest run in `output_dir` that was started from this config.
+fn latest_run(loaded: &Loaded, config: &Path) -> Result<PathBuf, TrainError> {
+    let out = &loaded.config.output_dir;
+    let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+    if out.is_dir() {
+        for entry in fs::read_dir(out).map_err(FileError::at(out, "read"))? {
+            let run = entry.map_err(FileError::at(out, "read"))?.path();
+            let saved = run.join("config.toml");
+            let Ok(text) = fs::read_to_string(&saved) else { continue };
+            let Ok(modified) = fs::metadata(&saved).and_then(|m| m.modified()) else { continue };
+            if load::from_resolved_toml(&text, &saved).is_ok_and(|l| l.resolved.hash() == loaded.resolved.hash()) {
+                found.push((modified, run));
+            }
+        }
+    }
+    found.sort();
+    found.pop().map(|(_, run)| run).ok_or_else(|| {
+        TrainError::NothingToResume(format!(
+            "{}: no run of this config in {} (a changed config is another run)",
+            config.display(),
+            out.display()
+        ))
+    })
+}
+
+/// A run without its folder.
+struct Parts {
+    plan: Plan,
+    dataset: Dataset,
+    model: Model,
+    optimizer: Optimizer,
+    device: Device,
+}
+
+impl Parts {
+    /// Opens data and device and builds the start weights: pretrained where given, else from the seed.
+    fn open(config: &Config, session: &mut Session<'_>) -> Result<Self, TrainError> {
+        let spec: DeviceSpec = config.device.parse()?;
+        let chosen = device::resolve(&spec)?;
+        session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
+        let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
+        let dataset = Dataset::open(&config.data, &OpenOptions { seed: config.seed, tokenizer_folder })?;
+        let plan = Plan::new(config, &dataset);
+        session.tell(&Event::Note(&describe(&dataset)));
+        let device = chosen.device.autodiff();
+        let model = kiln_models::build(&config.model, &dataset.input, &dataset.classes, &device, config.seed)?;
+        let parameters: usize = model
+            .net
+            .parameters()
+            .iter()
+            .filter(|p| p.trainable)
+            .map(|p| p.shape.iter().product::<usize>())
+            .sum();
+        session.tell(&Event::Note(&format!("model: {parameters} trainable parameters")));
+        if let Some(report) = &model.report {
+            session.tell(&Event::Note(&format!("pretrained weights: {report}")));
+        }
+        for note in &model.notes {
+            session.tell(&Event::Note(note));
+        }
+        let optimizer = Optimizer::new(&config.optimizer);
+        Ok(Self { plan, dataset, model, optimizer, device })
+    }
+
+    /// Puts a checkpoint's weights and optimizer state in place.
+    fn restore(&mut self, latest: &Latest, run: &Path, session: &mut Session<'_>) -> Result<Progress, TrainError> {
+        let Latest { folder, checkpoint, damaged } = latest;
+        for fault in damaged {
+            session.tell(&Event::Note(&format!("a newer checkpoint is damaged and left aside: {fault}")));
+        }
+        let progress = checkpoint.progress.clone();
+        if progress.train_samples != self.plan.train_samples {
+            let (was, is) = (progress.train_samples, self.plan.train_samples);
+            let differences = format!("  training samples: the run has {was}, now {is}");
+            return Err(TrainError::Changed { run: run.to_path_buf(), what: "data", differences });
+        }
+        let report = self.model.net.load_state(&checkpoint.model);
+        if !report.is_exact() {
+            return Err(TrainError::Weights { path: folder.clone(), report: report.to_string() });
+        }
+        self.optimizer
+            .load_state(&checkpoint.optimizer, &*self.model.net, &self.device)
+            .map_err(|source| TrainError::State { path: folder.clone(), source })?;
+        session.tell(&Event::Note(&format!("resumes after step {} from {}", progress.step, folder.display())));
+        Ok(progress)
+    }
+
+    fn run(self, config: Config, config_text: String, dir: RunDir, log: MetricsLog, progress: Progress) -> Run {
+        let Self { plan, dataset, model, optimizer, device } = self;
+        Run { config, config_text, plan, dataset, card: model.card, dir, log, device, net: model.net, optimizer, progress }
+    }
+}
+
+fn describe(dataset: &Dataset) -> String {
+    let count = |name: &str, split: &Option<kiln_data::Split>| {
+        split.as_ref().map(|s| format!("{} {name}", s.len()))
+    };
+    let counts: Vec<String> = [
+        count("train", &dataset.train),
+        count("validation", &dataset.validation),
+        count("test", &dataset.test),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    format!("data: {} samples, {} classes", counts.join(", "), dataset.classes.len())
+}
