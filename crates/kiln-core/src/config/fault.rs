@@ -79,7 +79,8 @@ impl Fault {
     }
 
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+        let note = note.into();
+        self.notes.extend((!note.is_empty()).then_some(note));
         self
     }
 
@@ -161,15 +162,18 @@ impl Report {
         Self { faults }
     }
 
-    /// `Data` where nothing but missing files is wrong, else `Usage`.
+    /// `Data` where nothing but files and their content is wrong, else `Usage`.
     pub fn exit(&self) -> Exit {
-        let only_files = !self.faults.is_empty() && self.faults.iter().all(|f| f.code == MISSING_FILE);
-        if only_files { Exit::Data } else { Exit::Usage }
+        let of_data = |fault: &Fault| [MISSING_FILE, BAD_DATA].contains(&fault.code);
+        if !self.faults.is_empty() && self.faults.iter().all(of_data) { Exit::Data } else { Exit::Usage }
     }
 }
 
 /// Code of a fault that is not in the config but in what it names: a data or weights path that is not there.
 pub const MISSING_FILE: &str = "missing_file";
+
+/// Code of a fault in the content of the data that the config names.
+pub const BAD_DATA: &str = "bad_data";
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -21,7 +21,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-pub use fault::{At, Fault, FaultRecord, MISSING_FILE, Report};
+pub use fault::{At, BAD_DATA, Fault, FaultRecord, MISSING_FILE, Report};
 pub use resolved::{Origin, Resolved};
 
 use files::Chain;

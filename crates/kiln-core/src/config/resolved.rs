@@ -135,6 +135,14 @@ impl Resolved {
         key.split('.').try_fold(&self.root, |node, segment| node.child(segment))
     }
 
+    /// The value of a dotted key as text, strings without quotes; `None` where there is no such value.
+    pub fn text(&self, key: &str) -> Option<String> {
+        self.find(key).map(|node| match &node.value {
+            Value::Text(text) => text.clone(),
+            _ => print::inline(node),
+        })
+    }
+
     /// Where the value of a dotted key came from; `None` where there is no such value.
     pub fn origin_of(&self, key: &str) -> Option<Origin> {
         self.find(key).map(|node| self.origin(node))

@@ -1,0 +1,71 @@
+//! `kiln check`: every fault of a config and of the data it names, all at once, before any device is touched.
+//! Owns how the answer is shown; kiln-train finds the faults. Exits 2 for config faults, 4 for data faults.
+
+use std::path::PathBuf;
+
+use kiln_core::Exit;
+use kiln_core::config::{Fault, FaultRecord, Report};
+use kiln_train::load::{self, Loaded};
+use serde::Serialize;
+
+use crate::report::{Failure, Outcome};
+use crate::stdout;
+
+/// Every fault of a config and its data paths, without touching a device
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Config file
+    config: PathBuf,
+    /// Values that replace those of the config, for example train.epochs=3
+    #[arg(value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Page {
+    config: PathBuf,
+    ok: bool,
+    hash: Option<String>,
+    faults: Vec<FaultRecord>,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let result = load::check(&args.config, &args.overrides);
+    if args.json {
+        return print_json(args.config, &result);
+    }
+    let loaded = result?;
+    stdout::tell(&format!("{}: ok\n{}", args.config.display(), summary(&loaded)));
+    Ok(Exit::Done)
+}
+
+fn print_json(config: PathBuf, result: &Result<Loaded, Report>) -> Outcome {
+    let faults = result.as_ref().err().map(|report| report.faults.iter().map(Fault::record).collect());
+    let hash = result.as_ref().ok().map(|loaded| loaded.resolved.hash());
+    let page = Page { config, ok: result.is_ok(), hash, faults: faults.unwrap_or_default() };
+    let text = serde_json::to_string(&page)
+        .map_err(|e| Failure::new(Exit::Failed, format!("cannot write JSON: {e}")))?;
+    stdout::line(&text)?;
+    Ok(result.as_ref().map_or_else(Report::exit, |_| Exit::Done))
+}
+
+/// What would be trained, in three lines.
+fn summary(loaded: &Loaded) -> String {
+    let value = |key: &str| loaded.resolved.text(key);
+    let length = match (value("train.epochs"), value("train.max_steps")) {
+        (Some(epochs), _) => format!("{epochs} epochs"),
+        (None, steps) => format!("{} steps", steps.unwrap_or_default()),
+    };
+    let place = value("data.path").or(value("data.train")).unwrap_or_default();
+    let kind = |table: &str| value(&format!("{table}.kind")).unwrap_or_default();
+    let start = value("model.pretrained").map_or_else(String::new, |path| format!(" from {path}"));
+    format!(
+        "  data   {} from {place}\n  model  {}{start}\n  train  {length} with {}",
+        kind("data"),
+        kind("model"),
+        kind("optimizer")
+    )
+}
