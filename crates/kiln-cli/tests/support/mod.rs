@@ -1,0 +1,138 @@
+//! What the tests of the command share: starting the binary, small configs, and files to feed it.
+//! Owns no expectation; each test says what it expects.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests use what they need, and stop at the first surprise"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
+}
+
+/// `kiln`, to be given words.
+pub fn kiln() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_kiln"))
+}
+
+/// What a command said and ended with.
+pub struct Said {
+    /// The exit code; -1 where a signal ended it.
+    pub code: i32,
+    /// Data.
+    pub out: String,
+    /// Talk.
+    pub err: String,
+}
+
+impl Said {
+    /// Runs to the end.
+    pub fn by(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
+    }
+
+    /// It ended so, and said each of these on stderr; nothing panicked.
+    #[track_caller]
+    pub fn expect(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        for word in words {
+            assert!(self.err.contains(word), "expected {word:?} in: {}", self.err);
+        }
+        self
+    }
+
+    /// The last line on stdout, which for `kiln train` is the run folder.
+    pub fn run(&self) -> PathBuf {
+        PathBuf::from(self.out.lines().last().unwrap_or_default())
+    }
+}
+
+/// Writes a config for a tiny net on the digits, one epoch of twelve steps on the CPU, run folders in `folder/runs`.
+/// `extra` is TOML that comes last.
+pub fn digits(folder: &Path, extra: &str) -> PathBuf {
+    let text = format!(
+        r#"device = "cpu"
+output_dir = "{runs}"
+[data]
+kind = "idx"
+path = "{digits}"
+validation_fraction = 0.1
+[data.loader]
+batch_size = 108
+[model]
+kind = "mlp"
+hidden = [512]
+[optimizer]
+kind = "adamw"
+[train]
+epochs = 1
+{extra}"#,
+        runs = folder.join("runs").display(),
+        digits = root().join("datasets/digits").display(),
+    );
+    write(folder, "digits.toml", text)
+}
+
+/// Writes a file into a folder and gives its path.
+pub fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// A 24-bit BMP file of one colour.
+pub fn bmp(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
+    let row = (width * 3).next_multiple_of(4);
+    let size = 54 + row * height;
+    let mut file = Vec::from(*b"BM");
+    for number in [size, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0] {
+        file.extend(u32::to_le_bytes(number));
+    }
+    for _ in 0..height {
+        let line: Vec<u8> = colour.repeat(width as usize);
+        file.extend(&line);
+        file.extend(std::iter::repeat_n(0, row as usize - line.len()));
+    }
+    file
+}
+
+/// Writes `per_class` images for each class into `folder/images/<class>/`, and a config that trains on them.
+pub fn images(folder: &Path, classes: &[&str], per_class: usize) -> PathBuf {
+    for (c, class) in classes.iter().enumerate() {
+        for i in 0..per_class {
+            let colour = [(40 * c) as u8, (3 * i) as u8, 128];
+            write(folder, &format!("images/{class}/{i:03}.bmp"), bmp(8, 8, colour));
+        }
+    }
+    let text = format!(
+        r#"device = "cpu"
+output_dir = "{runs}"
+[data]
+kind = "image_folder"
+path = "images"
+validation_fraction = 0.2
+[data.loader]
+batch_size = 4
+[model]
+kind = "cnn"
+channels = [4]
+hidden = 8
+[optimizer]
+kind = "adamw"
+[train]
+epochs = 1
+"#,
+        runs = folder.join("runs").display(),
+    );
+    write(folder, "images.toml", text)
+}
