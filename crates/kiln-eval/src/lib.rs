@@ -1,1 +1,15 @@
-//! kiln-eval
+//! A trained model as a folder, asked and scored: bundle, predictor, evaluation. Owns no optimizer and no HTTP.
+//! The training loop, `kiln eval` and `kiln predict` call it.
+
+pub mod bundle;
+pub mod error;
+pub mod evaluate;
+pub mod predictor;
+pub mod report;
+pub mod scores;
+
+pub use bundle::Bundle;
+pub use error::EvalError;
+pub use evaluate::{evaluate, evaluate_with};
+pub use predictor::{Answer, Prediction, Predictions, Predictor};
+pub use scores::Scores;

@@ -1,0 +1,155 @@
+//! A trained model as a folder with everything needed to answer: config.json, model.safetensors, preprocessing.
+//! Owns how the folder appears and is replaced; its files are kiln-models' and kiln-data's.
+//! `kiln train` saves one; evaluator and predictor open it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use kiln_core::StateDict;
+use kiln_core::files::{FileError, sync_folder};
+use kiln_data::Preprocessor;
+use kiln_models::{Card, Model};
+
+use crate::EvalError;
+
+const CARD: &str = "config.json";
+
+/// A model that can be asked.
+pub struct Bundle {
+    /// The net with its card.
+    pub model: Model,
+    /// From raw input to the net's input, as in training.
+    pub preprocessor: Arc<Preprocessor>,
+    /// Class names in index order.
+    pub classes: Vec<String>,
+}
+
+impl Bundle {
+    /// Opens a model folder on a device (without autodiff). A run folder is not one: its `model/` is.
+    ///
+    /// # Errors
+    /// The folder holds no model, or its files are damaged or do not fit together.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self, EvalError> {
+        settle(folder)?;
+        if !folder.join(CARD).is_file() {
+            return Err(EvalError::NotAModel {
+                path: folder.into(),
+                expected: "a folder with a config.json",
+            });
+        }
+        let model = kiln_models::open(folder, device)?;
+        let preprocessor = Arc::new(Preprocessor::load(folder)?);
+        let classes = model.card.classes();
+        Ok(Self { model, preprocessor, classes })
+    }
+
+    /// Writes a model folder, so that a reader sees the old one or the new one whole, also after a power cut.
+    ///
+    /// # Errors
+    /// `folder` exists and is not a model; the system refuses. What was there is then still there.
+    pub fn save(
+        folder: &Path,
+        card: &Card,
+        state: &StateDict,
+        preprocessor: &Preprocessor,
+    ) -> Result<(), EvalError> {
+        settle(folder)?;
+        refuse_others(folder)?;
+        let parent = parent(folder);
+        fs::create_dir_all(parent).map_err(FileError::at(parent, "create"))?;
+        let fresh = tempfile::Builder::new()
+            .prefix(".kiln-")
+            .suffix(".tmp")
+            .tempdir_in(parent)
+            .map_err(FileError::at(parent, "create a folder in"))?;
+        kiln_models::save(fresh.path(), card, state)?;
+        preprocessor.save(fresh.path())?;
+        sync_files(fresh.path())?;
+        share(fresh.path())?;
+        exchange(fresh, folder)
+    }
+}
+
+/// Only a model folder, an empty one or none may be replaced.
+fn refuse_others(folder: &Path) -> Result<(), EvalError> {
+    let free = match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none() || folder.join(CARD).is_file(),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    };
+    if free { Ok(()) } else { Err(EvalError::Occupied { path: folder.into() }) }
+}
+
+/// Moves `fresh` to `folder`. What stood there steps aside first; [`settle`] brings it back if we are cut off.
+fn exchange(fresh: tempfile::TempDir, folder: &Path) -> Result<(), EvalError> {
+    let aside = aside(folder);
+    let replaces = folder.is_dir();
+    if replaces {
+        fs::rename(folder, &aside).map_err(FileError::at(folder, "move aside"))?;
+    }
+    let fresh = fresh.keep();
+    if let Err(e) = fs::rename(&fresh, folder) {
+        let _ = fs::remove_dir_all(&fresh);
+        settle(folder)?;
+        return Err(FileError::at(folder, "rename into place")(e).into());
+    }
+    sync_folder(parent(folder))?;
+    if replaces {
+        fs::remove_dir_all(&aside).map_err(FileError::at(&aside, "remove"))?;
+    }
+    Ok(())
+}
+
+/// Finishes what a save that was cut off between its two renames left: the old folder comes back where there is no
+/// new one, and goes where there is.
+fn settle(folder: &Path) -> Result<(), FileError> {
+    let aside = aside(folder);
+    if !aside.is_dir() {
+        return Ok(());
+    }
+    if folder.is_dir() {
+        return fs::remove_dir_all(&aside).map_err(FileError::at(&aside, "remove"));
+    }
+    fs::rename(&aside, folder).map_err(FileError::at(&aside, "move back"))?;
+    sync_folder(parent(folder))
+}
+
+/// Where the old folder waits: a hidden sibling whose name only depends on the folder's.
+fn aside(folder: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(folder.file_name().unwrap_or_default());
+    name.push(".kiln-old");
+    parent(folder).join(name)
+}
+
+fn parent(folder: &Path) -> &Path {
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn sync_files(folder: &Path) -> Result<(), FileError> {
+    for entry in fs::read_dir(folder).map_err(FileError::at(folder, "list"))? {
+        let path = entry.map_err(FileError::at(folder, "list"))?.path();
+        fs::File::open(&path).and_then(|f| f.sync_all()).map_err(FileError::at(&path, "sync"))?;
+    }
+    sync_folder(folder)
+}
+
+/// Temporary folders are private; a model folder has the permissions of a new one (the process's umask).
+#[cfg(unix)]
+fn share(fresh: &Path) -> Result<(), FileError> {
+    let probe = fresh.join(".mode");
+    fs::create_dir(&probe).map_err(FileError::at(&probe, "create"))?;
+    let mode = fs::metadata(&probe).map_err(FileError::at(&probe, "read"))?.permissions();
+    fs::remove_dir(&probe).map_err(FileError::at(&probe, "remove"))?;
+    fs::set_permissions(fresh, mode).map_err(FileError::at(fresh, "set the permissions of"))
+}
+
+#[cfg(not(unix))]
+fn share(_: &Path) -> Result<(), FileError> {
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Why a model could not be asked or scored.
+//! Owns the errors of this room and wraps those of the rooms below; prints nothing.
+
+use std::path::PathBuf;
+
+use burn::tensor::DataError as TensorError;
+use kiln_core::files::FileError;
+use kiln_core::{Exit, WrongInput};
+use kiln_data::DataError;
+use kiln_models::ModelError;
+
+use crate::scores::BadAnswer;
+
+/// Why a model could not be opened, asked or scored.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model's files.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Reading or writing.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Data of another kind than the model reads.
+    #[error(transparent)]
+    Input(#[from] WrongInput),
+    /// The folder holds no model.
+    #[error("{}: not a model: expected {expected}", path.display())]
+    NotAModel {
+        /// What was asked for.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+    },
+    /// A model would be saved over something else.
+    #[error("{}: exists already and is not a model folder; it was left alone", path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The model gives another number of classes than the data or its own names.
+    #[error("the model answers {got} numbers a sample, but there are {expected} classes")]
+    Classes {
+        /// Class names.
+        expected: usize,
+        /// Logits a sample.
+        got: usize,
+    },
+    /// A sample without a class was to be scored.
+    #[error("{name}: no label: only labelled samples can be scored")]
+    Unlabelled {
+        /// The sample.
+        name: String,
+    },
+    /// A sample's answer cannot be scored.
+    #[error("{name}: {reason}")]
+    Answer {
+        /// The sample.
+        name: String,
+        /// Why.
+        reason: BadAnswer,
+    },
+    /// The device's answer could not be read.
+    #[error("the device's answer cannot be read: {0}")]
+    Read(String),
+}
+
+impl EvalError {
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            EvalError::Data(error) => error.hint(),
+            EvalError::Model(error) => error.hint(),
+            EvalError::File(error) => error.hint(),
+            EvalError::NotAModel { .. } => {
+                Some("give a run folder that `kiln train` finished, or its model/ folder".into())
+            }
+            EvalError::Occupied { .. } => Some("give the model a folder of its own".into()),
+            EvalError::Input(_) | EvalError::Classes { .. } => {
+                Some("the data must be what the model was trained for".into())
+            }
+            EvalError::Unlabelled { .. } => Some("`kiln predict` answers samples without labels".into()),
+            EvalError::Answer { .. } => Some(
+                "the weights or the sample hold NaN or huge numbers; a lower learning_rate may help".into(),
+            ),
+            EvalError::Read(_) => None,
+        }
+    }
+
+    /// What the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            EvalError::Data(error) => error.exit(),
+            EvalError::Model(error) => error.exit(),
+            EvalError::File(_) => Exit::Io,
+            EvalError::Input(_)
+            | EvalError::NotAModel { .. }
+            | EvalError::Classes { .. }
+            | EvalError::Unlabelled { .. } => Exit::Data,
+            EvalError::Occupied { .. } => Exit::Usage,
+            EvalError::Answer { .. } | EvalError::Read(_) => Exit::Failed,
+        }
+    }
+}
+
+impl From<TensorError> for EvalError {
+    fn from(error: TensorError) -> Self {
+        EvalError::Read(format!("{error:?}"))
+    }
+}
