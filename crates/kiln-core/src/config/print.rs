@@ -68,7 +68,7 @@ pub(crate) fn inline(node: &Node) -> String {
         Value::Integer(number) => number.to_string(),
         Value::Float(number) => format!("{number:?}"),
         Value::Bool(yes) => yes.to_string(),
-        Value::Date(date) => date.clone(),
+        Value::Other(name) => quoted(name),
         Value::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
         Value::Table(table) => {
             let entries = table.entries.iter().map(|e| format!("{} = {}", e.key, inline(&e.node)));

@@ -201,7 +201,8 @@ fn collect<'a>(node: &'a Node, path: &str, leaves: &mut Vec<(String, &'a Node)>)
 /// The value for serde.
 pub(crate) fn json(node: &Node) -> Json {
     match &node.value {
-        Value::Text(text) | Value::Date(text) => Json::String(text.clone()),
+        Value::Text(text) => Json::String(text.clone()),
+        Value::Other(_) => Json::Null,
         Value::Integer(number) => json!(number),
         Value::Float(number) => json!(number),
         Value::Bool(yes) => Json::Bool(*yes),

@@ -19,7 +19,7 @@ pub(crate) fn fits(view: View<'_>, value: &Value) -> bool {
         Value::Integer(_) => any(&["integer", "number"]),
         Value::Float(_) => any(&["number"]),
         Value::Bool(_) => any(&["boolean"]),
-        Value::Date(_) => false,
+        Value::Other(_) => false,
         Value::Array(_) => any(&["array"]),
         Value::Table(_) => any(&["object"]) || !view.branches().is_empty(),
     }

@@ -176,8 +176,11 @@ impl<'a> View<'a> {
     }
 }
 
-/// The candidate that `word` most likely means, if one is close.
+/// The candidate that `word` most likely means, if one is close: fewest edits, then the longest common start.
 pub(crate) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = candidates.into_iter().map(|c| (strsim::jaro_winkler(&word.to_lowercase(), c), c));
-    scored.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, c)| c)
+    let word = word.to_lowercase();
+    let scored = candidates.into_iter().map(|c| (strsim::jaro_winkler(&word, c), c));
+    let close = scored.filter(|(score, _)| *score >= 0.8);
+    let edits = |c: &str| strsim::osa_distance(&word, c);
+    close.min_by(|a, b| edits(a.1).cmp(&edits(b.1)).then(b.0.total_cmp(&a.0))).map(|(_, c)| c)
 }

@@ -23,8 +23,8 @@ pub(crate) enum Value {
     Integer(i64),
     Float(f64),
     Bool(bool),
-    /// TOML has dates, kiln's config has none: always a wrong type.
-    Date(String),
+    /// What TOML has and no config means, such as a date: always a wrong type, known by this name.
+    Other(&'static str),
     Array(Vec<Node>),
     Table(Table),
 }
@@ -76,7 +76,7 @@ impl Node {
             Value::Integer(_) => "an integer",
             Value::Float(_) => "a float",
             Value::Bool(_) => "a boolean",
-            Value::Date(_) => "a date",
+            Value::Other(name) => name,
             Value::Array(_) => "an array",
             Value::Table(_) => "a table",
         }
@@ -187,11 +187,9 @@ impl Spans {
         let value = match value {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Integer(number) => integer(number.as_str(), number.radix()),
-            DeValue::Float(number) => {
-                number.as_str().parse().map_or(Value::Date(String::new()), Value::Float)
-            }
+            DeValue::Float(number) => number.as_str().parse().map_or(Value::Other("no number"), Value::Float),
             DeValue::Boolean(yes) => Value::Bool(*yes),
-            DeValue::Datetime(date) => Value::Date(date.to_string()),
+            DeValue::Datetime(_) => Value::Other("a date"),
             DeValue::Array(items) => {
                 Value::Array(items.iter().map(|item| self.node(item.get_ref(), item.span())).collect())
             }
@@ -201,10 +199,6 @@ impl Spans {
     }
 }
 
-/// An integer that fits no `i64` is carried as a float, so that the range check names it.
 fn integer(digits: &str, radix: u32) -> Value {
-    match i64::from_str_radix(digits, radix) {
-        Ok(number) => Value::Integer(number),
-        Err(_) => Value::Float(digits.parse().unwrap_or(f64::INFINITY)),
-    }
+    i64::from_str_radix(digits, radix).map_or(Value::Other("an integer beyond 64 bits"), Value::Integer)
 }

@@ -1,1 +1,270 @@
+//! Each rule by its message, key and line; the saved form read back; every schema key read by code.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kiln_core::Exit;
+use kiln_core::config::{FaultRecord, Report};
+use serde_json::Value;
+
+use super::{from_resolved_toml, load, resolve, schema};
+
+const IMAGES: &str = r#"
+[data]
+kind = "image_folder"
+path = "there"
+validation_fraction = 0.1
+
+[model]
+kind = "cnn"
+
+[optimizer]
+kind = "sgd"
+
+[train]
+epochs = 1
+"#;
+
+const TEXT: &str = r#"
+[data]
+kind = "tsv"
+train = "train.tsv"
+text = "sentence"
+label = "label"
+
+[model]
+kind = "bert"
+pretrained = "there"
+
+[optimizer]
+kind = "adamw"
+
+[train]
+max_steps = 10
+"#;
+
+/// A folder with a config `c.toml` and the files that the texts above name.
+fn folder(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("there")).unwrap();
+    fs::write(folder.path().join("there/config.json"), "{}").unwrap();
+    fs::write(folder.path().join("train.tsv"), "").unwrap();
+    let path = folder.path().join("c.toml");
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn report(text: &str, overrides: &[&str]) -> Option<Report> {
+    let (_folder, path) = folder(text);
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    load(&path, &overrides).err()
+}
+
+/// The faults of a config with overrides.
+fn records(text: &str, overrides: &[&str]) -> Vec<FaultRecord> {
+    report(text, overrides).map(|r| r.faults.iter().map(|f| f.record()).collect()).unwrap_or_default()
+}
+
+fn refused(text: &str, overrides: &[&str], message: &str) {
+    let found = records(text, overrides);
+    assert_eq!(found.len(), 1, "{overrides:?}: {found:#?}");
+    assert!(found[0].message.contains(message), "{overrides:?}: {found:#?}");
+    assert!(found[0].hint.is_some() && found[0].file.is_some(), "{found:#?}");
+}
+
+#[test]
+fn good_configs_load() {
+    for text in [IMAGES, TEXT] {
+        let report = report(text, &[]);
+        assert!(report.is_none(), "{}", report.unwrap());
+    }
+}
+
+#[test]
+fn rules_of_training() {
+    refused(&IMAGES.replace("epochs = 1", ""), &[], "set `epochs` or `max_steps`");
+    refused(IMAGES, &["train.max_steps=3"], "both `epochs` and `max_steps`");
+    refused(IMAGES, &["optimizer.nesterov=true"], "`nesterov` needs `momentum`");
+    let nesterov = ["optimizer.nesterov=true", "optimizer.momentum=0.9"];
+    assert_eq!(records(IMAGES, &nesterov), []);
+    refused(IMAGES, &[nesterov[0], nesterov[1], "optimizer.dampening=0.1"], "`nesterov` needs");
+    refused(IMAGES, &["schedule.warmup_steps=2.5"], "neither whole steps nor a fraction");
+    refused(TEXT, &["schedule.warmup_steps=11"], "more than the 10 steps");
+    assert_eq!(records(TEXT, &["schedule.warmup_steps=10"]), []);
+    refused(TEXT, &["optimizer.betas=[0.9, 1.0]"], "`optimizer.betas` must be");
+    refused(TEXT, &["train.early_stopping_patience=2"], "early stopping needs validation");
+    refused(TEXT, &["checkpoint.keep_best=true"], "`keep_best` needs validation");
+    refused(IMAGES, &["device=cuda:0,cuda:1"], "one device a run");
+    refused(IMAGES, &["device=gpu"], "`gpu` is not a device");
+    for name in ["a/b", "..", "''", ".x"] {
+        refused(IMAGES, &[&format!("run_name={name}")], "not a folder's name");
+    }
+    refused(IMAGES, &["output_dir=''"], "`output_dir` is empty");
+}
+
+#[test]
+fn rules_of_data() {
+    refused(&IMAGES.replace("path = \"there\"", ""), &[], "set `path` or `train`");
+    refused(IMAGES, &["data.train=."], "both `path` and `train`");
+    refused(IMAGES, &["data.validation=."], "both `validation` and `validation_fraction`");
+    refused(IMAGES, &["data.test=.", "data.test_fraction=0.1"], "both `test` and `test_fraction`");
+    refused(IMAGES, &["data.validation_fraction=0.5", "data.test_fraction=0.5"], "add up to 1");
+    refused(IMAGES, &["data.channels=2"], "`channels` is 2");
+    refused(IMAGES, &["data.classes=['a']"], "names 1 class");
+    refused(IMAGES, &["data.classes=['a', 'a']"], "names \"a\" twice");
+    refused(IMAGES, &["data.loader.length_bucketing=true"], "no text to sort");
+    let normalize = |mean: &str, std: &str| {
+        format!("data.transforms=[{{ kind = 'normalize', mean = {mean}, std = {std} }}]")
+    };
+    refused(IMAGES, &[&normalize("[0.5]", "[1, 1, 1]")], "`mean` has 1 numbers for 3 channels");
+    refused(IMAGES, &[&normalize("[0, 0, 0]", "[1, 0, 1]")], "`std` holds a zero");
+    assert_eq!(records(IMAGES, &[&normalize("[0]", "[1]"), "data.kind=idx"]), []);
+    let crop = "data.transforms=[{ kind = 'center_crop', size = [0, 4] }]";
+    refused(IMAGES, &[crop], "`data.transforms.0.size` must be at least 1");
+    refused(&TEXT.replace("text = \"sentence\"", ""), &["model.kind=mlp"], "set `text` or `features`");
+    refused(TEXT, &["data.features=['a']"], "both `text` and `features`");
+    refused(TEXT, &["data.text=label"], "the label's column");
+    refused(TEXT, &["data.kind=jsonl", "data.text=0"], "JSON keys have no order");
+    refused(TEXT, &["data.kind=jsonl", "data.header=false"], "no header row");
+    refused(TEXT, &["data.header=false", "data.label=1"], "column \"sentence\" has no name");
+    let numbers = TEXT.replace("text = \"sentence\"", "features = ['a']").replace("bert", "mlp");
+    assert_eq!(records(&numbers, &[]), []);
+    refused(&numbers, &["data.features=[]"], "`features` is empty");
+    refused(&numbers, &["data.tokenizer.max_length=9"], "numbers are not tokenized");
+}
+
+#[test]
+fn rules_of_models() {
+    let scratch = TEXT.replace("pretrained = \"there\"", "");
+    let tokenizer = "data.tokenizer.path=.";
+    refused(&scratch, &[tokenizer], "needs its sizes; not set: hidden_size, num_hidden_layers");
+    refused(TEXT, &["model.hidden_size=10", "model.num_attention_heads=4"], "does not divide");
+    refused(TEXT, &["model.max_position_embeddings=64"], "more than the model's 64 positions");
+    refused(IMAGES, &["model.channels=[]"], "`channels` is empty");
+    refused(IMAGES, &["model.channels=[0]"], "must be at least 1");
+    refused(&IMAGES.replace("cnn\"", "bert\"\npretrained = \"there\""), &[], "does not read images");
+    refused(&TEXT.replace("bert", "mlp"), &[], "does not read text");
+    let numbers = TEXT.replace("text = \"sentence\"", "features = ['a']");
+    refused(&numbers.replace("bert", "cnn"), &[], "does not read numbers");
+    let sizes = ["hidden_size=8", "num_hidden_layers=1", "num_attention_heads=2", "intermediate_size=8"];
+    let mut sizes: Vec<String> = sizes.iter().map(|size| format!("model.{size}")).collect();
+    sizes.push("model.max_position_embeddings=512".into());
+    let sizes: Vec<&str> = sizes.iter().map(String::as_str).collect();
+    refused(&scratch, &sizes, "text needs a tokenizer");
+}
+
+#[test]
+fn missing_files_are_data_faults_at_their_line() {
+    let report = report(&IMAGES.replace("there", "gone"), &[]).unwrap();
+    assert_eq!(report.exit(), Exit::Data);
+    let record = report.faults[0].record();
+    assert_eq!((record.code.as_str(), record.line, record.column), ("missing_file", Some(4), Some(8)));
+    assert!(record.message.starts_with("`data.path` is not there: ") && record.message.ends_with("/gone"));
+    refused(&TEXT.replace("\"there\"", "\".\""), &[], "holds no config.json");
+    refused(TEXT, &["data.test=none.tsv"], "`data.test` is not there");
+    let (_folder, path) = folder(&IMAGES.replace("there", "gone"));
+    assert!(resolve(&path, &[]).is_ok());
+}
+
+#[test]
+fn faults_of_rules_and_schema_come_together() {
+    let found = records(IMAGES, &["train.max_steps=3", "sed=1"]);
+    let messages: Vec<&str> = found.iter().map(|f| f.message.as_str()).collect();
+    assert!(messages.contains(&"unknown key `sed`") && messages.len() == 2, "{messages:?}");
+}
+
+#[test]
+fn the_saved_form_reads_back() {
+    for text in [IMAGES, TEXT] {
+        let (_folder, path) = folder(text);
+        let first = load(&path, &[]).unwrap();
+        assert_eq!(first.config.checkpoint.keep_best, text == IMAGES);
+        for saved in [first.resolved.to_toml(), first.resolved.annotated()] {
+            let again = from_resolved_toml(&saved, Path::new("elsewhere/config.toml")).unwrap();
+            assert_eq!(again.config, first.config);
+            assert_eq!(again.resolved.hash(), first.resolved.hash());
+            assert!(again.resolved.diff(&first.resolved).is_empty());
+        }
+        let named = load(&path, &["run_name=x".into(), "output_dir=y".into(), "device=cpu".into()]).unwrap();
+        assert_eq!(named.resolved.hash(), first.resolved.hash());
+        let other = load(&path, &["seed=7".into()]).unwrap();
+        assert_eq!(other.resolved.diff(&first.resolved), [("seed".into(), "7".into(), "42".into())]);
+    }
+    assert!(from_resolved_toml("seed = 1", Path::new("x.toml")).is_err());
+}
+
+/// Every property of the schema.
+fn properties(schema: &Value, found: &mut Vec<(String, Value)>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(properties) = map.get("properties").and_then(Value::as_object) {
+                found.extend(properties.iter().map(|(name, view)| (name.clone(), view.clone())));
+            }
+            map.values().for_each(|value| properties(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| properties(item, found)),
+        _ => {}
+    }
+}
+
+/// The code of all rooms without tests, comments and the files that define the config.
+fn code(folder: &Path, out: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !["tests", "load", "target"].contains(&name.as_str()) {
+            code(&path, out);
+        } else if name.ends_with(".rs") && !["config.rs", "load.rs", "tests.rs"].contains(&name.as_str()) {
+            let text = fs::read_to_string(&path).unwrap();
+            let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let lines = before_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
+            lines.for_each(|line| out.extend([line, "\n"]));
+        }
+    }
+}
+
+/// Whether the code reads a field: `.name` that is no call, or `name` in a pattern of braces.
+fn is_read(code: &str, name: &str) -> bool {
+    code.match_indices(name).any(|(i, _)| {
+        let before = code[..i].trim_end();
+        let after = &code[i + name.len()..];
+        let whole = !code[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_')
+            && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let field = before.ends_with('.') && !after.starts_with('(');
+        let pattern =
+            (before.ends_with('{') || before.ends_with(',')) && after.trim_start().starts_with([',', '}']);
+        whole && (field || pattern)
+    })
+}
+
+#[test]
+fn every_key_of_the_schema_is_read_by_code() {
+    let mut found = Vec::new();
+    properties(&schema(), &mut found);
+    let mut names: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
+    names.sort();
+    names.dedup();
+    // `kind` chooses the branch of an enum, which the compiler checks; `extends` is gone once the file is read.
+    names.retain(|name| !["kind", "extends"].contains(&name.as_str()));
+    assert!(names.len() > 50, "{names:?}");
+    let mut text = String::new();
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for room in fs::read_dir(crates).unwrap() {
+        code(&room.unwrap().path().join("src"), &mut text);
+    }
+    let unread: Vec<&String> = names.iter().filter(|name| !is_read(&text, name)).collect();
+    assert!(unread.is_empty(), "no code reads: {unread:?}");
+    assert!(!is_read("a.nesterov_x = 1; nesterov: bool; // .nesterov()", "nesterov"));
+}
+
+#[test]
+fn the_schema_has_a_description_for_every_key() {
+    let schema = schema();
+    assert_eq!(schema["properties"]["extends"]["type"], "string");
+    assert_eq!(schema["properties"]["seed"]["default"], 42);
+    let mut found = Vec::new();
+    properties(&schema, &mut found);
+    for (name, view) in found.iter().filter(|(name, _)| name != "kind") {
+        assert!(view["description"].is_string(), "{name} has no description");
+    }
+}
