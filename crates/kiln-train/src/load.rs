@@ -54,6 +54,14 @@ pub fn from_resolved_toml(text: &str, origin: &Path) -> Result<Loaded, Report> {
     finish(spec().read_text(text, origin, &[]), false)
 }
 
+/// As [`load`], from a text; `origin` is the file shown in faults, and its folder is where relative paths start.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(text: &str, origin: &Path, overrides: &[String]) -> Result<Loaded, Report> {
+    finish(spec().read_text(text, origin, overrides), true)
+}
+
 /// JSON Schema of a config file, with descriptions and defaults.
 pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(Config).to_value();
