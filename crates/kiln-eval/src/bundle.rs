@@ -60,15 +60,10 @@ impl Bundle {
         refuse_others(folder)?;
         let parent = parent(folder);
         fs::create_dir_all(parent).map_err(FileError::at(parent, "create"))?;
-        let fresh = tempfile::Builder::new()
-            .prefix(".kiln-")
-            .suffix(".tmp")
-            .tempdir_in(parent)
-            .map_err(FileError::at(parent, "create a folder in"))?;
+        let fresh = fresh(parent)?;
         kiln_models::save(fresh.path(), card, state)?;
         preprocessor.save(fresh.path())?;
         sync_files(fresh.path())?;
-        share(fresh.path())?;
         exchange(fresh, folder)
     }
 }
@@ -139,17 +134,11 @@ fn sync_files(folder: &Path) -> Result<(), FileError> {
     sync_folder(folder)
 }
 
-/// Temporary folders are private; a model folder has the permissions of a new one (the process's umask).
-#[cfg(unix)]
-fn share(fresh: &Path) -> Result<(), FileError> {
-    let probe = fresh.join(".mode");
-    fs::create_dir(&probe).map_err(FileError::at(&probe, "create"))?;
-    let mode = fs::metadata(&probe).map_err(FileError::at(&probe, "read"))?.permissions();
-    fs::remove_dir(&probe).map_err(FileError::at(&probe, "remove"))?;
-    fs::set_permissions(fresh, mode).map_err(FileError::at(fresh, "set the permissions of"))
-}
-
-#[cfg(not(unix))]
-fn share(_: &Path) -> Result<(), FileError> {
-    Ok(())
+/// A new folder beside `folder`, with the permissions of any new folder (temporary ones are private by default).
+fn fresh(parent: &Path) -> Result<tempfile::TempDir, FileError> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".kiln-").suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777)); // less the umask
+    builder.tempdir_in(parent).map_err(FileError::at(parent, "create a folder in"))
 }

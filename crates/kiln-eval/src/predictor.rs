@@ -68,7 +68,7 @@ impl Predictor {
     /// Answers one batch in its order.
     fn batch(&self, inputs: Vec<(String, Result<Raw, DataError>)>) -> Result<VecDeque<Answer>, EvalError> {
         let prepared = inputs.into_iter().map(|(name, raw)| {
-            let features = raw.and_then(|raw| self.bundle.preprocessor.prepare(raw, None));
+            let features = raw.and_then(|raw| self.bundle.preprocessor.prepare_named(raw, &name, None));
             (name, features.map_err(|e| e.to_string()))
         });
         let mut features = Vec::new();
@@ -90,7 +90,8 @@ impl Predictor {
         if features.is_empty() {
             return Ok(Vec::new());
         }
-        let host = HostBatch::unlabelled(features, &self.bundle.preprocessor)?;
+        let samples = features.into_iter().enumerate().map(|(i, features)| (i, features, None)).collect();
+        let host = HostBatch::gather(samples, self.bundle.preprocessor.input());
         let input = collate(host, &self.device).input;
         ask(&*self.bundle.model.net, input, self.bundle.classes.len())
     }
