@@ -43,11 +43,11 @@ impl FileError {
 /// Whatever the system reports; `path` is then as it was, and no temporary file is left.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let folder = parent(path);
-    let mut file = tempfile::Builder::new()
-        .prefix(".kiln-")
-        .suffix(".tmp")
-        .tempfile_in(folder)
-        .map_err(FileError::at(path, "create"))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".kiln-").suffix(".tmp");
+    #[cfg(unix)] // as any new file (less the umask): temporary files are private by default
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(FileError::at(path, "create"))?;
     file.write_all(bytes).map_err(FileError::at(path, "write"))?;
     file.as_file().sync_all().map_err(FileError::at(path, "sync"))?;
     file.persist(path).map_err(|e| FileError::at(path, "rename into place")(e.error))?;
