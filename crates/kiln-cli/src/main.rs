@@ -7,8 +7,11 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
+mod failures;
 mod progress;
 mod report;
+mod stdout;
+mod target;
 mod verbs;
 
 /// Train deep networks from a config file and keep them through their whole life.
