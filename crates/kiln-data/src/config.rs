@@ -22,6 +22,16 @@ pub enum DataConfig {
     Jsonl(TableData),
 }
 
+impl DataConfig {
+    /// How its samples become batches.
+    pub fn loader(&self) -> &LoaderConfig {
+        match self {
+            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.loader,
+            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => &data.loader,
+        }
+    }
+}
+
 /// Images with one class each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageData {

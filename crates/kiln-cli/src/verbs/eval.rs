@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use kiln_core::Exit;
 use kiln_core::device::{Chosen, DeviceSpec};
-use kiln_data::config::{DataConfig, LoaderConfig};
+use kiln_data::config::LoaderConfig;
 use kiln_data::{Dataset, OpenOptions, Split};
 use kiln_eval::{Bundle, Scores, evaluate_with};
 use kiln_train::config::Config;
@@ -108,7 +108,7 @@ fn subject(args: &Args) -> Result<Subject, Failure> {
         Target::Config(_) => start_weights(&config, &chosen)?,
         Target::Run { model, .. } | Target::Model { model, .. } => trained(model, &config, &chosen)?,
     };
-    let mut loader = loader(&config.data).clone();
+    let mut loader = config.data.loader().clone();
     loader.eval_batch_size = args.batch_size.map(|n| n as usize).or(loader.eval_batch_size);
     Ok(Subject { bundle, dataset, chosen, loader })
 }
@@ -116,7 +116,7 @@ fn subject(args: &Args) -> Result<Subject, Failure> {
 /// The model a config starts from: pretrained where it says so, else from the seed.
 fn start_weights(config: &Config, chosen: &Chosen) -> Result<(Bundle, Dataset), Failure> {
     let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
-    let dataset = Dataset::open(&config.data, &OpenOptions { seed: config.seed, tokenizer_folder })?;
+    let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder })?;
     let model =
         kiln_models::build(&config.model, &dataset.input, &dataset.classes, &chosen.device, config.seed)?;
     if let Some(report) = &model.report {
@@ -167,11 +167,4 @@ fn score(subject: &Subject, split: &Split) -> Result<Scores, Failure> {
     );
     bar.finish_and_clear();
     Ok(scores?)
-}
-
-fn loader(data: &DataConfig) -> &LoaderConfig {
-    match data {
-        DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.loader,
-        DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => &data.loader,
-    }
 }
