@@ -1,3 +1,36 @@
 //! Files to samples to batches: sources, splits, transforms, loader. No tensor before `collate`.
+//!
+//! The way of a datum: a source (image folder, IDX, table) names it, [`Split::raw`] reads it, [`Preprocessor::prepare`]
+//! turns it into numbers, [`Loader`] gathers numbers into a [`HostBatch`], and [`collate`] puts that on a device.
 
+mod batch;
 pub mod config;
+mod dataset;
+mod decode;
+mod error;
+mod image_program;
+mod inputs_iter;
+mod layout;
+mod loader;
+mod order;
+mod partition;
+mod pixels;
+mod preprocessor;
+mod program;
+mod source;
+mod split;
+mod text_program;
+
+/// What `kiln predict` reads: images, texts and rows without labels.
+pub mod inputs {
+    pub use crate::inputs_iter::{Inputs, open};
+}
+
+pub use batch::{Features, HostBatch, HostFeatures, collate};
+pub use dataset::{Dataset, OpenOptions};
+pub use decode::{DecodedImage, decode_bytes, decode_file};
+pub use error::DataError;
+pub use loader::{Loader, batches};
+pub use order::Order;
+pub use preprocessor::Preprocessor;
+pub use split::{Raw, Split};

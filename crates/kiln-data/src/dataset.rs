@@ -1,0 +1,178 @@
+//! `[data]` to splits with classes and a preprocessor.
+//! Owns which file is which split and which classes hold; never reads a format itself (the sources do).
+//! Hands a `Dataset` to training and evaluation.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_core::InputSpec;
+
+use crate::config::DataConfig;
+use crate::error::DataError;
+use crate::layout::{Layout, Place, fractions};
+use crate::partition::{Fractions, partition};
+use crate::preprocessor::Preprocessor;
+use crate::program::{build, fits};
+use crate::source::Source;
+use crate::split::Split;
+
+/// Samples by split, with what a model must know of them.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// To train on.
+    pub train: Option<Split>,
+    /// To choose the best checkpoint by.
+    pub validation: Option<Split>,
+    /// To touch once, at the end.
+    pub test: Option<Split>,
+    /// Names of the classes in index order.
+    pub classes: Vec<String>,
+    /// The shape of one prepared sample.
+    pub input: InputSpec,
+    /// Raw samples to numbers.
+    pub preprocessor: Arc<Preprocessor>,
+}
+
+/// What the data needs to know of the rest of a config.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenOptions<'a> {
+    /// The pretrained folder: holds `tokenizer.json` where `data.tokenizer.path` does not name one.
+    pub tokenizer_folder: Option<&'a Path>,
+}
+
+/// The sources of train, validation and test.
+type Sources = [Option<Arc<dyn Source>>; 3];
+
+impl Dataset {
+    /// Opens what a config describes. Classes are the config's, else those of the training samples.
+    ///
+    /// # Errors
+    /// Anything missing, damaged or contradictory; see [`DataError`].
+    pub fn open(config: &DataConfig, options: &OpenOptions<'_>) -> Result<Self, DataError> {
+        let layout = Layout::new(config)?;
+        let sources = open_sources(config, &layout)?;
+        let reference = reference(&sources)?;
+        let classes = classes(config, reference)?;
+        let preprocessor = Arc::new(build(config, options, || reference.size(0))?);
+        assemble(config, &layout, sources, classes, preprocessor)
+    }
+
+    /// Opens data for an existing model, whose classes and preprocessor hold instead of the config's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), a class that the model does not know, and data of another kind than the model reads.
+    pub fn open_for(
+        config: &DataConfig,
+        preprocessor: Arc<Preprocessor>,
+        classes: &[String],
+    ) -> Result<Self, DataError> {
+        fits(config, &preprocessor)?;
+        let layout = Layout::new(config)?;
+        let sources = open_sources(config, &layout)?;
+        assemble(config, &layout, sources, classes.to_vec(), preprocessor)
+    }
+
+    /// Looks at what can be seen without reading the samples: paths, class folders, headers, columns, the tokenizer.
+    /// Returns every fault found.
+    pub fn check(config: &DataConfig, options: &OpenOptions<'_>) -> Vec<DataError> {
+        let layout = match Layout::new(config) {
+            Ok(layout) => layout,
+            Err(fault) => return vec![fault],
+        };
+        let mut faults: Vec<DataError> =
+            layout.places().iter().flatten().filter_map(|place| place.check(config).err()).collect();
+        let size = || match faults.is_empty() {
+            true => layout.places().iter().flatten().next().map_or(Ok(None), |p| p.first_size()),
+            false => Ok(Some((1, 1))),
+        };
+        let program = build(config, options, size);
+        faults.extend(program.err());
+        faults.extend(named_classes(config).and_then(|named| distinct(named.unwrap_or_default())).err());
+        faults
+    }
+}
+
+fn open_sources(config: &DataConfig, layout: &Layout) -> Result<Sources, DataError> {
+    let open = |place: &Option<Place>| place.as_ref().map(|p| p.open(config)).transpose();
+    let [train, validation, test] = layout.places();
+    Ok([open(train)?, open(validation)?, open(test)?])
+}
+
+/// The samples that fix classes and sizes: training's, else the first there are.
+fn reference(sources: &Sources) -> Result<&dyn Source, DataError> {
+    sources.iter().flatten().next().map(|s| &**s).ok_or_else(|| {
+        DataError::config("path", "no data", "set data.path, or data.train, data.validation or data.test")
+    })
+}
+
+fn classes(config: &DataConfig, reference: &dyn Source) -> Result<Vec<String>, DataError> {
+    let classes = match named_classes(config)? {
+        Some(named) => named.to_vec(),
+        None => reference.classes(),
+    };
+    distinct(&classes)?;
+    match classes.len() {
+        0 | 1 => Err(DataError::TooFew { place: reference.place(), of: "classes' worth".into(), needed: 2, got: classes.len() }),
+        _ => Ok(classes),
+    }
+}
+
+fn named_classes(config: &DataConfig) -> Result<Option<&[String]>, DataError> {
+    let named = match config {
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) => c.classes.as_deref(),
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.classes.as_deref(),
+    };
+    match named {
+        Some(list) if list.len() < 2 => {
+            let problem = format!("expected at least 2 classes, got {}", list.len());
+            Err(DataError::config("classes", problem, "list every class, or leave the key out"))
+        }
+        _ => Ok(named),
+    }
+}
+
+fn distinct(classes: &[String]) -> Result<(), DataError> {
+    match classes.iter().enumerate().find(|(i, class)| classes[..*i].contains(class)) {
+        Some((_, class)) => {
+            Err(DataError::config("classes", format!("\"{class}\" stands twice"), "name each class once"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn assemble(
+    config: &DataConfig,
+    layout: &Layout,
+    sources: Sources,
+    classes: Vec<String>,
+    preprocessor: Arc<Preprocessor>,
+) -> Result<Dataset, DataError> {
+    let [train, validation, test] = sources;
+    let whole = |source: Option<Arc<dyn Source>>| source.map(|s| whole(s, &classes)).transpose();
+    let (mut validation, mut test) = (whole(validation)?, whole(test)?);
+    let shares = fractions(config, layout)?;
+    let mut own = None;
+    if let Some(source) = train {
+        let [first, second, third] = divided(source, &classes, shares)?;
+        own = first;
+        validation = validation.or(second);
+        test = test.or(third);
+    }
+    Ok(Dataset { train: own, validation, test, classes, input: preprocessor.input().clone(), preprocessor })
+}
+
+fn whole(source: Arc<dyn Source>, classes: &[String]) -> Result<Split, DataError> {
+    let labels = source.labels(classes)?.into_iter().map(Some).collect();
+    let rows = (0..source.len()).collect();
+    Ok(Split::new(source, rows, labels))
+}
+
+/// Train, validation and test of one source; a part without a share is `None`.
+fn divided(source: Arc<dyn Source>, classes: &[String], shares: Fractions) -> Result<[Option<Split>; 3], DataError> {
+    let labels = source.labels(classes)?;
+    let parts = partition(&*source, &labels, classes, shares)?;
+    Ok([parts.train, parts.validation, parts.test].map(|rows| {
+        let own = rows.iter().map(|&row| Some(labels[row])).collect();
+        (!rows.is_empty()).then(|| Split::new(Arc::clone(&source), rows, own))
+    }))
+}

@@ -1,0 +1,124 @@
+//! Image files to pixels: 8 bits, 1 channel (grey) or 3 (RGB).
+//! Owns decoding and its limits; never resizes. Alpha is dropped and the palette expanded as by Pillow's `convert`.
+//! Hands `DecodedImage` to the image program. EXIF orientation is not applied, as torchvision's loader does not.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+
+use crate::error::DataError;
+
+/// Largest image decoded, in pixels; Pillow refuses the same as a decompression bomb.
+const MAX_PIXELS: u64 = 178_956_970;
+/// Most memory that one decoder may take.
+const MAX_BYTES: u64 = 2 << 30;
+
+/// Pixels of one image, rows top to bottom, channels together: `[H, W, C]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodedImage {
+    /// `H`
+    pub height: usize,
+    /// `W`
+    pub width: usize,
+    /// `C`: 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// `H * W * C` levels.
+    pub pixels: Vec<u8>,
+}
+
+/// Decodes an image file by its content, whatever its name says.
+///
+/// # Errors
+/// The file is absent, unreadable, empty, cut short, of an unknown format, or too large for memory.
+pub fn decode_file(path: &Path) -> Result<DecodedImage, DataError> {
+    let file = File::open(path).map_err(DataError::opening(path, "an image"))?;
+    if file.metadata().map(|m| m.len() == 0).unwrap_or(false) {
+        return Err(unreadable(&path.display().to_string(), "an empty file"));
+    }
+    decode(BufReader::new(file), &path.display().to_string())
+}
+
+/// Decodes an image in memory; `name` stands for it in errors.
+///
+/// # Errors
+/// As [`decode_file`].
+pub fn decode_bytes(bytes: &[u8], name: &str) -> Result<DecodedImage, DataError> {
+    decode(Cursor::new(bytes), name)
+}
+
+/// `(H, W)` from the header alone.
+pub(crate) fn size_of(path: &Path) -> Result<(usize, usize), DataError> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(DataError::opening(path, "an image"))?;
+    let reader =
+        ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|e| unreadable(&name, &e.to_string()))?;
+    let (width, height) = reader.into_dimensions().map_err(|e| refused(&name, &e))?;
+    Ok((height as usize, width as usize))
+}
+
+fn decode<R: BufRead + Seek>(reader: R, name: &str) -> Result<DecodedImage, DataError> {
+    let mut reader =
+        ImageReader::new(reader).with_guessed_format().map_err(|e| unreadable(name, &e.to_string()))?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(|e| refused(name, &e))?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(too_large(name, width, height));
+    }
+    let image = DynamicImage::from_decoder(decoder).map_err(|e| refused(name, &e))?;
+    Ok(eight_bits(image))
+}
+
+/// Grey stays one channel, everything else becomes RGB. 16-bit levels keep their high byte, as Pillow reads 16-bit
+/// RGB. (Pillow clips 16-bit grey at 255 instead, which whitens nearly every such image; kiln does not follow.)
+fn eight_bits(image: DynamicImage) -> DecodedImage {
+    let (height, width) = (image.height() as usize, image.width() as usize);
+    let high = |v: &u16| (v >> 8) as u8;
+    let (channels, pixels) = match image {
+        DynamicImage::ImageLuma8(i) => (1, i.into_raw()),
+        DynamicImage::ImageLumaA8(i) => (1, i.into_raw().chunks_exact(2).map(|p| p[0]).collect()),
+        DynamicImage::ImageLuma16(i) => (1, i.as_raw().iter().map(high).collect()),
+        DynamicImage::ImageLumaA16(i) => (1, i.as_raw().chunks_exact(2).map(|p| high(&p[0])).collect()),
+        DynamicImage::ImageRgb8(i) => (3, i.into_raw()),
+        DynamicImage::ImageRgb16(i) => (3, i.as_raw().iter().map(high).collect()),
+        DynamicImage::ImageRgba16(i) => {
+            (3, i.as_raw().chunks_exact(4).flat_map(|p| [high(&p[0]), high(&p[1]), high(&p[2])]).collect())
+        }
+        other => (3, other.to_rgb8().into_raw()),
+    };
+    DecodedImage { height, width, channels, pixels }
+}
+
+fn refused(name: &str, error: &ImageError) -> DataError {
+    match error {
+        ImageError::Limits(_) => DataError::Image {
+            name: name.into(),
+            expected: format!("an image that decodes within {} GiB", MAX_BYTES >> 30),
+            got: error.to_string(),
+            remedy: "scale it down or remove it".into(),
+        },
+        _ => unreadable(name, &error.to_string()),
+    }
+}
+
+fn unreadable(name: &str, got: &str) -> DataError {
+    DataError::Image {
+        name: name.into(),
+        expected: "a whole image (bmp, gif, jpeg, png, tiff or webp)".into(),
+        got: got.into(),
+        remedy: "replace the file or remove it".into(),
+    }
+}
+
+fn too_large(name: &str, width: u32, height: u32) -> DataError {
+    DataError::Image {
+        name: name.into(),
+        expected: format!("at most {MAX_PIXELS} pixels"),
+        got: format!("{width}x{height}"),
+        remedy: "scale it down or remove it".into(),
+    }
+}

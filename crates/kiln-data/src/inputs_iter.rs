@@ -1,0 +1,147 @@
+//! What `kiln predict` reads: an image, a folder of images, a text, a table, or standard input.
+//! Owns the guess-free reading of one argument; never prepares a sample. Hands named raw samples to the predictor.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, stdin};
+use std::path::{Path, PathBuf};
+
+use kiln_core::files::FileError;
+
+use crate::decode::{decode_bytes, decode_file};
+use crate::error::DataError;
+use crate::preprocessor::{Columns, Preprocessor, Program};
+use crate::source::folder::images_in;
+use crate::source::rows::{Separated, row};
+use crate::source::table::{Format, rows, stream};
+use crate::split::Raw;
+
+/// Named samples one by one; one that cannot be read is an error under its name, and the rest follow.
+pub type Inputs = Box<dyn Iterator<Item = (String, Result<Raw, DataError>)> + Send>;
+
+/// The name of standard input in messages.
+const STDIN: &str = "standard input";
+
+/// Opens an argument for a model that prepares its samples by `preprocessor`.
+///
+/// * images: a file, a folder (every image below it, sorted), or `-` (the bytes of one image);
+/// * text: a `.txt` (one text a line), `.csv`, `.tsv` or `.jsonl` file with the columns of training, `-` (one text a
+///   line), or else the text itself;
+/// * rows of numbers: a `.csv`, `.tsv` or `.jsonl` file with the columns of training, or `-` (CSV).
+///
+/// # Errors
+/// A file or folder that is missing, of another kind than the model reads, or without a single sample; a column that
+/// is not there.
+pub fn open(input: &str, preprocessor: &Preprocessor) -> Result<Inputs, DataError> {
+    match &preprocessor.program {
+        Program::Image(_) => images(input),
+        Program::Text { columns, .. } => texts(input, columns),
+        Program::Table { columns } => table(input, columns),
+    }
+}
+
+fn images(input: &str) -> Result<Inputs, DataError> {
+    if input == "-" {
+        let mut bytes = Vec::new();
+        stdin().lock().read_to_end(&mut bytes).map_err(from_stdin)?;
+        return Ok(Box::new(std::iter::once((STDIN.into(), decode_bytes(&bytes, STDIN).map(Raw::Image)))));
+    }
+    let path = PathBuf::from(input);
+    let meta = std::fs::metadata(&path).map_err(DataError::opening(&path, "an image or a folder of images"))?;
+    let files = if meta.is_dir() { images_in(&path)? } else { vec![path.clone()] };
+    if files.is_empty() {
+        return Err(DataError::TooFew { place: input.into(), of: "below this folder".into(), needed: 1, got: 0 });
+    }
+    Ok(Box::new(files.into_iter().map(|p| (p.display().to_string(), decode_file(&p).map(Raw::Image)))))
+}
+
+fn texts(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
+    if input == "-" {
+        return Ok(lines(BufReader::new(stdin()), PathBuf::from(STDIN)));
+    }
+    let path = Path::new(input);
+    let ending = ending(path);
+    if !path.exists() && !(matches!(ending, "txt" | "csv" | "tsv" | "jsonl") && !input.contains(char::is_whitespace)) {
+        let text = input.to_string();
+        return Ok(Box::new(std::iter::once((text.clone(), Ok(Raw::Text(text))))));
+    }
+    if ending == "txt" {
+        let file = File::open(path).map_err(DataError::opening(path, "a text file"))?;
+        return Ok(lines(BufReader::new(file), path.into()));
+    }
+    table_file(path, columns, "a text, or a .txt, .csv, .tsv or .jsonl file")
+}
+
+fn table(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
+    if input == "-" {
+        let path = Path::new(STDIN);
+        return Ok(named(stream(stdin(), path, Format::Separated(Separated::Comma), columns, None)?, STDIN.into()));
+    }
+    table_file(Path::new(input), columns, "a .csv, .tsv or .jsonl file")
+}
+
+fn table_file(path: &Path, columns: &Columns, expected: &'static str) -> Result<Inputs, DataError> {
+    let format = match ending(path) {
+        "csv" => Format::Separated(Separated::Comma),
+        "tsv" => Format::Separated(Separated::Tab),
+        "jsonl" => Format::Jsonl,
+        _ if !path.exists() => return Err(DataError::Missing { path: path.into(), expected: expected.into() }),
+        _ => {
+            let got = if path.is_dir() { "a folder" } else { "a file with another ending" };
+            return Err(DataError::Kind { place: path.display().to_string(), expected, got: got.into() });
+        }
+    };
+    Ok(named(rows(path, format, columns, None)?, path.display().to_string()))
+}
+
+fn ending(path: &Path) -> &str {
+    path.extension().and_then(|e| e.to_str()).unwrap_or_default()
+}
+
+fn named(rows: crate::source::table::RowIter, place: String) -> Inputs {
+    Box::new(rows.enumerate().map(move |(k, row)| match row {
+        Ok(row) => (format!("{place}:{}", row.line), Ok(row.raw)),
+        Err(fault) => (fault_name(&fault, &place, k), Err(fault)),
+    }))
+}
+
+/// The line of a faulty row, else its number from 1.
+fn fault_name(fault: &DataError, place: &str, k: usize) -> String {
+    match fault {
+        DataError::Row { line, .. } => format!("{place}:{line}"),
+        _ => format!("{place}, row {}", k + 1),
+    }
+}
+
+/// One text a line, an empty line an empty text.
+fn lines(mut input: impl BufRead + Send + 'static, path: PathBuf) -> Inputs {
+    let mut line = 0;
+    let mut failed = false;
+    Box::new(std::iter::from_fn(move || {
+        let mut bytes = Vec::new();
+        if failed {
+            return None;
+        }
+        line += 1;
+        let name = format!("{}:{line}", path.display());
+        match input.read_until(b'\n', &mut bytes) {
+            Ok(0) => None,
+            Ok(_) => Some((name, text_of(bytes, &path, line))),
+            Err(source) => {
+                failed = true;
+                Some((name, Err(FileError { path: path.clone(), action: "read", source }.into())))
+            }
+        }
+    }))
+}
+
+fn text_of(mut bytes: Vec<u8>, path: &Path, line: u64) -> Result<Raw, DataError> {
+    while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+        bytes.pop();
+    }
+    let text = String::from_utf8(bytes);
+    text.map(Raw::Text).map_err(|e| row(path, line, "UTF-8 text", &e.to_string(), "convert the file to UTF-8"))
+}
+
+fn from_stdin(source: std::io::Error) -> DataError {
+    FileError { path: STDIN.into(), action: "read", source }.into()
+}

@@ -1,0 +1,222 @@
+//! Which path holds which split.
+//! Owns the names of split folders and files, and the conflicts between keys; never reads samples.
+//! Hands one `Place` a split to the dataset, which opens it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{DataConfig, TableData};
+use crate::decode::size_of;
+use crate::error::DataError;
+use crate::partition::Fractions;
+use crate::program::columns;
+use crate::source::Source;
+use crate::source::folder::{FolderSource, check_class, class_folders, images_in};
+use crate::source::idx::{IdxSource, Pair};
+use crate::source::rows::Separated;
+use crate::source::table::{Format, TableSource};
+
+/// Names of a split's folder, and of its IDX files, in the order of `Layout`.
+const FOLDERS: [&[&str]; 3] = [&["train"], &["validation", "val", "valid"], &["test"]];
+const IDX: [&[&str]; 3] = [&["train"], &["validation", "val", "valid"], &["t10k", "test"]];
+/// Keys of `[data]` in the same order.
+const KEYS: [&str; 3] = ["train", "validation", "test"];
+
+/// Where train, validation and test are.
+#[derive(Debug)]
+pub(crate) struct Layout([Option<Place>; 3]);
+
+/// Where one split is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Folder(PathBuf),
+    Idx(Pair),
+    Table(PathBuf, Format),
+}
+
+impl Layout {
+    /// Finds the splits: those that the config names, else those that `path` holds.
+    pub(crate) fn new(config: &DataConfig) -> Result<Self, DataError> {
+        let (path, named) = paths(config);
+        let mut places = match path {
+            Some(path) => in_path(config, path, named[0].is_some())?,
+            None => [None, None, None],
+        };
+        for (k, path) in named.into_iter().enumerate() {
+            if let Some(path) = path {
+                places[k] = Some(named_place(config, path, k)?);
+            }
+        }
+        if places.iter().all(Option::is_none) {
+            let remedy = "set data.path, or data.train, data.validation or data.test";
+            return Err(DataError::config("path", "expected the path of the data, got none", remedy));
+        }
+        let layout = Self(places);
+        fractions(config, &layout)?;
+        Ok(layout)
+    }
+
+    pub(crate) fn places(&self) -> &[Option<Place>; 3] {
+        &self.0
+    }
+}
+
+impl Place {
+    pub(crate) fn open(&self, config: &DataConfig) -> Result<Arc<dyn Source>, DataError> {
+        Ok(match (self, table(config)) {
+            (Place::Folder(path), _) => Arc::new(FolderSource::open(path)?),
+            (Place::Idx(pair), _) => Arc::new(IdxSource::open(pair)?),
+            (Place::Table(path, format), Some(c)) => Arc::new(TableSource::open(path, *format, &columns(c)?, &c.label)?),
+            (Place::Table(path, _), None) => return Err(no_table(path)),
+        })
+    }
+
+    /// What can be seen without reading the samples.
+    pub(crate) fn check(&self, config: &DataConfig) -> Result<(), DataError> {
+        match (self, table(config)) {
+            (Place::Folder(path), _) => {
+                class_folders(path)?.iter().try_for_each(|class| check_class(&path.join(class)))
+            }
+            (Place::Idx(pair), _) => pair.check(),
+            (Place::Table(path, format), Some(c)) => TableSource::check(path, *format, &columns(c)?, &c.label),
+            (Place::Table(path, _), None) => Err(no_table(path)),
+        }
+    }
+
+    /// `(H, W)` of the first image.
+    pub(crate) fn first_size(&self) -> Result<Option<(usize, usize)>, DataError> {
+        match self {
+            Place::Folder(path) => {
+                let Some(class) = class_folders(path)?.into_iter().next() else { return Ok(None) };
+                images_in(&path.join(class))?.first().map(|image| size_of(image)).transpose()
+            }
+            Place::Idx(pair) => pair.size().map(Some),
+            Place::Table(..) => Ok(None),
+        }
+    }
+}
+
+/// The shares to hold out of training, checked against the splits that are given.
+pub(crate) fn fractions(config: &DataConfig, layout: &Layout) -> Result<Fractions, DataError> {
+    let (validation, test) = match config {
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) => (c.validation_fraction, c.test_fraction),
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => (c.validation_fraction, c.test_fraction),
+    };
+    let shares = [(1, validation.unwrap_or(0.0)), (2, test.unwrap_or(0.0))];
+    for (k, share) in shares {
+        let key = format!("{}_fraction", KEYS[k]);
+        if !(0.0..=0.9).contains(&share) {
+            return Err(DataError::config(&key, format!("expected 0 to 0.9, got {share}"), "write a fraction, as 0.1"));
+        }
+        if share > 0.0 && layout.0[k].is_some() {
+            let problem = format!("the {} split is already given", KEYS[k]);
+            return Err(DataError::config(&key, problem, format!("remove {key} (or the given split)")));
+        }
+        if share > 0.0 && layout.0[0].is_none() {
+            return Err(DataError::config(&key, "there are no training samples to take it from", format!("remove {key}")));
+        }
+    }
+    let [(_, validation), (_, test)] = shares;
+    if validation + test >= 1.0 {
+        let problem = format!("validation_fraction {validation} and test_fraction {test} leave nothing to train on");
+        return Err(DataError::config("test_fraction", problem, "lower one of them"));
+    }
+    Ok(Fractions { validation, test })
+}
+
+type Paths<'a> = (Option<&'a Path>, [Option<&'a Path>; 3]);
+
+fn paths(config: &DataConfig) -> Paths<'_> {
+    match config {
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) => {
+            (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
+        }
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
+            (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
+        }
+    }
+}
+
+/// The splits that one path holds.
+fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Option<Place>; 3], DataError> {
+    match config {
+        DataConfig::ImageFolder(_) => split_folders(path)?.map_or_else(|| one(Place::Folder(path.into()), train_named), Ok),
+        DataConfig::Idx(_) => {
+            exists(path, "a folder of IDX files")?;
+            let find = |k: usize| Pair::find(path, IDX[k]).map(|found| found.map(Place::Idx));
+            let found = [find(0)?, find(1)?, find(2)?];
+            match found.iter().all(Option::is_none) {
+                true => Err(DataError::Missing { path: path.join("train-images-idx3-ubyte"), expected: "IDX images, plain or .gz".into() }),
+                false => Ok(found),
+            }
+        }
+        DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) => {
+            exists(path, "a table")?;
+            one(Place::Table(path.into(), format(config)), train_named)
+        }
+    }
+}
+
+/// All samples at one place, where nothing else is called training.
+fn one(place: Place, train_named: bool) -> Result<[Option<Place>; 3], DataError> {
+    if train_named {
+        let problem = "path is one undivided set of samples, and train is given too";
+        return Err(DataError::config("train", problem, "give one of the two"));
+    }
+    Ok([Some(place), None, None])
+}
+
+/// `train/`, `validation/` (`val/`, `valid/`) and `test/`: where `train/` is there, or nothing but these.
+fn split_folders(path: &Path) -> Result<Option<[Option<Place>; 3]>, DataError> {
+    exists(path, "a folder of images")?;
+    let mut found = [None, None, None];
+    for (k, names) in FOLDERS.iter().enumerate() {
+        let there: Vec<PathBuf> = names.iter().map(|name| path.join(name)).filter(|p| p.is_dir()).collect();
+        if let [first, second, ..] = there.as_slice() {
+            let problem = format!("both {} and {} are there", first.display(), second.display());
+            return Err(DataError::config(KEYS[k], problem, format!("keep one, or name it by data.{}", KEYS[k])));
+        }
+        found[k] = there.into_iter().next().map(Place::Folder);
+    }
+    let splits = found.iter().flatten().count();
+    let divided = found[0].is_some() || (splits > 0 && class_folders(path).is_ok_and(|all| all.len() == splits));
+    Ok(divided.then_some(found))
+}
+
+fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, DataError> {
+    exists(path, &format!("the {} samples", KEYS[k]))?;
+    Ok(match config {
+        DataConfig::ImageFolder(_) => Place::Folder(path.into()),
+        DataConfig::Idx(_) if path.is_dir() => Place::Idx(Pair::find(path, IDX[k])?.ok_or_else(|| DataError::Missing {
+            path: path.join(format!("{}-images-idx3-ubyte", IDX[k][0])),
+            expected: "IDX images, plain or .gz".into(),
+        })?),
+        DataConfig::Idx(_) => Place::Idx(Pair::beside(path)?),
+        DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) => Place::Table(path.into(), format(config)),
+    })
+}
+
+fn format(config: &DataConfig) -> Format {
+    match config {
+        DataConfig::Tsv(_) => Format::Separated(Separated::Tab),
+        DataConfig::Jsonl(_) => Format::Jsonl,
+        _ => Format::Separated(Separated::Comma),
+    }
+}
+
+/// The table's keys, where the config is one.
+fn table(config: &DataConfig) -> Option<&TableData> {
+    match config {
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => Some(c),
+        DataConfig::ImageFolder(_) | DataConfig::Idx(_) => None,
+    }
+}
+
+fn no_table(path: &Path) -> DataError {
+    DataError::Kind { place: path.display().to_string(), expected: "a table", got: "images".into() }
+}
+
+fn exists(path: &Path, expected: &str) -> Result<(), DataError> {
+    std::fs::metadata(path).map(|_| ()).map_err(DataError::opening(path, expected))
+}
+

@@ -1,0 +1,184 @@
+//! The one program by which raw samples become numbers: in training, evaluation and prediction alike.
+//! Owns its form on disk; never reads samples. Hands features to the loader, and itself to the model folder.
+
+use std::path::Path;
+
+use kiln_core::InputSpec;
+use kiln_core::files;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::batch::Features;
+use crate::config::Column;
+use crate::error::DataError;
+use crate::image_program::{ImageProgram, validate};
+use crate::split::Raw;
+use crate::text_program::TextProgram;
+
+/// How raw samples become a model's input.
+#[derive(Debug, Clone)]
+pub struct Preprocessor {
+    pub(crate) program: Program,
+    input: InputSpec,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Program {
+    Image(ImageProgram),
+    Text { text: TextProgram, columns: Columns },
+    Table { columns: Columns },
+}
+
+/// Which columns of a table hold the sample, and whether its first row names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Columns {
+    pub(crate) header: bool,
+    pub(crate) wanted: Wanted,
+}
+
+/// The columns that make one sample.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Wanted {
+    Text(Column),
+    Features(Vec<Column>),
+}
+
+/// The `kiln` object in the model folder.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Stored {
+    Image(ImageProgram),
+    Text { max_length: usize, columns: Columns },
+    Table { columns: Columns },
+}
+
+const IMAGE_FILE: &str = "preprocessor_config.json";
+const TEXT_FILE: &str = "tokenizer_config.json";
+const TOKENIZER_FILE: &str = "tokenizer.json";
+
+impl Preprocessor {
+    pub(crate) fn new(program: Program) -> Self {
+        let input = match &program {
+            Program::Image(p) => InputSpec::Image { channels: p.channels, height: p.height, width: p.width },
+            Program::Text { text, .. } => InputSpec::Tokens {
+                vocab_size: text.vocab_size,
+                max_length: text.max_length,
+                pad_id: text.pad_id,
+            },
+            Program::Table { columns } => InputSpec::Table { features: columns.features() },
+        };
+        Self { program, input }
+    }
+
+    /// The shape of one prepared sample: what the model must read.
+    pub fn input(&self) -> &InputSpec {
+        &self.input
+    }
+
+    /// Prepares one sample. With `augment` (the sample's seed) random transforms act as in training; without it their
+    /// fixed counterparts do, as in evaluation.
+    ///
+    /// # Errors
+    /// An image of the wrong size, a text that the tokenizer refuses, a row of the wrong length, or another kind of
+    /// sample than this program reads.
+    pub fn prepare(&self, raw: Raw, augment: Option<u64>) -> Result<Features, DataError> {
+        self.prepare_named(raw, "the sample", augment)
+    }
+
+    /// As [`prepare`](Self::prepare); errors call the sample `name`.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_named(&self, raw: Raw, name: &str, augment: Option<u64>) -> Result<Features, DataError> {
+        match (&self.program, raw) {
+            (Program::Image(program), Raw::Image(image)) => program.run(image, name, augment).map(Features::Image),
+            (Program::Text { text, .. }, Raw::Text(words)) => text.run(&words),
+            (Program::Table { columns }, Raw::Row(row)) if row.len() == columns.features() => Ok(Features::Row(row)),
+            (_, raw) => Err(DataError::Kind { place: name.into(), expected: self.kind(), got: raw.describe() }),
+        }
+    }
+
+    /// "image", "text" or "table".
+    pub fn kind(&self) -> &'static str {
+        match self.program {
+            Program::Image(_) => "image",
+            Program::Text { .. } => "text",
+            Program::Table { .. } => "table",
+        }
+    }
+
+    /// Writes the program into a model's folder: `preprocessor_config.json` (images and tables), or
+    /// `tokenizer.json` (byte for byte the source file) and `tokenizer_config.json`. Hugging Face fields say the same
+    /// to other tools; the `kiln` object is the exact program.
+    ///
+    /// # Errors
+    /// Whatever the system reports.
+    pub fn save(&self, folder: &Path) -> Result<(), DataError> {
+        let (file, fields, stored) = match &self.program {
+            Program::Image(program) => (IMAGE_FILE, program.hugging_face(), Stored::Image(program.clone())),
+            Program::Table { columns } => (IMAGE_FILE, Map::new(), Stored::Table { columns: columns.clone() }),
+            Program::Text { text, columns } => {
+                files::write_synced(&folder.join(TOKENIZER_FILE), &text.source)?;
+                let stored = Stored::Text { max_length: text.max_length, columns: columns.clone() };
+                (TEXT_FILE, text_fields(text), stored)
+            }
+        };
+        let path = folder.join(file);
+        let bytes = render(fields, &stored).map_err(|e| program_fault(&path, e))?;
+        Ok(files::write_synced(&path, &bytes)?)
+    }
+
+    /// Reads what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// A file is missing, damaged, or was not written by kiln.
+    pub fn load(folder: &Path) -> Result<Self, DataError> {
+        let image = folder.join(IMAGE_FILE);
+        let path = if image.is_file() { image } else { folder.join(TEXT_FILE) };
+        let expected = "a model folder's preprocessor_config.json or tokenizer_config.json";
+        let bytes = std::fs::read(&path).map_err(DataError::opening(&path, expected))?;
+        let mut value: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|e| program_fault(&path, e))?;
+        let stored = value.remove("kiln").ok_or_else(|| program_fault(&path, "no \"kiln\" object with the exact program"))?;
+        let program = match serde_json::from_value(stored).map_err(|e| program_fault(&path, e))? {
+            Stored::Image(program) => {
+                validate(program.channels, &program.transforms).map_err(|e| program_fault(&path, e))?;
+                Program::Image(program)
+            }
+            Stored::Table { columns } => Program::Table { columns },
+            Stored::Text { max_length, columns } => {
+                Program::Text { text: TextProgram::open(&folder.join(TOKENIZER_FILE), max_length)?, columns }
+            }
+        };
+        Ok(Self::new(program))
+    }
+}
+
+impl Columns {
+    /// `F`, or 0 for text.
+    pub(crate) fn features(&self) -> usize {
+        match &self.wanted {
+            Wanted::Text(_) => 0,
+            Wanted::Features(columns) => columns.len(),
+        }
+    }
+}
+
+/// What the source's `tokenizer_config.json` said, with kiln's length.
+fn text_fields(text: &TextProgram) -> Map<String, Value> {
+    let mut fields = text.config.clone();
+    fields.entry("tokenizer_class").or_insert(json!("PreTrainedTokenizerFast"));
+    fields.insert("model_max_length".into(), json!(text.max_length));
+    fields
+}
+
+fn render(mut fields: Map<String, Value>, stored: &Stored) -> serde_json::Result<Vec<u8>> {
+    fields.insert("kiln".into(), serde_json::to_value(stored)?);
+    let mut bytes = serde_json::to_vec_pretty(&fields)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn program_fault(path: &Path, problem: impl std::fmt::Display) -> DataError {
+    DataError::Program { path: path.into(), problem: problem.to_string() }
+}

@@ -1,0 +1,201 @@
+//! Rows of CSV and TSV files one by one, with and without labels.
+//! Owns parsing and its refusals, each with `file:line`; never keeps a whole file. Blank lines hold no row.
+//! Hands `Row`s to the table source (all) and to prediction (one at a time).
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use csv::{ByteRecord, Reader, ReaderBuilder};
+
+use crate::config::Column;
+use crate::error::DataError;
+use crate::preprocessor::{Columns, Wanted};
+use crate::split::Raw;
+
+/// One row: its line from 1, its sample, the word of its class.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) line: u64,
+    pub(crate) raw: Raw,
+    pub(crate) label: Option<String>,
+}
+
+/// How fields are separated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Separated {
+    /// By commas, quoted as RFC 4180 says.
+    Comma,
+    /// By tabs; a quote is a character like any other.
+    Tab,
+}
+
+/// Rows of one file.
+pub(crate) struct Rows<R> {
+    path: PathBuf,
+    reader: Reader<R>,
+    record: ByteRecord,
+    /// The first row, where it is data.
+    pending: bool,
+    width: usize,
+    wanted: Cells,
+    label: Option<usize>,
+    failed: bool,
+}
+
+enum Cells {
+    Text(usize),
+    Features(Vec<usize>),
+}
+
+impl<R: Read> Rows<R> {
+    /// Reads the first row and finds the columns in it.
+    pub(crate) fn new(
+        input: R,
+        path: &Path,
+        kind: Separated,
+        columns: &Columns,
+        label: Option<&Column>,
+    ) -> Result<Self, DataError> {
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).flexible(true);
+        match kind {
+            Separated::Comma => builder.delimiter(b','),
+            Separated::Tab => builder.delimiter(b'\t').quoting(false),
+        };
+        let mut reader = builder.from_reader(input);
+        let mut record = ByteRecord::new();
+        if !reader.read_byte_record(&mut record).map_err(|e| broken(path, &e))? {
+            return Err(row(path, 1, "a first row", "an empty file", "give a file with rows"));
+        }
+        let names = match columns.header {
+            true => Some((0..record.len()).map(|i| cell(path, &record, i).map(String::from)).collect::<Result<Vec<_>, _>>()?),
+            false => None,
+        };
+        let width = record.len();
+        let find = |column: &Column| place(column, names.as_deref(), width, path);
+        let wanted = match &columns.wanted {
+            Wanted::Text(column) => Cells::Text(find(column)?),
+            Wanted::Features(columns) => Cells::Features(columns.iter().map(find).collect::<Result<_, _>>()?),
+        };
+        let label = label.map(find).transpose()?;
+        Ok(Self { path: path.into(), reader, record, pending: names.is_none(), width, wanted, label, failed: false })
+    }
+
+    fn row(&self) -> Result<Row, DataError> {
+        let line = line_of(&self.record);
+        let (got, width) = (self.record.len(), self.width);
+        if got != width {
+            let remedy = "quote fields that hold the separator, or repair the row";
+            return Err(row(&self.path, line, &format!("{width} columns, as in the first row"), &got.to_string(), remedy));
+        }
+        let text = |i: usize| cell(&self.path, &self.record, i);
+        let raw = match &self.wanted {
+            Cells::Text(i) => Raw::Text(text(*i)?.to_string()),
+            Cells::Features(columns) => {
+                Raw::Row(columns.iter().map(|&i| number(&self.path, line, i, text(i)?)).collect::<Result<_, _>>()?)
+            }
+        };
+        let label = self.label.map(|i| text(i).and_then(|word| labelled(&self.path, line, word))).transpose()?;
+        Ok(Row { line, raw, label })
+    }
+}
+
+impl<R: Read> Iterator for Rows<R> {
+    type Item = Result<Row, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        if !std::mem::take(&mut self.pending) {
+            match self.reader.read_byte_record(&mut self.record) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(e) => {
+                    self.failed = true;
+                    return Some(Err(broken(&self.path, &e)));
+                }
+            }
+        }
+        Some(self.row())
+    }
+}
+
+/// A label that is there.
+pub(crate) fn labelled(path: &Path, line: u64, word: &str) -> Result<String, DataError> {
+    if word.trim().is_empty() {
+        let remedy = "label the row or remove it";
+        return Err(row(path, line, "a label", "an unlabelled row", remedy));
+    }
+    Ok(word.to_string())
+}
+
+/// A finite number.
+fn number(path: &Path, line: u64, column: usize, word: &str) -> Result<f32, DataError> {
+    let value = word.trim().parse::<f32>().ok().filter(|v| v.is_finite());
+    value.ok_or_else(|| {
+        let expected = format!("a finite number in column {column}");
+        row(path, line, &expected, &format!("\"{word}\""), "repair the value or drop the row")
+    })
+}
+
+fn place(column: &Column, names: Option<&[String]>, width: usize, path: &Path) -> Result<usize, DataError> {
+    let found = match (column, names) {
+        (Column::Index(i), _) => Some(*i).filter(|i| *i < width),
+        (Column::Name(name), Some(names)) => unique(name, names, path)?,
+        (Column::Name(_), None) => None,
+    };
+    found.ok_or_else(|| absent(column, names, width, path))
+}
+
+/// The place of a name; a name that stands twice is refused.
+fn unique(name: &str, names: &[String], path: &Path) -> Result<Option<usize>, DataError> {
+    let mut places = names.iter().enumerate().filter(|(_, n)| *n == name).map(|(i, _)| i);
+    let first = places.next();
+    match places.next() {
+        Some(_) => Err(row(path, 1, &format!("one column \"{name}\""), "two of that name", "rename one, or give its place from 0")),
+        None => Ok(first),
+    }
+}
+
+fn absent(column: &Column, names: Option<&[String]>, width: usize, path: &Path) -> DataError {
+    let column = match column {
+        Column::Index(i) => i.to_string(),
+        Column::Name(name) => format!("\"{name}\""),
+    };
+    let there = match names {
+        Some(names) => names.to_vec(),
+        None => vec![format!("0 to {} (header = false: columns have no names)", width.saturating_sub(1))],
+    };
+    let similar = names.and_then(|names| nearest(column.trim_matches('"'), names));
+    DataError::Column { path: path.into(), column, there, similar }
+}
+
+/// The most similar name, if any is similar.
+pub(crate) fn nearest(word: &str, names: &[String]) -> Option<String> {
+    let score = |name: &String| strsim::jaro_winkler(&word.to_lowercase(), &name.to_lowercase());
+    let best = names.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
+    (score(best) > 0.7).then(|| best.clone())
+}
+
+fn cell<'a>(path: &Path, record: &'a ByteRecord, i: usize) -> Result<&'a str, DataError> {
+    let bytes = record.get(i).unwrap_or_default();
+    std::str::from_utf8(bytes).map_err(|e| {
+        let got = format!("byte {:#04x} in column {i}", bytes.get(e.valid_up_to()).copied().unwrap_or_default());
+        row(path, line_of(record), "UTF-8 text", &got, "convert the file to UTF-8")
+    })
+}
+
+fn line_of(record: &ByteRecord) -> u64 {
+    record.position().map_or(1, csv::Position::line)
+}
+
+fn broken(path: &Path, error: &csv::Error) -> DataError {
+    let line = error.position().map_or(1, csv::Position::line);
+    row(path, line, "a readable row", &error.to_string(), "check the file")
+}
+
+/// A fault of one row.
+pub(crate) fn row(path: &Path, line: u64, expected: &str, got: &str, remedy: &str) -> DataError {
+    DataError::Row { path: path.into(), line, expected: expected.into(), got: got.into(), remedy: remedy.into() }
+}

@@ -1,0 +1,142 @@
+//! The samples of one split: where each comes from, its class and its name.
+//! Owns the choice of rows and their class indices; never decodes ahead of being asked. Hands raw samples to the loader.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::batch::Features;
+use crate::decode::DecodedImage;
+use crate::error::DataError;
+use crate::preprocessor::Preprocessor;
+use crate::source::Source;
+
+/// A sample as its file holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Raw {
+    /// 8-bit pixels `[H, W, C]`.
+    Image(DecodedImage),
+    /// A text.
+    Text(String),
+    /// `F` numbers.
+    Row(Vec<f32>),
+}
+
+impl Raw {
+    /// The word for this kind of sample in messages.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Raw::Image(image) => format!("an image of {}x{}", image.height, image.width),
+            Raw::Text(_) => "a text".into(),
+            Raw::Row(row) => format!("a row of {} numbers", row.len()),
+        }
+    }
+}
+
+/// The samples of training, validation or test. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Split(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    source: Arc<dyn Source>,
+    /// Places in the source.
+    rows: Vec<usize>,
+    /// Class of each row.
+    labels: Vec<Option<usize>>,
+    lengths: OnceLock<Vec<u32>>,
+}
+
+impl Split {
+    pub(crate) fn new(source: Arc<dyn Source>, rows: Vec<usize>, labels: Vec<Option<usize>>) -> Self {
+        Self(Arc::new(Inner { source, rows, labels, lengths: OnceLock::new() }))
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.0.rows.len()
+    }
+
+    /// Whether there is no sample. An opened dataset has no empty split.
+    pub fn is_empty(&self) -> bool {
+        self.0.rows.is_empty()
+    }
+
+    /// Class index of sample `i`.
+    pub fn label(&self, i: usize) -> Option<usize> {
+        self.0.labels.get(i).copied().flatten()
+    }
+
+    /// Where sample `i` comes from: its path, or `file:row`.
+    pub fn name(&self, i: usize) -> String {
+        self.0.rows.get(i).map_or_else(|| format!("sample {i}"), |&row| self.0.source.name(row))
+    }
+
+    /// Reads sample `i`.
+    ///
+    /// # Errors
+    /// A file that is gone, unreadable or damaged; a place beyond the split's end.
+    pub fn raw(&self, i: usize) -> Result<Raw, DataError> {
+        match self.0.rows.get(i) {
+            Some(&row) => self.0.source.raw(row),
+            None => Err(DataError::TooFew {
+                place: "this split".into(),
+                of: format!("(sample {i} was asked for)"),
+                needed: i.saturating_add(1),
+                got: self.len(),
+            }),
+        }
+    }
+
+    /// Samples of each of `classes` classes.
+    pub fn class_counts(&self, classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; classes];
+        for &label in self.0.labels.iter().flatten() {
+            if let Some(count) = counts.get_mut(label) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    /// Tokens of each text after truncation; computed once a split, by as many threads as the machine offers. `None`
+    /// for images and rows.
+    ///
+    /// # Errors
+    /// As [`Preprocessor::prepare`].
+    pub fn lengths(&self, preprocessor: &Preprocessor) -> Result<Option<&[u32]>, DataError> {
+        if preprocessor.kind() != "text" {
+            return Ok(None);
+        }
+        if let Some(lengths) = self.0.lengths.get() {
+            return Ok(Some(lengths));
+        }
+        let lengths = self.measure(preprocessor)?;
+        Ok(Some(self.0.lengths.get_or_init(|| lengths)))
+    }
+
+    fn measure(&self, preprocessor: &Preprocessor) -> Result<Vec<u32>, DataError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut lengths = vec![0; self.len()];
+        let part = self.len().div_ceil(threads).max(1);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = lengths
+                .chunks_mut(part)
+                .enumerate()
+                .map(|(k, chunk)| scope.spawn(move || self.measure_part(preprocessor, k * part, chunk)))
+                .collect();
+            workers.into_iter().try_for_each(|worker| {
+                let crashed = |_| DataError::Crashed { name: "a text".into(), message: "the tokenizer panicked".into() };
+                worker.join().map_err(crashed)?
+            })
+        })?;
+        Ok(lengths)
+    }
+
+    fn measure_part(&self, preprocessor: &Preprocessor, from: usize, out: &mut [u32]) -> Result<(), DataError> {
+        for (k, length) in out.iter_mut().enumerate() {
+            if let Features::Tokens { ids, .. } = preprocessor.prepare(self.raw(from + k)?, None)? {
+                *length = ids.len() as u32;
+            }
+        }
+        Ok(())
+    }
+}
