@@ -1,5 +1,5 @@
 //! Writing data to stdout: whole, and without a panic when the reader has gone.
-//! Owns nothing else; talk goes to stderr through `tell`.
+//! Owns nothing else; talk goes to stderr through `report::talk`.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -31,9 +31,4 @@ pub(crate) fn written(result: io::Result<()>) -> Result<Reader, Failure> {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
         Err(e) => Err(Failure::new(Exit::Io, format!("cannot write the output: {e}"))),
     }
-}
-
-/// Says something to the person, on stderr. Where nobody listens, nothing is lost.
-pub(crate) fn tell(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
 }

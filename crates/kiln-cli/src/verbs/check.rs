@@ -8,7 +8,7 @@ use kiln_core::config::{Fault, FaultRecord, Report};
 use kiln_train::load::{self, Loaded};
 use serde::Serialize;
 
-use crate::report::{Failure, Outcome};
+use crate::report::{self, Failure, Outcome};
 use crate::stdout;
 
 /// Every fault of a config and its data paths, without touching a device
@@ -38,7 +38,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         return print_json(args.config, &result);
     }
     let loaded = result?;
-    stdout::tell(&format!("{}: ok\n{}", args.config.display(), summary(&loaded)));
+    report::talk(&format!("{}: ok\n{}", args.config.display(), summary(&loaded)));
     Ok(Exit::Done)
 }
 

@@ -1,0 +1,155 @@
+//! A tiny model as a folder: saved, opened, scored and asked, through the public API.
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use kiln_data::config::DataConfig;
+use kiln_data::{Dataset, OpenOptions, Split};
+use kiln_eval::{Answer, Bundle, EvalError, Prediction, Predictor, Scores, evaluate};
+use kiln_models::config::{MlpConfig, ModelConfig};
+
+/// 60 rows of three numbers in three classes, 20 of them to test on.
+fn dataset(folder: &Path) -> Dataset {
+    for (name, rows) in [("train.csv", 0..40), ("test.csv", 40..60)] {
+        let row = |i: i32| {
+            let x = f64::from(i);
+            format!(
+                "{:.3},{:.3},{:.3},{}\n",
+                (x * 0.7).sin(),
+                (x * 1.3).cos(),
+                x / 60.0,
+                ["oak", "ash", "elm"][i as usize % 3]
+            )
+        };
+        let text: String = std::iter::once("a,b,c,tree\n".to_string()).chain(rows.map(row)).collect();
+        fs::write(folder.join(name), text).unwrap();
+    }
+    Dataset::open(&config(folder), &OpenOptions { tokenizer_folder: None }).unwrap()
+}
+
+fn config(folder: &Path) -> DataConfig {
+    serde_json::from_value(serde_json::json!({
+        "kind": "csv", "train": folder.join("train.csv"), "test": folder.join("test.csv"),
+        "features": ["a", "b", "c"], "label": "tree", "loader": {"batch_size": 7, "workers": 0},
+    }))
+    .unwrap()
+}
+
+fn save(folder: &Path, dataset: &Dataset, seed: u64) {
+    let model = MlpConfig { pretrained: None, hidden: vec![8], dropout: 0.5 };
+    let model =
+        kiln_models::build(&ModelConfig::Mlp(model), &dataset.input, &dataset.classes, &Device::flex(), seed)
+            .unwrap();
+    Bundle::save(folder, &model.card, &model.net.state(), &dataset.preprocessor).unwrap();
+}
+
+fn score(bundle: &Bundle, split: &Split, batch_size: usize) -> Scores {
+    let loader = kiln_data::config::LoaderConfig { batch_size, workers: 0, ..Default::default() };
+    evaluate(
+        &*bundle.model.net.valid(),
+        split,
+        &bundle.preprocessor,
+        &bundle.classes,
+        &loader,
+        &Device::flex(),
+    )
+    .unwrap()
+}
+
+fn ask(bundle: Bundle, split: &Split, batch_size: usize) -> Vec<Prediction> {
+    let predictor = Predictor::new(bundle, Device::flex(), batch_size);
+    let inputs = (0..split.len()).map(|i| (split.name(i), split.raw(i)));
+    let answer = |answer: Result<Answer, EvalError>| match answer.unwrap() {
+        Answer::Prediction(prediction) => prediction,
+        Answer::Unanswered { error, .. } => panic!("{error}"),
+    };
+    predictor.predict(inputs).map(answer).collect()
+}
+
+#[test]
+fn predictions_and_scores_agree_at_any_batch_size() {
+    let out = tempfile::tempdir().unwrap();
+    let dataset = dataset(out.path());
+    let (folder, test) = (out.path().join("model"), dataset.test.clone().unwrap());
+    save(&folder, &dataset, 3);
+    let open = || Bundle::open(&folder, &Device::flex()).unwrap();
+    assert_eq!(open().classes, ["ash", "elm", "oak"]);
+    let scores = score(&open(), &test, 20);
+    for batch_size in [1, 6, 64] {
+        let other = score(&open(), &test, batch_size);
+        assert!((other.loss - scores.loss).abs() < 1e-6);
+        assert_eq!(other.confusion, scores.confusion);
+
+        let answers = ask(open(), &test, batch_size);
+        let names: Vec<_> = (0..test.len()).map(|i| test.name(i)).collect();
+        assert_eq!(answers.iter().map(|p| p.input.clone()).collect::<Vec<_>>(), names);
+        let truth = |i: usize| dataset.classes[test.label(i).unwrap()].clone();
+        let p = |i: usize| answers[i].probabilities[&truth(i)].as_f64().unwrap();
+        let loss = (0..test.len()).map(|i| -p(i).ln()).sum::<f64>() / test.len() as f64;
+        assert!((loss - scores.loss).abs() < 1e-6, "{loss} {}", scores.loss);
+        let right = (0..test.len()).filter(|i| answers[*i].label == truth(*i)).count();
+        assert!((right as f64 / test.len() as f64 - scores.accuracy).abs() < 1e-12);
+        for answer in &answers {
+            let sum: f64 = answer.probabilities.values().filter_map(|p| p.as_f64()).sum();
+            assert!((sum - 1.0).abs() < 1e-12);
+            assert_eq!(answer.probabilities[&answer.label].as_f64(), Some(answer.score));
+        }
+    }
+}
+
+#[test]
+fn an_unreadable_input_keeps_its_place() {
+    let out = tempfile::tempdir().unwrap();
+    let dataset = dataset(out.path());
+    let folder = out.path().join("model");
+    save(&folder, &dataset, 3);
+    let predictor = Predictor::new(Bundle::open(&folder, &Device::flex()).unwrap(), Device::flex(), 2);
+    let rows: [Vec<f32>; 4] = [vec![0.0; 3], vec![0.0; 2], vec![f32::NAN; 3], vec![1.0; 3]];
+    let inputs = rows.into_iter().enumerate().map(|(i, row)| (i.to_string(), Ok(kiln_data::Raw::Row(row))));
+    let answers: Vec<_> = predictor.predict(inputs).map(|a| a.unwrap()).collect();
+    let input = |a: &Answer| match a {
+        Answer::Prediction(p) => (p.input.clone(), true),
+        Answer::Unanswered { input, .. } => (input.clone(), false),
+    };
+    let expected = [("0", true), ("1", false), ("2", false), ("3", true)].map(|(n, ok)| (n.to_string(), ok));
+    assert_eq!(answers.iter().map(input).collect::<Vec<_>>(), expected);
+    let line = serde_json::to_string(&answers[2]).unwrap();
+    assert!(line.starts_with(r#"{"input":"2","error":"#), "{line}");
+}
+
+#[test]
+fn a_model_is_replaced_whole_and_nothing_else_is() {
+    let out = tempfile::tempdir().unwrap();
+    let dataset = dataset(out.path());
+    let folder = out.path().join("model");
+    save(&folder, &dataset, 1);
+    let first = fs::read(folder.join("model.safetensors")).unwrap();
+    save(&folder, &dataset, 2);
+    assert_ne!(fs::read(folder.join("model.safetensors")).unwrap(), first);
+    let left: Vec<_> = fs::read_dir(out.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|n| n.to_string_lossy().starts_with('.')), "{left:?}");
+
+    // A save that was cut off between its two renames: the old model comes back.
+    fs::rename(&folder, out.path().join(".model.kiln-old")).unwrap();
+    Bundle::open(&folder, &Device::flex()).unwrap();
+    assert!(folder.is_dir());
+
+    let model = kiln_models::open(&folder, &Device::flex()).unwrap();
+    let other = out.path().join("photos");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("cat.jpg"), "").unwrap();
+    let refused = Bundle::save(&other, &model.card, &model.net.state(), &dataset.preprocessor);
+    assert!(matches!(refused, Err(EvalError::Occupied { .. })), "{refused:?}");
+    assert!(other.join("cat.jpg").is_file());
+}
+
+#[test]
+fn what_is_no_model_is_said() {
+    let out = tempfile::tempdir().unwrap();
+    for path in [out.path().to_path_buf(), out.path().join("missing")] {
+        let error = Bundle::open(&path, &Device::flex()).err().expect("no model");
+        assert!(matches!(error, EvalError::NotAModel { .. }), "{error}");
+        assert!(error.to_string().contains(&path.display().to_string()));
+    }
+}
