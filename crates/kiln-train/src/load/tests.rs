@@ -223,7 +223,8 @@ fn code(folder: &Path, out: &mut String) {
     }
 }
 
-/// Whether the code reads a field: `.name` that is no call, or `name` in a pattern of braces.
+/// Whether the code reads a field: `.name` that is no call, or `name` in a pattern of braces (`name`, or
+/// `name: [a, b]` before `} =`).
 fn is_read(code: &str, name: &str) -> bool {
     code.match_indices(name).any(|(i, _)| {
         let before = code[..i].trim_end();
@@ -231,9 +232,11 @@ fn is_read(code: &str, name: &str) -> bool {
         let whole = !code[..i].ends_with(|c: char| c.is_alphanumeric() || c == '_')
             && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         let field = before.ends_with('.') && !after.starts_with('(');
-        let pattern =
-            (before.ends_with('{') || before.ends_with(',')) && after.trim_start().starts_with([',', '}']);
-        whole && (field || pattern)
+        let in_braces = before.ends_with('{') || before.ends_with(',');
+        let bound = after.trim_start().starts_with([',', '}']);
+        let statement = after.split(';').next().unwrap_or("");
+        let taken_apart = after.starts_with(':') && !after.starts_with(": _") && statement.contains("} =");
+        whole && (field || (in_braces && (bound || taken_apart)))
     })
 }
 
@@ -254,7 +257,12 @@ fn every_key_of_the_schema_is_read_by_code() {
     }
     let unread: Vec<&String> = names.iter().filter(|name| !is_read(&text, name)).collect();
     assert!(unread.is_empty(), "no code reads: {unread:?}");
-    assert!(!is_read("a.nesterov_x = 1; nesterov: bool; // .nesterov()", "nesterov"));
+    for unread in ["a.beta_x = 1;", "Config { a, beta: 1 };", ".beta()", "let C { beta: _, a } = c;"] {
+        assert!(!is_read(unread, "beta"), "{unread}");
+    }
+    for read in ["a.beta;", "let C { a, beta } = c;", "let C { a, beta: [x, y] } = c;"] {
+        assert!(is_read(read, "beta"), "{read}");
+    }
 }
 
 #[test]
