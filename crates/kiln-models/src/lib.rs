@@ -58,7 +58,7 @@ pub fn build(
         return Ok(Model { net, card, report: None, notes: Vec::new() });
     };
     let state = weights::read(path)?;
-    let (report, notes) = pretrained::load(net.as_mut(), state, family, card.classes().len(), path)?;
+    let (report, notes) = pretrained::load(net.as_mut(), state, family, &card, path)?;
     Ok(Model { net, card, report: Some(report), notes })
 }
 
@@ -70,6 +70,7 @@ pub fn build(
 pub fn open(folder: &Path, device: &Device) -> Result<Model, ModelError> {
     let card = Card::read(folder)?;
     let family = families::of_card(&card, folder)?;
+    let card = Card { kiln_input: Some(family.input(&card)?), ..card };
     let mut net = family.net(&card, device)?;
     net.init();
     let state = weights::read(folder)?;

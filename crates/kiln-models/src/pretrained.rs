@@ -9,7 +9,7 @@ use burn::tensor::DType;
 use kiln_core::{LoadReport, Net, StateDict};
 
 use crate::families::Family;
-use crate::{ModelError, WeightsError};
+use crate::{Card, ModelError, WeightsError};
 
 type Loaded = Result<(LoadReport, Vec<String>), ModelError>;
 
@@ -18,13 +18,14 @@ pub(crate) fn load(
     net: &mut dyn Net,
     state: StateDict,
     family: &dyn Family,
-    classes: usize,
+    card: &Card,
     path: &Path,
 ) -> Loaded {
     let mut state = spelled_as(net, state, family.base_prefix());
-    let head = drop_unfit_head(net, &mut state, family.head());
+    let (head_name, classes) = (family.head(card)?, card.num_labels());
+    let head = drop_unfit_head(net, &mut state, head_name);
     let (mut report, mut notes) = apply(net, &state, path)?;
-    let (head_missing, missing) = report.missing.drain(..).partition(|name| is_in(name, family.head()));
+    let (head_missing, missing) = report.missing.drain(..).partition(|name| is_in(name, head_name));
     report.missing = missing;
     if !report.missing.is_empty() || !report.mismatched.is_empty() || report.matched.is_empty() {
         report.missing.extend(head_missing);

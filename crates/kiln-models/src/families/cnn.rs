@@ -78,8 +78,8 @@ impl super::Family for Family {
         "a small convolutional net with batch norm, for images"
     }
 
-    fn head(&self) -> &'static str {
-        "head"
+    fn head(&self, _: &Card) -> Result<&'static str, ModelError> {
+        Ok("head")
     }
 
     fn card(&self, config: &ModelConfig, input: &InputSpec, classes: &[String]) -> Result<Card, ModelError> {

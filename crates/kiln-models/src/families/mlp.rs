@@ -52,8 +52,8 @@ impl super::Family for Family {
         "fully connected layers with ReLU, for table rows and small images"
     }
 
-    fn head(&self) -> &'static str {
-        "head"
+    fn head(&self, _: &Card) -> Result<&'static str, ModelError> {
+        Ok("head")
     }
 
     fn card(&self, config: &ModelConfig, input: &InputSpec, classes: &[String]) -> Result<Card, ModelError> {

@@ -2,8 +2,10 @@
 //! Owns the way from config to card to net, which is the same for a new and for an opened model; never weights.
 //! `build` and `open` look families up here; help and listings are driven by [`FAMILIES`].
 
+mod bert;
 mod cnn;
 mod mlp;
+mod resnet;
 
 use std::path::Path;
 
@@ -22,7 +24,10 @@ pub trait Family: Sync {
     /// One line for help and listings.
     fn description(&self) -> &'static str;
     /// The last linear layer, which a pretrained file may have for other classes.
-    fn head(&self) -> &'static str;
+    ///
+    /// # Errors
+    /// A card that lacks a key.
+    fn head(&self, card: &Card) -> Result<&'static str, ModelError>;
     /// What a file of the model without its head leaves off the front of every name; empty where it leaves nothing.
     fn base_prefix(&self) -> &'static str {
         ""
@@ -37,10 +42,17 @@ pub trait Family: Sync {
     /// # Errors
     /// A card that lacks a key or contradicts itself.
     fn net(&self, card: &Card, device: &Device) -> Result<Box<dyn Net>, ModelError>;
+    /// What one input of the net that a card describes looks like.
+    ///
+    /// # Errors
+    /// A card that does not say.
+    fn input(&self, card: &Card) -> Result<InputSpec, ModelError> {
+        card.input().cloned()
+    }
 }
 
 /// Every family.
-pub const FAMILIES: &[&dyn Family] = &[&mlp::Family, &cnn::Family];
+pub const FAMILIES: &[&dyn Family] = &[&mlp::Family, &cnn::Family, &resnet::Family, &bert::Family];
 
 pub(crate) fn of_config(config: &ModelConfig) -> Result<&'static dyn Family, ModelError> {
     let kind = config.kind();

@@ -1,0 +1,90 @@
+//! The CIFAR form: three stages of 16, 32 and 64 channels, shortcuts without parameters (option A).
+//! He et al., 2015, section 4.2. Reference: github.com/akamaster/pytorch_resnet_cifar10, whose names, initial values
+//! (He normal for convolutions and the head) and checkpoints these are; no difference.
+//!
+//! Shapes: `B` batch, `C` channels, `H W` pixels, `K` classes.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, activation, s};
+use kiln_core::Forward;
+use kiln_nn::{BatchNorm2d, Conv2d, Linear};
+
+use super::{average_pixels, conv};
+
+#[derive(Module, Debug)]
+struct Block {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    conv2: Conv2d,
+    bn2: BatchNorm2d,
+}
+
+impl Block {
+    fn new(from: usize, to: usize, device: &Device) -> Self {
+        let stride = if from == to { 1 } else { 2 };
+        Self {
+            conv1: conv([from, to], 3, stride, false, device),
+            bn1: BatchNorm2d::new(to, device),
+            conv2: conv([to, to], 3, 1, false, device),
+            bn2: BatchNorm2d::new(to, device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let y = activation::relu(self.bn1.forward(self.conv1.forward(x.clone())));
+        let y = self.bn2.forward(self.conv2.forward(y));
+        let channels = y.dims()[1];
+        activation::relu(y + shortcut(x, channels))
+    }
+}
+
+/// Option A: every second pixel, and zeros for the channels that are new, half of them before and half after.
+fn shortcut(x: Tensor<4>, channels: usize) -> Tensor<4> {
+    let [b, from, _, _] = x.dims();
+    if from == channels {
+        return x;
+    }
+    let x = x.slice(s![.., .., ..;2, ..;2]);
+    let [_, _, h, w] = x.dims();
+    let zeros = Tensor::zeros([b, (channels - from) / 2, h, w], &x.device());
+    Tensor::cat(vec![zeros.clone(), x, zeros], 1)
+}
+
+/// The net; field names are the checkpoints'.
+#[derive(Module, Debug)]
+pub(super) struct ResNet {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    linear: Linear,
+}
+
+impl ResNet {
+    pub(super) fn new(blocks: usize, channels: usize, classes: usize, device: &Device) -> Self {
+        let stage = |from: usize, to: usize| -> Vec<Block> {
+            (0..blocks).map(|i| Block::new(if i == 0 { from } else { to }, to, device)).collect()
+        };
+        Self {
+            conv1: conv([channels, 16], 3, 1, false, device),
+            bn1: BatchNorm2d::new(16, device),
+            layer1: stage(16, 16),
+            layer2: stage(16, 32),
+            layer3: stage(32, 64),
+            linear: Linear::kaiming_normal(64, classes, device),
+        }
+    }
+}
+
+impl Forward for ResNet {
+    type In = Tensor<4>;
+    type Out = Tensor<2>;
+
+    /// `[B, C, H, W]` to `[B, K]`.
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = activation::relu(self.bn1.forward(self.conv1.forward(x)));
+        let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3);
+        self.linear.forward(average_pixels(blocks.fold(x, |x, block| block.forward(x))))
+    }
+}

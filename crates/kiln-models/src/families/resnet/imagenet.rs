@@ -1,0 +1,139 @@
+//! The ImageNet form: a 7x7 stem, max pooling, four stages of basic or bottleneck blocks, projection shortcuts.
+//! He et al., 2015, table 1, with the stride in a bottleneck's 3x3 convolution as torchvision has it ("v1.5").
+//! Reference: `torchvision.models.resnet`, whose names and initial values these are; no difference.
+//!
+//! Shapes: `B` batch, `C` channels, `H W` pixels, `K` classes.
+
+use burn::module::Module;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor, activation, module};
+use kiln_core::Forward;
+use kiln_nn::{BatchNorm2d, Conv2d, Linear};
+
+use super::{average_pixels, conv};
+
+#[derive(Module, Debug)]
+struct Downsample {
+    conv: Conv2d,
+    bn: BatchNorm2d,
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    conv2: Conv2d,
+    bn2: BatchNorm2d,
+    /// Bottlenecks have a third convolution.
+    conv3: Option<Conv2d>,
+    bn3: Option<BatchNorm2d>,
+    downsample: Option<Downsample>,
+}
+
+impl Block {
+    /// Two 3x3 convolutions; writes `width` channels.
+    fn basic(from: usize, width: usize, stride: usize, device: &Device) -> Self {
+        Self {
+            conv1: conv([from, width], 3, stride, true, device),
+            bn1: BatchNorm2d::new(width, device),
+            conv2: conv([width, width], 3, 1, true, device),
+            bn2: BatchNorm2d::new(width, device),
+            conv3: None,
+            bn3: None,
+            downsample: downsample(from, width, stride, device),
+        }
+    }
+
+    /// 1x1 down to `width`, 3x3, 1x1 up to four times `width`.
+    fn bottleneck(from: usize, width: usize, stride: usize, device: &Device) -> Self {
+        Self {
+            conv1: conv([from, width], 1, 1, true, device),
+            bn1: BatchNorm2d::new(width, device),
+            conv2: conv([width, width], 3, stride, true, device),
+            bn2: BatchNorm2d::new(width, device),
+            conv3: Some(conv([width, 4 * width], 1, 1, true, device)),
+            bn3: Some(BatchNorm2d::new(4 * width, device)),
+            downsample: downsample(from, 4 * width, stride, device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let shortcut = match &self.downsample {
+            Some(d) => d.bn.forward(d.conv.forward(x.clone())),
+            None => x.clone(),
+        };
+        let y = activation::relu(self.bn1.forward(self.conv1.forward(x)));
+        let mut y = self.bn2.forward(self.conv2.forward(y));
+        if let (Some(conv3), Some(bn3)) = (&self.conv3, &self.bn3) {
+            y = bn3.forward(conv3.forward(activation::relu(y)));
+        }
+        activation::relu(y + shortcut)
+    }
+}
+
+/// A 1x1 projection where the block changes the shape.
+fn downsample(from: usize, to: usize, stride: usize, device: &Device) -> Option<Downsample> {
+    (stride != 1 || from != to).then(|| Downsample {
+        conv: conv([from, to], 1, stride, true, device),
+        bn: BatchNorm2d::new(to, device),
+    })
+}
+
+/// The net; field names are torchvision's.
+#[derive(Module, Debug)]
+pub(super) struct ResNet {
+    conv1: Conv2d,
+    bn1: BatchNorm2d,
+    layer1: Vec<Block>,
+    layer2: Vec<Block>,
+    layer3: Vec<Block>,
+    layer4: Vec<Block>,
+    fc: Linear,
+}
+
+impl ResNet {
+    pub(super) fn new(
+        blocks: [usize; 4],
+        deep: bool,
+        channels: usize,
+        classes: usize,
+        device: &Device,
+    ) -> Self {
+        let (block, expansion): (fn(usize, usize, usize, &Device) -> Block, usize) =
+            if deep { (Block::bottleneck, 4) } else { (Block::basic, 1) };
+        let mut from = 64;
+        let mut stage = |count: usize, width: usize, stride: usize| -> Vec<Block> {
+            let built = (0..count).map(|i| {
+                let block = block(from, width, if i == 0 { stride } else { 1 }, device);
+                from = width * expansion;
+                block
+            });
+            built.collect()
+        };
+        let [one, two, three, four] = blocks;
+        Self {
+            conv1: conv([channels, 64], 7, 2, true, device),
+            bn1: BatchNorm2d::new(64, device),
+            layer1: stage(one, 64, 1),
+            layer2: stage(two, 128, 2),
+            layer3: stage(three, 256, 2),
+            layer4: stage(four, 512, 2),
+            fc: Linear::new(512 * expansion, classes, device),
+        }
+    }
+}
+
+impl Forward for ResNet {
+    type In = Tensor<4>;
+    type Out = Tensor<2>;
+    const NAMES: &'static [(&'static str, &'static str)] =
+        &[("downsample.conv", "downsample.0"), ("downsample.bn", "downsample.1")];
+
+    /// `[B, C, H, W]` to `[B, K]`.
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = activation::relu(self.bn1.forward(self.conv1.forward(x)));
+        let x = module::max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]));
+        let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3).chain(&self.layer4);
+        self.fc.forward(average_pixels(blocks.fold(x, |x, block| block.forward(x))))
+    }
+}
