@@ -252,13 +252,13 @@ impl<'a> Rules<'a> {
                 self.faults.push(self.resolved.fault_of(MISSING_FILE, key, message, remedy));
             }
         }
-        if let (ModelConfig::Bert(_), Some(folder)) = (&self.config.model, pretrained.filter(|p| p.exists()))
-        {
-            if !folder.join("config.json").exists() {
-                let message = format!("`model.pretrained` holds no config.json: {}", folder.display());
-                let remedy = "kind = \"bert\" starts from a Hugging Face folder with config.json and model.safetensors";
-                self.faults.push(self.resolved.fault_of(MISSING_FILE, "model.pretrained", message, remedy));
-            }
+        let bert = matches!(self.config.model, ModelConfig::Bert(_));
+        let incomplete = |folder: &PathBuf| bert && folder.exists() && !folder.join("config.json").exists();
+        if let Some(folder) = pretrained.filter(incomplete) {
+            let message = format!("`model.pretrained` holds no config.json: {}", folder.display());
+            let remedy =
+                "kind = \"bert\" starts from a Hugging Face folder with config.json and model.safetensors";
+            self.faults.push(self.resolved.fault_of(MISSING_FILE, "model.pretrained", message, remedy));
         }
     }
 }
