@@ -177,7 +177,7 @@ impl Parts {
         let chosen = device::resolve(&spec)?;
         session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
         let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
-        let dataset = Dataset::open(&config.data, &OpenOptions { seed: config.seed, tokenizer_folder })?;
+        let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder })?;
         let plan = Plan::new(config, &dataset);
         session.tell(&Event::Note(&describe(&dataset)));
         let device = chosen.device.autodiff();
