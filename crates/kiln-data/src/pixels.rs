@@ -30,17 +30,23 @@ fn luma(rgb: &[u8]) -> u8 {
     ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
 }
 
-/// Antialiased resize, as `PIL.Image.resize`. `None`: the filter refused the sizes.
+/// Antialiased resize, as `PIL.Image.resize`. `None`: the filter refused the sizes. Rows first, then columns, as
+/// Pillow: levels are cut to 0..255 between the two, so the order shows where a cubic overshoots.
 pub(crate) fn resize(image: DecodedImage, to: (usize, usize), filter: Interpolation) -> Option<DecodedImage> {
-    if (image.height, image.width) == to {
-        return Some(image);
-    }
-    let (height, width) = to;
-    let kind = if image.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
     let filter = match filter {
         Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
     };
+    let height = image.height;
+    let wide = one_pass(image, (height, to.1), filter)?;
+    one_pass(wide, to, filter)
+}
+
+fn one_pass(image: DecodedImage, (height, width): (usize, usize), filter: FilterType) -> Option<DecodedImage> {
+    if (image.height, image.width) == (height, width) {
+        return Some(image);
+    }
+    let kind = if image.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
     let source = ImageRef::new(side(image.width)?, side(image.height)?, &image.pixels, kind).ok()?;
     let mut target = Image::new(side(width)?, side(height)?, kind);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
