@@ -112,7 +112,12 @@ fn classes(config: &DataConfig, reference: &dyn Source) -> Result<Vec<String>, D
     };
     distinct(&classes)?;
     match classes.len() {
-        0 | 1 => Err(DataError::TooFew { place: reference.place(), of: "classes' worth".into(), needed: 2, got: classes.len() }),
+        0 | 1 => Err(DataError::TooFew {
+            place: reference.place(),
+            of: "classes' worth".into(),
+            needed: 2,
+            got: classes.len(),
+        }),
         _ => Ok(classes),
     }
 }
@@ -168,7 +173,11 @@ fn whole(source: Arc<dyn Source>, classes: &[String]) -> Result<Split, DataError
 }
 
 /// Train, validation and test of one source; a part without a share is `None`.
-fn divided(source: Arc<dyn Source>, classes: &[String], shares: Fractions) -> Result<[Option<Split>; 3], DataError> {
+fn divided(
+    source: Arc<dyn Source>,
+    classes: &[String],
+    shares: Fractions,
+) -> Result<[Option<Split>; 3], DataError> {
     let labels = source.labels(classes)?;
     let parts = partition(&*source, &labels, classes, shares)?;
     Ok([parts.train, parts.validation, parts.test].map(|rows| {

@@ -3,7 +3,7 @@
 //! Hands `DecodedImage` to the image program. EXIF orientation is not applied, as torchvision's loader does not.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::io::{BufReader, Cursor};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
@@ -33,11 +33,8 @@ pub struct DecodedImage {
 /// # Errors
 /// The file is absent, unreadable, empty, cut short, of an unknown format, or too large for memory.
 pub fn decode_file(path: &Path) -> Result<DecodedImage, DataError> {
-    let file = File::open(path).map_err(DataError::opening(path, "an image"))?;
-    if file.metadata().map(|m| m.len() == 0).unwrap_or(false) {
-        return Err(unreadable(&path.display().to_string(), "an empty file"));
-    }
-    decode(BufReader::new(file), &path.display().to_string())
+    let bytes = std::fs::read(path).map_err(DataError::opening(path, "an image"))?;
+    decode_bytes(&bytes, &path.display().to_string())
 }
 
 /// Decodes an image in memory; `name` stands for it in errors.
@@ -45,22 +42,43 @@ pub fn decode_file(path: &Path) -> Result<DecodedImage, DataError> {
 /// # Errors
 /// As [`decode_file`].
 pub fn decode_bytes(bytes: &[u8], name: &str) -> Result<DecodedImage, DataError> {
+    if bytes.is_empty() {
+        return Err(unreadable(name, "an empty file"));
+    }
+    if bytes.starts_with(&[0xFF, 0xD8]) && !ends(bytes) {
+        return Err(unreadable(name, "a JPEG that is cut short (no end marker)"));
+    }
     decode(Cursor::new(bytes), name)
+}
+
+/// Whether a JPEG's first scan is followed by an end marker: the decoder fills what is missing with grey instead of
+/// refusing. Segments before the scan are stepped over, for a thumbnail in them has an end marker of its own.
+fn ends(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&[0xFF, marker, high, low]) = bytes.get(at..at + 4) {
+        if marker == 0xDA {
+            return bytes[at..].windows(2).any(|pair| pair == [0xFF, 0xD9]);
+        }
+        // A fill byte before a marker.
+        at += if marker == 0xFF { 1 } else { 2 + usize::from(u16::from_be_bytes([high, low])) };
+    }
+    false
 }
 
 /// `(H, W)` from the header alone.
 pub(crate) fn size_of(path: &Path) -> Result<(usize, usize), DataError> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(DataError::opening(path, "an image"))?;
-    let reader =
-        ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|e| unreadable(&name, &e.to_string()))?;
+    let reader = ImageReader::new(BufReader::new(file))
+        .with_guessed_format()
+        .map_err(|e| unreadable(&name, &e.to_string()))?;
     let (width, height) = reader.into_dimensions().map_err(|e| refused(&name, &e))?;
     Ok((height as usize, width as usize))
 }
 
-fn decode<R: BufRead + Seek>(reader: R, name: &str) -> Result<DecodedImage, DataError> {
+fn decode(bytes: Cursor<&[u8]>, name: &str) -> Result<DecodedImage, DataError> {
     let mut reader =
-        ImageReader::new(reader).with_guessed_format().map_err(|e| unreadable(name, &e.to_string()))?;
+        ImageReader::new(bytes).with_guessed_format().map_err(|e| unreadable(name, &e.to_string()))?;
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);

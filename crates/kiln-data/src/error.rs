@@ -169,14 +169,20 @@ impl DataError {
             | DataError::Image { remedy, .. }
             | DataError::Row { remedy, .. }
             | DataError::Tokenizer { remedy, .. } => Some(remedy.clone()),
-            DataError::Missing { .. } => Some("check the path; relative paths start at the config's folder".into()),
-            DataError::Bytes { .. } => Some("the file is damaged or of another format: fetch it again".into()),
+            DataError::Missing { .. } => {
+                Some("check the path; relative paths start at the config's folder".into())
+            }
+            DataError::Bytes { .. } => {
+                Some("the file is damaged or of another format: fetch it again".into())
+            }
             DataError::Column { similar: Some(name), .. } => Some(format!("did you mean \"{name}\"?")),
             DataError::Column { .. } => Some("name a column of the file, or its place from 0".into()),
             DataError::Class { .. } => {
                 Some("correct the label, or list every class in data.classes before training".into())
             }
-            DataError::TooFew { .. } => Some("add samples, drop the class, or give the splits as files".into()),
+            DataError::TooFew { .. } => {
+                Some("add samples, drop the class, or give the splits as files".into())
+            }
             DataError::Program { .. } => Some("export the model again with kiln".into()),
             DataError::Crashed { .. } => Some("convert or remove this file, and please report it".into()),
             DataError::Thread(_) => Some("lower data.loader.workers".into()),

@@ -22,14 +22,23 @@ pub(crate) struct ImageProgram {
 
 impl ImageProgram {
     /// For images of which one is `first` high and wide.
-    pub(crate) fn new(channels: usize, transforms: &[Transform], first: (usize, usize)) -> Result<Self, DataError> {
+    pub(crate) fn new(
+        channels: usize,
+        transforms: &[Transform],
+        first: (usize, usize),
+    ) -> Result<Self, DataError> {
         validate(channels, transforms)?;
         let (height, width) = transforms.iter().fold(first, |size, t| size_after(t, size));
         Ok(Self { channels, height, width, transforms: transforms.to_vec() })
     }
 
     /// `C * H * W` numbers. With a seed random transforms act, without one their fixed counterparts.
-    pub(crate) fn run(&self, image: DecodedImage, name: &str, seed: Option<u64>) -> Result<Vec<f32>, DataError> {
+    pub(crate) fn run(
+        &self,
+        image: DecodedImage,
+        name: &str,
+        seed: Option<u64>,
+    ) -> Result<Vec<f32>, DataError> {
         let mut rng = seed.map(generator);
         let mut image = with_channels(image, self.channels);
         for transform in &self.transforms {
@@ -63,7 +72,10 @@ impl ImageProgram {
         }
         Err(DataError::Image {
             name: name.into(),
-            expected: format!("{} high and {} wide after the transforms, as the first training image", self.height, self.width),
+            expected: format!(
+                "{} high and {} wide after the transforms, as the first training image",
+                self.height, self.width
+            ),
             got: format!("{} high and {} wide", image.height, image.width),
             remedy: "add a transform that fixes the size: resize with [height, width], or center_crop".into(),
         })
@@ -97,7 +109,9 @@ impl ImageProgram {
         let (scale, cut) = match geometry.as_slice() {
             [] => (None, None),
             [t @ Transform::Resize { .. }] => (Some(*t), None),
-            [t @ Transform::Resize { .. }, crop] if !matches!(crop, Transform::Resize { .. }) => (Some(*t), Some(*crop)),
+            [t @ Transform::Resize { .. }, crop] if !matches!(crop, Transform::Resize { .. }) => {
+                (Some(*t), Some(*crop))
+            }
             [crop] => (None, Some(*crop)),
             _ => return out,
         };
@@ -119,7 +133,9 @@ fn is_geometry(t: &Transform) -> bool {
 }
 
 fn hf_resize(transform: Option<&Transform>) -> Value {
-    let Some(Transform::Resize { size, interpolation }) = transform else { return json!({"do_resize": false}) };
+    let Some(Transform::Resize { size, interpolation }) = transform else {
+        return json!({"do_resize": false});
+    };
     let size = match size {
         Size::Side(n) => json!({"shortest_edge": n}),
         Size::HeightWidth([h, w]) => json!({"height": h, "width": w}),
@@ -145,29 +161,51 @@ fn hf_crop(transform: Option<&Transform>) -> Value {
 /// Faults between the transforms, each naming its key.
 pub(crate) fn validate(channels: usize, transforms: &[Transform]) -> Result<(), DataError> {
     if channels != 1 && channels != 3 {
-        return Err(DataError::config("channels", format!("expected 1 (grey) or 3 (RGB), got {channels}"), "write 1 or 3"));
+        return Err(DataError::config(
+            "channels",
+            format!("expected 1 (grey) or 3 (RGB), got {channels}"),
+            "write 1 or 3",
+        ));
     }
     for (i, transform) in transforms.iter().enumerate() {
         let field = format!("transforms[{i}]");
         match transform {
-            Transform::Resize { size, .. } | Transform::CenterCrop { size } | Transform::RandomCrop { size, .. } => {
+            Transform::Resize { size, .. }
+            | Transform::CenterCrop { size }
+            | Transform::RandomCrop { size, .. } => {
                 let (h, w) = height_width(*size);
                 if !(1..=65535).contains(&h) || !(1..=65535).contains(&w) {
                     let problem = format!("expected sides from 1 to 65535, got [{h}, {w}]");
-                    return Err(DataError::config(&format!("{field}.size"), problem, "write a size in pixels"));
+                    return Err(DataError::config(
+                        &format!("{field}.size"),
+                        problem,
+                        "write a size in pixels",
+                    ));
                 }
             }
             Transform::RandomHorizontalFlip { p } if !(0.0..=1.0).contains(p) => {
-                return Err(DataError::config(&format!("{field}.p"), format!("expected 0 to 1, got {p}"), "write a probability"));
+                return Err(DataError::config(
+                    &format!("{field}.p"),
+                    format!("expected 0 to 1, got {p}"),
+                    "write a probability",
+                ));
             }
             Transform::RandomHorizontalFlip { .. } => {}
-            Transform::Normalize { mean, std } => normalize_fits(&field, channels, mean, std, i + 1 == transforms.len())?,
+            Transform::Normalize { mean, std } => {
+                normalize_fits(&field, channels, mean, std, i + 1 == transforms.len())?
+            }
         }
     }
     Ok(())
 }
 
-fn normalize_fits(field: &str, channels: usize, mean: &[f32], std: &[f32], last: bool) -> Result<(), DataError> {
+fn normalize_fits(
+    field: &str,
+    channels: usize,
+    mean: &[f32],
+    std: &[f32],
+    last: bool,
+) -> Result<(), DataError> {
     for (key, values) in [("mean", mean), ("std", std)] {
         if values.len() != channels || values.iter().any(|v| !v.is_finite()) {
             let problem = format!("expected {channels} finite numbers, one a channel, got {values:?}");
@@ -176,7 +214,11 @@ fn normalize_fits(field: &str, channels: usize, mean: &[f32], std: &[f32], last:
     }
     if std.iter().any(|&v| v == 0.0) {
         let problem = format!("expected numbers other than zero, got {std:?}");
-        return Err(DataError::config(&format!("{field}.std"), problem, "write the standard deviation of x / 255"));
+        return Err(DataError::config(
+            &format!("{field}.std"),
+            problem,
+            "write the standard deviation of x / 255",
+        ));
     }
     if !last {
         let remedy = "move normalize to the end: the others act on pixels";

@@ -46,10 +46,16 @@ fn images(input: &str) -> Result<Inputs, DataError> {
         return Ok(Box::new(std::iter::once((STDIN.into(), decode_bytes(&bytes, STDIN).map(Raw::Image)))));
     }
     let path = PathBuf::from(input);
-    let meta = std::fs::metadata(&path).map_err(DataError::opening(&path, "an image or a folder of images"))?;
+    let meta =
+        std::fs::metadata(&path).map_err(DataError::opening(&path, "an image or a folder of images"))?;
     let files = if meta.is_dir() { images_in(&path)? } else { vec![path.clone()] };
     if files.is_empty() {
-        return Err(DataError::TooFew { place: input.into(), of: "below this folder".into(), needed: 1, got: 0 });
+        return Err(DataError::TooFew {
+            place: input.into(),
+            of: "below this folder".into(),
+            needed: 1,
+            got: 0,
+        });
     }
     Ok(Box::new(files.into_iter().map(|p| (p.display().to_string(), decode_file(&p).map(Raw::Image)))))
 }
@@ -60,7 +66,9 @@ fn texts(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
     }
     let path = Path::new(input);
     let ending = ending(path);
-    if !path.exists() && !(matches!(ending, "txt" | "csv" | "tsv" | "jsonl") && !input.contains(char::is_whitespace)) {
+    if !path.exists()
+        && !(matches!(ending, "txt" | "csv" | "tsv" | "jsonl") && !input.contains(char::is_whitespace))
+    {
         let text = input.to_string();
         return Ok(Box::new(std::iter::once((text.clone(), Ok(Raw::Text(text))))));
     }
@@ -74,7 +82,10 @@ fn texts(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
 fn table(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
     if input == "-" {
         let path = Path::new(STDIN);
-        return Ok(named(stream(stdin(), path, Format::Separated(Separated::Comma), columns, None)?, STDIN.into()));
+        return Ok(named(
+            stream(stdin(), path, Format::Separated(Separated::Comma), columns, None)?,
+            STDIN.into(),
+        ));
     }
     table_file(Path::new(input), columns, "a .csv, .tsv or .jsonl file")
 }
@@ -84,7 +95,9 @@ fn table_file(path: &Path, columns: &Columns, expected: &'static str) -> Result<
         "csv" => Format::Separated(Separated::Comma),
         "tsv" => Format::Separated(Separated::Tab),
         "jsonl" => Format::Jsonl,
-        _ if !path.exists() => return Err(DataError::Missing { path: path.into(), expected: expected.into() }),
+        _ if !path.exists() => {
+            return Err(DataError::Missing { path: path.into(), expected: expected.into() });
+        }
         _ => {
             let got = if path.is_dir() { "a folder" } else { "a file with another ending" };
             return Err(DataError::Kind { place: path.display().to_string(), expected, got: got.into() });
@@ -139,7 +152,8 @@ fn text_of(mut bytes: Vec<u8>, path: &Path, line: u64) -> Result<Raw, DataError>
         bytes.pop();
     }
     let text = String::from_utf8(bytes);
-    text.map(Raw::Text).map_err(|e| row(path, line, "UTF-8 text", &e.to_string(), "convert the file to UTF-8"))
+    text.map(Raw::Text)
+        .map_err(|e| row(path, line, "UTF-8 text", &e.to_string(), "convert the file to UTF-8"))
 }
 
 fn from_stdin(source: std::io::Error) -> DataError {

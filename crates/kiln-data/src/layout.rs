@@ -66,7 +66,9 @@ impl Place {
         Ok(match (self, table(config)) {
             (Place::Folder(path), _) => Arc::new(FolderSource::open(path)?),
             (Place::Idx(pair), _) => Arc::new(IdxSource::open(pair)?),
-            (Place::Table(path, format), Some(c)) => Arc::new(TableSource::open(path, *format, &columns(c)?, &c.label)?),
+            (Place::Table(path, format), Some(c)) => {
+                Arc::new(TableSource::open(path, *format, &columns(c)?, &c.label)?)
+            }
             (Place::Table(path, _), None) => return Err(no_table(path)),
         })
     }
@@ -78,7 +80,9 @@ impl Place {
                 class_folders(path)?.iter().try_for_each(|class| check_class(&path.join(class)))
             }
             (Place::Idx(pair), _) => pair.check(),
-            (Place::Table(path, format), Some(c)) => TableSource::check(path, *format, &columns(c)?, &c.label),
+            (Place::Table(path, format), Some(c)) => {
+                TableSource::check(path, *format, &columns(c)?, &c.label)
+            }
             (Place::Table(path, _), None) => Err(no_table(path)),
         }
     }
@@ -100,25 +104,36 @@ impl Place {
 pub(crate) fn fractions(config: &DataConfig, layout: &Layout) -> Result<Fractions, DataError> {
     let (validation, test) = match config {
         DataConfig::ImageFolder(c) | DataConfig::Idx(c) => (c.validation_fraction, c.test_fraction),
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => (c.validation_fraction, c.test_fraction),
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
+            (c.validation_fraction, c.test_fraction)
+        }
     };
     let shares = [(1, validation.unwrap_or(0.0)), (2, test.unwrap_or(0.0))];
     for (k, share) in shares {
         let key = format!("{}_fraction", KEYS[k]);
         if !(0.0..=0.9).contains(&share) {
-            return Err(DataError::config(&key, format!("expected 0 to 0.9, got {share}"), "write a fraction, as 0.1"));
+            return Err(DataError::config(
+                &key,
+                format!("expected 0 to 0.9, got {share}"),
+                "write a fraction, as 0.1",
+            ));
         }
         if share > 0.0 && layout.0[k].is_some() {
             let problem = format!("the {} split is already given", KEYS[k]);
             return Err(DataError::config(&key, problem, format!("remove {key} (or the given split)")));
         }
         if share > 0.0 && layout.0[0].is_none() {
-            return Err(DataError::config(&key, "there are no training samples to take it from", format!("remove {key}")));
+            return Err(DataError::config(
+                &key,
+                "there are no training samples to take it from",
+                format!("remove {key}"),
+            ));
         }
     }
     let [(_, validation), (_, test)] = shares;
     if validation + test >= 1.0 {
-        let problem = format!("validation_fraction {validation} and test_fraction {test} leave nothing to train on");
+        let problem =
+            format!("validation_fraction {validation} and test_fraction {test} leave nothing to train on");
         return Err(DataError::config("test_fraction", problem, "lower one of them"));
     }
     Ok(Fractions { validation, test })
@@ -140,13 +155,18 @@ fn paths(config: &DataConfig) -> Paths<'_> {
 /// The splits that one path holds.
 fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Option<Place>; 3], DataError> {
     match config {
-        DataConfig::ImageFolder(_) => split_folders(path)?.map_or_else(|| one(Place::Folder(path.into()), train_named), Ok),
+        DataConfig::ImageFolder(_) => {
+            split_folders(path)?.map_or_else(|| one(Place::Folder(path.into()), train_named), Ok)
+        }
         DataConfig::Idx(_) => {
             exists(path, "a folder of IDX files")?;
             let find = |k: usize| Pair::find(path, IDX[k]).map(|found| found.map(Place::Idx));
             let found = [find(0)?, find(1)?, find(2)?];
             match found.iter().all(Option::is_none) {
-                true => Err(DataError::Missing { path: path.join("train-images-idx3-ubyte"), expected: "IDX images, plain or .gz".into() }),
+                true => Err(DataError::Missing {
+                    path: path.join("train-images-idx3-ubyte"),
+                    expected: "IDX images, plain or .gz".into(),
+                }),
                 false => Ok(found),
             }
         }
@@ -174,12 +194,17 @@ fn split_folders(path: &Path) -> Result<Option<[Option<Place>; 3]>, DataError> {
         let there: Vec<PathBuf> = names.iter().map(|name| path.join(name)).filter(|p| p.is_dir()).collect();
         if let [first, second, ..] = there.as_slice() {
             let problem = format!("both {} and {} are there", first.display(), second.display());
-            return Err(DataError::config(KEYS[k], problem, format!("keep one, or name it by data.{}", KEYS[k])));
+            return Err(DataError::config(
+                KEYS[k],
+                problem,
+                format!("keep one, or name it by data.{}", KEYS[k]),
+            ));
         }
         found[k] = there.into_iter().next().map(Place::Folder);
     }
     let splits = found.iter().flatten().count();
-    let divided = found[0].is_some() || (splits > 0 && class_folders(path).is_ok_and(|all| all.len() == splits));
+    let divided =
+        found[0].is_some() || (splits > 0 && class_folders(path).is_ok_and(|all| all.len() == splits));
     Ok(divided.then_some(found))
 }
 
@@ -187,12 +212,16 @@ fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, Data
     exists(path, &format!("the {} samples", KEYS[k]))?;
     Ok(match config {
         DataConfig::ImageFolder(_) => Place::Folder(path.into()),
-        DataConfig::Idx(_) if path.is_dir() => Place::Idx(Pair::find(path, IDX[k])?.ok_or_else(|| DataError::Missing {
-            path: path.join(format!("{}-images-idx3-ubyte", IDX[k][0])),
-            expected: "IDX images, plain or .gz".into(),
-        })?),
+        DataConfig::Idx(_) if path.is_dir() => {
+            Place::Idx(Pair::find(path, IDX[k])?.ok_or_else(|| DataError::Missing {
+                path: path.join(format!("{}-images-idx3-ubyte", IDX[k][0])),
+                expected: "IDX images, plain or .gz".into(),
+            })?)
+        }
         DataConfig::Idx(_) => Place::Idx(Pair::beside(path)?),
-        DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) => Place::Table(path.into(), format(config)),
+        DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) => {
+            Place::Table(path.into(), format(config))
+        }
     })
 }
 
@@ -219,4 +248,3 @@ fn no_table(path: &Path) -> DataError {
 fn exists(path: &Path, expected: &str) -> Result<(), DataError> {
     std::fs::metadata(path).map(|_| ()).map_err(DataError::opening(path, expected))
 }
-

@@ -50,11 +50,19 @@ impl Loader {
         order: Order,
     ) -> Result<Self, DataError> {
         let training = matches!(order, Order::Train { .. });
-        let lengths = if training && config.length_bucketing { Some(lengths(split, preprocessor, config)?) } else { None };
+        let lengths = if training && config.length_bucketing {
+            Some(lengths(split, preprocessor, config)?)
+        } else {
+            None
+        };
         let batches = plan(split.len(), config, order, lengths);
         if training && batches.is_empty() {
             let problem = format!("{} samples do not fill one batch of {}", split.len(), config.batch_size);
-            return Err(DataError::config("loader.drop_last", problem, "lower data.loader.batch_size or set drop_last = false"));
+            return Err(DataError::config(
+                "loader.drop_last",
+                problem,
+                "lower data.loader.batch_size or set drop_last = false",
+            ));
         }
         let work = Work {
             split: split.clone(),
@@ -110,12 +118,22 @@ impl Iterator for Loader {
     }
 }
 
-fn lengths<'a>(split: &'a Split, preprocessor: &Preprocessor, config: &LoaderConfig) -> Result<&'a [u32], DataError> {
+fn lengths<'a>(
+    split: &'a Split,
+    preprocessor: &Preprocessor,
+    config: &LoaderConfig,
+) -> Result<&'a [u32], DataError> {
     let key = "loader.length_bucketing";
     if !config.shuffle {
-        return Err(DataError::config(key, "it reorders samples, but shuffle = false keeps their order", "drop one of the two"));
+        return Err(DataError::config(
+            key,
+            "it reorders samples, but shuffle = false keeps their order",
+            "drop one of the two",
+        ));
     }
-    split.lengths(preprocessor)?.ok_or_else(|| DataError::config(key, "the samples are not text", "remove it"))
+    split
+        .lengths(preprocessor)?
+        .ok_or_else(|| DataError::config(key, "the samples are not text", "remove it"))
 }
 
 /// What every thread knows.
@@ -177,7 +195,8 @@ impl Crew {
         let mut crew = Self { work, tickets: Some(tickets), issued: first, done, early, threads };
         for k in 0..workers {
             let (work, orders, results) = (Arc::clone(&crew.work), orders.clone(), results.clone());
-            let thread = Builder::new().name(format!("kiln-data-{k}")).spawn(move || serve(&work, &orders, &results));
+            let thread =
+                Builder::new().name(format!("kiln-data-{k}")).spawn(move || serve(&work, &orders, &results));
             crew.threads.push(thread.map_err(DataError::Thread)?);
         }
         (0..prefetch + workers).for_each(|_| crew.issue());

@@ -49,7 +49,12 @@ fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
 }
 
 /// The batches of one pass. `lengths` (one a sample) are needed for length buckets only.
-pub(crate) fn plan(n: usize, config: &LoaderConfig, order: Order, lengths: Option<&[u32]>) -> Vec<Vec<usize>> {
+pub(crate) fn plan(
+    n: usize,
+    config: &LoaderConfig,
+    order: Order,
+    lengths: Option<&[u32]>,
+) -> Vec<Vec<usize>> {
     let Order::Train { seed, epoch } = order else {
         return cut((0..n).collect(), config.eval_batch_size.unwrap_or(config.batch_size), false);
     };
@@ -65,7 +70,12 @@ pub(crate) fn plan(n: usize, config: &LoaderConfig, order: Order, lengths: Optio
 }
 
 /// Sorts every [`BUCKET`] batches by length, longest first, then shuffles the full batches; a short one stays last.
-fn bucket(mut indices: Vec<usize>, lengths: &[u32], config: &LoaderConfig, rng: &mut ChaCha8Rng) -> Vec<Vec<usize>> {
+fn bucket(
+    mut indices: Vec<usize>,
+    lengths: &[u32],
+    config: &LoaderConfig,
+    rng: &mut ChaCha8Rng,
+) -> Vec<Vec<usize>> {
     for part in indices.chunks_mut(BUCKET * config.batch_size) {
         part.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
     }

@@ -54,7 +54,11 @@ pub(crate) fn partition(
 }
 
 /// `Err((needed, got))`: too few distinct samples for every part to have one.
-fn divide(mut members: Vec<([u8; 32], usize)>, f: Fractions, parts: &mut Parts) -> Result<(), (usize, usize)> {
+fn divide(
+    mut members: Vec<([u8; 32], usize)>,
+    f: Fractions,
+    parts: &mut Parts,
+) -> Result<(), (usize, usize)> {
     members.sort_unstable();
     let n = members.len();
     let share = |fraction: f64| match fraction {

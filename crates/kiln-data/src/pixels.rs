@@ -42,7 +42,11 @@ pub(crate) fn resize(image: DecodedImage, to: (usize, usize), filter: Interpolat
     one_pass(wide, to, filter)
 }
 
-fn one_pass(image: DecodedImage, (height, width): (usize, usize), filter: FilterType) -> Option<DecodedImage> {
+fn one_pass(
+    image: DecodedImage,
+    (height, width): (usize, usize),
+    filter: FilterType,
+) -> Option<DecodedImage> {
     if (image.height, image.width) == (height, width) {
         return Some(image);
     }

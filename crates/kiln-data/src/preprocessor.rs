@@ -92,10 +92,16 @@ impl Preprocessor {
     /// As [`prepare`](Self::prepare).
     pub fn prepare_named(&self, raw: Raw, name: &str, augment: Option<u64>) -> Result<Features, DataError> {
         match (&self.program, raw) {
-            (Program::Image(program), Raw::Image(image)) => program.run(image, name, augment).map(Features::Image),
+            (Program::Image(program), Raw::Image(image)) => {
+                program.run(image, name, augment).map(Features::Image)
+            }
             (Program::Text { text, .. }, Raw::Text(words)) => text.run(&words),
-            (Program::Table { columns }, Raw::Row(row)) if row.len() == columns.features() => Ok(Features::Row(row)),
-            (_, raw) => Err(DataError::Kind { place: name.into(), expected: self.kind(), got: raw.describe() }),
+            (Program::Table { columns }, Raw::Row(row)) if row.len() == columns.features() => {
+                Ok(Features::Row(row))
+            }
+            (_, raw) => {
+                Err(DataError::Kind { place: name.into(), expected: self.kind(), got: raw.describe() })
+            }
         }
     }
 
@@ -117,7 +123,9 @@ impl Preprocessor {
     pub fn save(&self, folder: &Path) -> Result<(), DataError> {
         let (file, fields, stored) = match &self.program {
             Program::Image(program) => (IMAGE_FILE, program.hugging_face(), Stored::Image(program.clone())),
-            Program::Table { columns } => (IMAGE_FILE, Map::new(), Stored::Table { columns: columns.clone() }),
+            Program::Table { columns } => {
+                (IMAGE_FILE, Map::new(), Stored::Table { columns: columns.clone() })
+            }
             Program::Text { text, columns } => {
                 files::write_synced(&folder.join(TOKENIZER_FILE), &text.source)?;
                 let stored = Stored::Text { max_length: text.max_length, columns: columns.clone() };
@@ -138,8 +146,11 @@ impl Preprocessor {
         let path = if image.is_file() { image } else { folder.join(TEXT_FILE) };
         let expected = "a model folder's preprocessor_config.json or tokenizer_config.json";
         let bytes = std::fs::read(&path).map_err(DataError::opening(&path, expected))?;
-        let mut value: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|e| program_fault(&path, e))?;
-        let stored = value.remove("kiln").ok_or_else(|| program_fault(&path, "no \"kiln\" object with the exact program"))?;
+        let mut value: Map<String, Value> =
+            serde_json::from_slice(&bytes).map_err(|e| program_fault(&path, e))?;
+        let stored = value
+            .remove("kiln")
+            .ok_or_else(|| program_fault(&path, "no \"kiln\" object with the exact program"))?;
         let program = match serde_json::from_value(stored).map_err(|e| program_fault(&path, e))? {
             Stored::Image(program) => {
                 validate(program.channels, &program.transforms).map_err(|e| program_fault(&path, e))?;

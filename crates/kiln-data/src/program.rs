@@ -55,7 +55,11 @@ pub(crate) fn columns(c: &TableData) -> Result<Columns, DataError> {
             return Err(DataError::config("features", "text is given too", "keep one of text and features"));
         }
         (None, _) => {
-            return Err(DataError::config("text", "expected text or features, got neither", "name the column of text, or the columns of numbers"));
+            return Err(DataError::config(
+                "text",
+                "expected text or features, got neither",
+                "name the column of text, or the columns of numbers",
+            ));
         }
     };
     let uses_label = match &wanted {
@@ -63,7 +67,11 @@ pub(crate) fn columns(c: &TableData) -> Result<Columns, DataError> {
         Wanted::Features(features) => features.contains(&c.label),
     };
     if uses_label {
-        return Err(DataError::config("label", "the label's column is an input too", "remove it from text or features"));
+        return Err(DataError::config(
+            "label",
+            "the label's column is an input too",
+            "remove it from text or features",
+        ));
     }
     Ok(Columns { header: c.header, wanted })
 }

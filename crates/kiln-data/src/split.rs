@@ -124,14 +124,22 @@ impl Split {
                 .map(|(k, chunk)| scope.spawn(move || self.measure_part(preprocessor, k * part, chunk)))
                 .collect();
             workers.into_iter().try_for_each(|worker| {
-                let crashed = |_| DataError::Crashed { name: "a text".into(), message: "the tokenizer panicked".into() };
+                let crashed = |_| DataError::Crashed {
+                    name: "a text".into(),
+                    message: "the tokenizer panicked".into(),
+                };
                 worker.join().map_err(crashed)?
             })
         })?;
         Ok(lengths)
     }
 
-    fn measure_part(&self, preprocessor: &Preprocessor, from: usize, out: &mut [u32]) -> Result<(), DataError> {
+    fn measure_part(
+        &self,
+        preprocessor: &Preprocessor,
+        from: usize,
+        out: &mut [u32],
+    ) -> Result<(), DataError> {
         for (k, length) in out.iter_mut().enumerate() {
             if let Features::Tokens { ids, .. } = preprocessor.prepare(self.raw(from + k)?, None)? {
                 *length = ids.len() as u32;

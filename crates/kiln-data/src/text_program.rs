@@ -9,8 +9,8 @@ use kiln_core::files;
 use serde_json::{Map, Value};
 use tokenizers::{Tokenizer, TruncationParams};
 
-use crate::error::DataError;
 use crate::batch::Features;
+use crate::error::DataError;
 
 /// A tokenizer with its file.
 #[derive(Debug, Clone)]
@@ -33,13 +33,16 @@ impl TextProgram {
     pub(crate) fn open(path: &Path, max_length: usize) -> Result<Self, DataError> {
         let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
         let source = std::fs::read(&path).map_err(DataError::opening(&path, "a tokenizer.json"))?;
-        let mut tokenizer = Tokenizer::from_bytes(&source)
-            .map_err(|e| fault(&path, format!("not a tokenizer.json: {e}"), "give a fast tokenizer's tokenizer.json"))?;
+        let mut tokenizer = Tokenizer::from_bytes(&source).map_err(|e| {
+            fault(&path, format!("not a tokenizer.json: {e}"), "give a fast tokenizer's tokenizer.json")
+        })?;
         let pad_id = pad_id(&tokenizer).ok_or_else(|| {
-            let problem = format!("no padding token: neither a padding section nor one of {}", PAD_TOKENS.join(" "));
+            let problem =
+                format!("no padding token: neither a padding section nor one of {}", PAD_TOKENS.join(" "));
             fault(&path, problem, "add a padding section that names the pad token")
         })?;
-        let special = tokenizer.get_post_processor().map_or(0, |p| tokenizers::PostProcessor::added_tokens(p, false));
+        let special =
+            tokenizer.get_post_processor().map_or(0, |p| tokenizers::PostProcessor::added_tokens(p, false));
         if max_length <= special {
             let problem = format!("max_length {max_length} leaves no room beside {special} special tokens");
             return Err(fault(&path, problem, "raise data.tokenizer.max_length"));
@@ -51,7 +54,14 @@ impl TextProgram {
             .map_err(|e| fault(&path, e.to_string(), "raise data.tokenizer.max_length"))?;
         let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
         let config = neighbour(&path)?;
-        Ok(Self { tokenizer: Arc::new(tokenizer), source: source.into(), config, max_length, vocab_size, pad_id })
+        Ok(Self {
+            tokenizer: Arc::new(tokenizer),
+            source: source.into(),
+            config,
+            max_length,
+            vocab_size,
+            pad_id,
+        })
     }
 
     /// Ids and segments of one text, special tokens included, at most `max_length`.

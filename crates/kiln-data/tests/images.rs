@@ -26,7 +26,8 @@ fn program(image: &str, channels: usize, transforms: Value) -> (tempfile::TempDi
         std::fs::copy(fixture(image), dir.path().join(class).join(image)).unwrap();
     }
     let config: ImageData =
-        serde_json::from_value(json!({"path": dir.path(), "channels": channels, "transforms": transforms})).unwrap();
+        serde_json::from_value(json!({"path": dir.path(), "channels": channels, "transforms": transforms}))
+            .unwrap();
     let data = Dataset::open(&DataConfig::ImageFolder(config), &OpenOptions::default()).unwrap();
     (dir, data)
 }
@@ -41,7 +42,9 @@ fn floats(data: &Dataset, seed: Option<u64>) -> Vec<f32> {
 /// Back to 8-bit levels `[H, W, C]`.
 fn levels(values: &[f32], channels: usize) -> Vec<f64> {
     let n = values.len() / channels;
-    (0..values.len()).map(|i| f64::from((values[(i % channels) * n + i / channels] * 255.0).round())).collect()
+    (0..values.len())
+        .map(|i| f64::from((values[(i % channels) * n + i / channels] * 255.0).round()))
+        .collect()
 }
 
 fn largest(a: &[f64], b: &[f64]) -> f64 {
@@ -67,7 +70,8 @@ fn decodes_as_pillow() {
 #[test]
 fn resizes_as_pillow_within_one_level() {
     for case in expected()["resize"].as_array().unwrap() {
-        let transform = json!([{"kind": "resize", "size": case["size"], "interpolation": case["interpolation"]}]);
+        let transform =
+            json!([{"kind": "resize", "size": case["size"], "interpolation": case["interpolation"]}]);
         let (_dir, data) = program("rgb.png", 3, transform);
         let off = largest(&levels(&floats(&data, None), 3), &numbers(&case["levels"]));
         assert!(off <= 1.0, "{} {}: {off} levels off", case["size"], case["interpolation"]);
@@ -89,7 +93,8 @@ fn normalize_has_the_bits_of_torch() {
     let normalize = json!({"kind": "normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]});
     let (_dir, data) = program("rgb.png", 3, json!([{"kind": "center_crop", "size": 8}, normalize]));
     let bits: Vec<i64> = floats(&data, None).iter().map(|v| i64::from(v.to_bits() as i32)).collect();
-    let want: Vec<i64> = expected()["normalize"].as_array().unwrap().iter().map(|v| v.as_i64().unwrap()).collect();
+    let want: Vec<i64> =
+        expected()["normalize"].as_array().unwrap().iter().map(|v| v.as_i64().unwrap()).collect();
     assert_eq!(bits, want);
 }
 
@@ -114,7 +119,10 @@ fn random_crops_are_windows_of_the_padded_image_and_flips_happen_half_the_time()
     };
     let window = |top: isize, left: isize, mirrored: bool| -> Vec<f32> {
         let x_of = |x: isize| if mirrored { 19 - x } else { x };
-        (0..20).flat_map(|y| (0..20).map(move |x| (y, x))).map(|(y, x)| pixel(top + y, left + x_of(x))).collect()
+        (0..20)
+            .flat_map(|y| (0..20).map(move |x| (y, x)))
+            .map(|(y, x)| pixel(top + y, left + x_of(x)))
+            .collect()
     };
     let (_dir, data) = program(
         "rgb.png",
@@ -126,7 +134,8 @@ fn random_crops_are_windows_of_the_padded_image_and_flips_happen_half_the_time()
         let got = &floats(&data, Some(seed))[..400];
         assert_eq!(floats(&data, Some(seed))[..400], *got);
         let all = (-2..=5).flat_map(|t| (-2..=13).flat_map(move |l| [(t, l, false), (t, l, true)]));
-        let (top, left, mirrored) = all.into_iter().find(|&(t, l, m)| window(t, l, m) == got).expect("no window");
+        let (top, left, mirrored) =
+            all.into_iter().find(|&(t, l, m)| window(t, l, m) == got).expect("no window");
         flipped += i32::from(mirrored);
         places.insert((top, left));
     }
@@ -151,7 +160,8 @@ fn a_saved_program_does_the_same_and_says_it_to_hugging_face() {
         assert_eq!(loaded.prepare(raw(), seed).unwrap(), data.preprocessor.prepare(raw(), seed).unwrap());
     }
     let file: Value =
-        serde_json::from_slice(&std::fs::read(folder.path().join("preprocessor_config.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(folder.path().join("preprocessor_config.json")).unwrap())
+            .unwrap();
     assert_eq!(file["size"], json!({"shortest_edge": 16}));
     assert_eq!(file["crop_size"], json!({"height": 12, "width": 10}));
     assert_eq!((&file["resample"], &file["do_normalize"]), (&json!(2), &json!(true)));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kiln_data::config::{DataConfig, LoaderConfig};
-use kiln_data::{Dataset, HostBatch, HostFeatures, Loader, OpenOptions, Order, Preprocessor, Raw, Split, batches, inputs};
+use kiln_data::{
+    Dataset, HostBatch, HostFeatures, Loader, OpenOptions, Order, Preprocessor, Raw, Split, batches, inputs,
+};
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> PathBuf {
@@ -37,7 +39,8 @@ fn images(dir: &Path, n: usize) -> Value {
 fn texts(dir: &Path, n: usize) -> Value {
     let path = dir.join("rows.tsv");
     let words = ["bad", "good fun", "the movie is a mess", "one of the best films of the year"];
-    let rows: String = (0..n).map(|i| format!("{} {}\t{}\n", words[i % 4], "film ".repeat(i % 7), i % 2)).collect();
+    let rows: String =
+        (0..n).map(|i| format!("{} {}\t{}\n", words[i % 4], "film ".repeat(i % 7), i % 2)).collect();
     std::fs::write(&path, rows).unwrap();
     json!({"kind": "tsv", "path": path, "header": false, "text": 0, "label": 1,
            "tokenizer": {"path": fixture("tokenizer.json"), "max_length": 12}})
@@ -80,7 +83,8 @@ fn starting_later_equals_skipping() {
     let whole = all(&train, &data.preprocessor, &config(2), order);
     for workers in [0, 2] {
         for k in 0..=whole.len() {
-            let loader = Loader::new(&train, &data.preprocessor, &config(workers), order).unwrap().starting_at(k);
+            let loader =
+                Loader::new(&train, &data.preprocessor, &config(workers), order).unwrap().starting_at(k);
             assert_eq!(loader.map(Result::unwrap).collect::<Vec<_>>(), whole[k..]);
         }
     }
@@ -125,7 +129,8 @@ fn a_damaged_sample_is_an_error_at_its_batch() {
     let data = open(config_);
     let train = data.train.unwrap();
     for workers in [0, 1, 4] {
-        let mut loader = Loader::new(&train, &data.preprocessor, &config(workers), Order::Sequential).unwrap();
+        let mut loader =
+            Loader::new(&train, &data.preprocessor, &config(workers), Order::Sequential).unwrap();
         assert!(loader.next().unwrap().is_ok());
         let error = loader.next().unwrap().unwrap_err();
         assert!(error.to_string().contains("cat/008.png"), "{error}");
@@ -147,13 +152,22 @@ fn buckets_hold_every_sample_once_and_less_padding() {
     seen.sort_unstable();
     assert_eq!(seen, (0..301).collect::<Vec<_>>());
     let padding = |batches: &[HostBatch]| -> usize {
-        batches.iter().map(|b| match &b.features {
-            HostFeatures::Tokens { mask, .. } => mask.iter().filter(|m| !**m).count(),
-            other => panic!("{other:?}"),
-        }).sum()
+        batches
+            .iter()
+            .map(|b| match &b.features {
+                HostFeatures::Tokens { mask, .. } => mask.iter().filter(|m| !**m).count(),
+                other => panic!("{other:?}"),
+            })
+            .sum()
     };
     assert!(padding(&sorted) * 4 < padding(&plain), "{} and {}", padding(&sorted), padding(&plain));
-    let lengths: Vec<usize> = sorted.iter().map(|b| match b.features { HostFeatures::Tokens { shape, .. } => shape[1], _ => 0 }).collect();
+    let lengths: Vec<usize> = sorted
+        .iter()
+        .map(|b| match b.features {
+            HostFeatures::Tokens { shape, .. } => shape[1],
+            _ => 0,
+        })
+        .collect();
     assert!(!lengths.is_sorted() && !lengths.is_sorted_by(|a, b| a >= b), "batches are not shuffled");
 }
 
@@ -162,7 +176,8 @@ fn fractions_are_stratified_disjoint_and_stay_when_rows_are_added() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rows.csv");
     let write = |n: usize| {
-        let rows: String = (0..n).map(|i| format!("{i},{},{}\n", i * i, if i % 4 == 0 { "a" } else { "b" })).collect();
+        let rows: String =
+            (0..n).map(|i| format!("{i},{},{}\n", i * i, if i % 4 == 0 { "a" } else { "b" })).collect();
         std::fs::write(&path, format!("x,y,class\n{rows}")).unwrap();
     };
     let config = json!({"kind": "csv", "path": path, "features": ["x", "y"], "label": "class",
@@ -174,7 +189,10 @@ fn fractions_are_stratified_disjoint_and_stay_when_rows_are_added() {
     write(200);
     let data = open(config.clone());
     let counts = |s: &Option<Split>| s.as_ref().unwrap().class_counts(2);
-    assert_eq!((counts(&data.train), counts(&data.validation), counts(&data.test)), (vec![35, 105], vec![10, 30], vec![5, 15]));
+    assert_eq!(
+        (counts(&data.train), counts(&data.validation), counts(&data.test)),
+        (vec![35, 105], vec![10, 30], vec![5, 15])
+    );
     let mut every = [names(&data.train), names(&data.validation), names(&data.test)].concat();
     every.sort();
     every.dedup();
@@ -195,9 +213,13 @@ fn tokens_equal_transformers() {
         None => eprintln!("skipped: set KILN_TEST_DATA"),
     }
     let dir = tempfile::tempdir().unwrap();
-    let sentences: Vec<&str> = expected["sentences"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
-    let rows: String =
-        sentences.iter().enumerate().map(|(i, s)| format!("{}\n", json!({"text": s, "label": i % 2}))).collect();
+    let sentences: Vec<&str> =
+        expected["sentences"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    let rows: String = sentences
+        .iter()
+        .enumerate()
+        .map(|(i, s)| format!("{}\n", json!({"text": s, "label": i % 2})))
+        .collect();
     let path = dir.path().join("rows.jsonl");
     std::fs::write(&path, rows).unwrap();
     for (name, tokenizer) in cases {
@@ -207,7 +229,13 @@ fn tokens_equal_transformers() {
         let batch = all(&data.train.unwrap(), &data.preprocessor, &config, Order::Sequential).remove(0);
         let HostFeatures::Tokens { ids, mask, shape, .. } = batch.features else { panic!("no tokens") };
         let flat = |key: &str| -> Vec<i64> {
-            expected[name][key].as_array().unwrap().iter().flat_map(|r| r.as_array().unwrap()).map(|v| v.as_i64().unwrap()).collect()
+            expected[name][key]
+                .as_array()
+                .unwrap()
+                .iter()
+                .flat_map(|r| r.as_array().unwrap())
+                .map(|v| v.as_i64().unwrap())
+                .collect()
         };
         assert_eq!(ids.iter().map(|&v| i64::from(v)).collect::<Vec<_>>(), flat("ids"), "{name}");
         assert_eq!(mask.iter().map(|&v| i64::from(v)).collect::<Vec<_>>(), flat("mask"), "{name}");
@@ -221,7 +249,10 @@ fn a_saved_tokenizer_is_the_same_file_and_reads_the_tables_of_training() {
     let data = open(texts(dir.path(), 20));
     let folder = tempfile::tempdir().unwrap();
     data.preprocessor.save(folder.path()).unwrap();
-    assert_eq!(std::fs::read(folder.path().join("tokenizer.json")).unwrap(), std::fs::read(fixture("tokenizer.json")).unwrap());
+    assert_eq!(
+        std::fs::read(folder.path().join("tokenizer.json")).unwrap(),
+        std::fs::read(fixture("tokenizer.json")).unwrap()
+    );
     let loaded = Preprocessor::load(folder.path()).unwrap();
     assert_eq!(loaded.input(), &data.input);
     let table = dir.path().join("rows.tsv");
@@ -253,7 +284,12 @@ fn digits_and_fashion_mnist_open() {
     let sizes = [&data.train, &data.validation, &data.test].map(|s| s.as_ref().unwrap().len());
     assert_eq!(sizes.iter().sum::<usize>(), 1797);
     assert_eq!(data.classes, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
-    let Some(root) = std::env::var_os("KILN_TEST_DATA") else { return eprintln!("skipped: set KILN_TEST_DATA") };
+    let Some(root) = std::env::var_os("KILN_TEST_DATA") else {
+        return eprintln!("skipped: set KILN_TEST_DATA");
+    };
     let data = open(json!({"kind": "idx", "path": Path::new(&root).join("fashion-mnist")}));
-    assert_eq!([&data.train, &data.test].map(|s| s.as_ref().unwrap().class_counts(10)), [vec![6000; 10], vec![1000; 10]]);
+    assert_eq!(
+        [&data.train, &data.test].map(|s| s.as_ref().unwrap().class_counts(10)),
+        [vec![6000; 10], vec![1000; 10]]
+    );
 }

@@ -35,7 +35,9 @@ impl FolderSource {
             if images.is_empty() {
                 return Err(empty_class(&root.join(name)));
             }
-            files.extend(images.into_iter().map(|p| (p.strip_prefix(root).unwrap_or(&p).to_path_buf(), class)));
+            files.extend(
+                images.into_iter().map(|p| (p.strip_prefix(root).unwrap_or(&p).to_path_buf(), class)),
+            );
         }
         Ok(Self { root: root.to_path_buf(), classes, files })
     }
@@ -104,7 +106,10 @@ pub(crate) fn class_folders(root: &Path) -> Result<Vec<String>, DataError> {
 
 /// Whether a class folder holds anything, without listing it whole.
 pub(crate) fn check_class(folder: &Path) -> Result<(), DataError> {
-    let mut visible = fs::read_dir(folder).map_err(DataError::opening(folder, "a class folder"))?.flatten().filter(|e| !hidden(&e.path()));
+    let mut visible = fs::read_dir(folder)
+        .map_err(DataError::opening(folder, "a class folder"))?
+        .flatten()
+        .filter(|e| !hidden(&e.path()));
     visible.next().map(|_| ()).ok_or_else(|| empty_class(folder))
 }
 

@@ -121,11 +121,15 @@ impl Pair {
     /// The pair of an images file.
     pub(crate) fn beside(images: &Path) -> Result<Self, DataError> {
         let name = images.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let stem = name.trim_end_matches(".gz").replace("images-idx3", "labels-idx1").replace("images.idx3", "labels.idx1");
+        let stem = name
+            .trim_end_matches(".gz")
+            .replace("images-idx3", "labels-idx1")
+            .replace("images.idx3", "labels.idx1");
         let plain = images.with_file_name(&stem);
         let zipped = images.with_file_name(format!("{stem}.gz"));
         let labels = [plain.clone(), zipped].into_iter().find(|p| p.is_file() && p != images);
-        let missing = || DataError::Missing { path: plain, expected: format!("the labels of {}", images.display()) };
+        let missing =
+            || DataError::Missing { path: plain, expected: format!("the labels of {}", images.display()) };
         Ok(Self { images: images.to_path_buf(), labels: labels.ok_or_else(missing)? })
     }
 
@@ -167,7 +171,8 @@ fn read<const D: usize>(path: &Path, magic: u32) -> Result<([usize; D], Vec<u8>)
     let dims = header::<D>(path, magic, &mut *reader)?;
     let start = 4 + 4 * D;
     let size = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).filter(|&n| n <= MAX_BYTES);
-    let size = size.ok_or_else(|| bytes(path, 4, format!("at most {MAX_BYTES} values"), format!("{dims:?}")))?;
+    let size =
+        size.ok_or_else(|| bytes(path, 4, format!("at most {MAX_BYTES} values"), format!("{dims:?}")))?;
     let mut values = Vec::new();
     // One byte more than announced, so that a longer file is noticed.
     reader

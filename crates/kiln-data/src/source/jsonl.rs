@@ -25,7 +25,12 @@ pub(crate) struct Objects<R> {
 }
 
 impl<R: BufRead> Objects<R> {
-    pub(crate) fn new(input: R, path: &Path, columns: &Columns, label: Option<&Column>) -> Result<Self, DataError> {
+    pub(crate) fn new(
+        input: R,
+        path: &Path,
+        columns: &Columns,
+        label: Option<&Column>,
+    ) -> Result<Self, DataError> {
         let wanted = columns.wanted.clone();
         let all: Vec<&Column> = match &wanted {
             Wanted::Text(column) => vec![column],
@@ -35,14 +40,25 @@ impl<R: BufRead> Objects<R> {
             let problem = format!("column {i}: the keys of a JSON object have no order");
             return Err(DataError::config("kind", problem, "name the columns of JSON Lines by their keys"));
         }
-        Ok(Self { path: path.into(), input, line: 0, buffer: Vec::new(), wanted, label: label.cloned(), failed: false })
+        Ok(Self {
+            path: path.into(),
+            input,
+            line: 0,
+            buffer: Vec::new(),
+            wanted,
+            label: label.cloned(),
+            failed: false,
+        })
     }
 
     /// The next line that is not blank.
     fn read(&mut self) -> Result<Option<Row>, DataError> {
         loop {
             self.buffer.clear();
-            let n = self.input.read_until(b'\n', &mut self.buffer).map_err(DataError::opening(&self.path, "a table"))?;
+            let n = self
+                .input
+                .read_until(b'\n', &mut self.buffer)
+                .map_err(DataError::opening(&self.path, "a table"))?;
             if n == 0 {
                 return Ok(None);
             }
@@ -54,7 +70,8 @@ impl<R: BufRead> Objects<R> {
     }
 
     fn parse(&self) -> Result<Row, DataError> {
-        let bytes = self.buffer.strip_prefix(b"\xEF\xBB\xBF").filter(|_| self.line == 1).unwrap_or(&self.buffer);
+        let bytes =
+            self.buffer.strip_prefix(b"\xEF\xBB\xBF").filter(|_| self.line == 1).unwrap_or(&self.buffer);
         let fault = |expected: &str, got: &str| row(&self.path, self.line, expected, got, "repair the line");
         let text = std::str::from_utf8(bytes).map_err(|e| fault("UTF-8 text", &e.to_string()))?;
         let object: Map<String, Value> =

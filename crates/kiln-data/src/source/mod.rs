@@ -29,7 +29,11 @@ pub(crate) trait Source: std::fmt::Debug + Send + Sync {
 }
 
 /// The index of `class`, or an error that calls the place by name.
-pub(crate) fn class_index(class: &str, classes: &[String], place: impl FnOnce() -> String) -> Result<usize, DataError> {
+pub(crate) fn class_index(
+    class: &str,
+    classes: &[String],
+    place: impl FnOnce() -> String,
+) -> Result<usize, DataError> {
     classes.iter().position(|known| known == class).ok_or_else(|| DataError::Class {
         place: place(),
         class: class.into(),

@@ -68,7 +68,11 @@ impl<R: Read> Rows<R> {
             return Err(row(path, 1, "a first row", "an empty file", "give a file with rows"));
         }
         let names = match columns.header {
-            true => Some((0..record.len()).map(|i| cell(path, &record, i).map(String::from)).collect::<Result<Vec<_>, _>>()?),
+            true => Some(
+                (0..record.len())
+                    .map(|i| cell(path, &record, i).map(String::from))
+                    .collect::<Result<Vec<_>, _>>()?,
+            ),
             false => None,
         };
         let width = record.len();
@@ -78,7 +82,16 @@ impl<R: Read> Rows<R> {
             Wanted::Features(columns) => Cells::Features(columns.iter().map(find).collect::<Result<_, _>>()?),
         };
         let label = label.map(find).transpose()?;
-        Ok(Self { path: path.into(), reader, record, pending: names.is_none(), width, wanted, label, failed: false })
+        Ok(Self {
+            path: path.into(),
+            reader,
+            record,
+            pending: names.is_none(),
+            width,
+            wanted,
+            label,
+            failed: false,
+        })
     }
 
     fn row(&self) -> Result<Row, DataError> {
@@ -86,16 +99,23 @@ impl<R: Read> Rows<R> {
         let (got, width) = (self.record.len(), self.width);
         if got != width {
             let remedy = "quote fields that hold the separator, or repair the row";
-            return Err(row(&self.path, line, &format!("{width} columns, as in the first row"), &got.to_string(), remedy));
+            return Err(row(
+                &self.path,
+                line,
+                &format!("{width} columns, as in the first row"),
+                &got.to_string(),
+                remedy,
+            ));
         }
         let text = |i: usize| cell(&self.path, &self.record, i);
         let raw = match &self.wanted {
             Cells::Text(i) => Raw::Text(text(*i)?.to_string()),
-            Cells::Features(columns) => {
-                Raw::Row(columns.iter().map(|&i| number(&self.path, line, i, text(i)?)).collect::<Result<_, _>>()?)
-            }
+            Cells::Features(columns) => Raw::Row(
+                columns.iter().map(|&i| number(&self.path, line, i, text(i)?)).collect::<Result<_, _>>()?,
+            ),
         };
-        let label = self.label.map(|i| text(i).and_then(|word| labelled(&self.path, line, word))).transpose()?;
+        let label =
+            self.label.map(|i| text(i).and_then(|word| labelled(&self.path, line, word))).transpose()?;
         Ok(Row { line, raw, label })
     }
 }
@@ -153,7 +173,13 @@ fn unique(name: &str, names: &[String], path: &Path) -> Result<Option<usize>, Da
     let mut places = names.iter().enumerate().filter(|(_, n)| *n == name).map(|(i, _)| i);
     let first = places.next();
     match places.next() {
-        Some(_) => Err(row(path, 1, &format!("one column \"{name}\""), "two of that name", "rename one, or give its place from 0")),
+        Some(_) => Err(row(
+            path,
+            1,
+            &format!("one column \"{name}\""),
+            "two of that name",
+            "rename one, or give its place from 0",
+        )),
         None => Ok(first),
     }
 }
@@ -181,7 +207,8 @@ pub(crate) fn nearest(word: &str, names: &[String]) -> Option<String> {
 fn cell<'a>(path: &Path, record: &'a ByteRecord, i: usize) -> Result<&'a str, DataError> {
     let bytes = record.get(i).unwrap_or_default();
     std::str::from_utf8(bytes).map_err(|e| {
-        let got = format!("byte {:#04x} in column {i}", bytes.get(e.valid_up_to()).copied().unwrap_or_default());
+        let got =
+            format!("byte {:#04x} in column {i}", bytes.get(e.valid_up_to()).copied().unwrap_or_default());
         row(path, line_of(record), "UTF-8 text", &got, "convert the file to UTF-8")
     })
 }
@@ -197,5 +224,11 @@ fn broken(path: &Path, error: &csv::Error) -> DataError {
 
 /// A fault of one row.
 pub(crate) fn row(path: &Path, line: u64, expected: &str, got: &str, remedy: &str) -> DataError {
-    DataError::Row { path: path.into(), line, expected: expected.into(), got: got.into(), remedy: remedy.into() }
+    DataError::Row {
+        path: path.into(),
+        line,
+        expected: expected.into(),
+        got: got.into(),
+        remedy: remedy.into(),
+    }
 }

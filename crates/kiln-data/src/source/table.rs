@@ -38,7 +38,12 @@ pub(crate) fn stream(
 }
 
 /// Rows of a file.
-pub(crate) fn rows(path: &Path, format: Format, columns: &Columns, label: Option<&Column>) -> Result<RowIter, DataError> {
+pub(crate) fn rows(
+    path: &Path,
+    format: Format,
+    columns: &Columns,
+    label: Option<&Column>,
+) -> Result<RowIter, DataError> {
     let file = File::open(path).map_err(DataError::opening(path, "a table"))?;
     if path.is_dir() {
         return Err(DataError::Missing { path: path.into(), expected: "a table, not a folder".into() });
@@ -58,7 +63,12 @@ pub(crate) struct TableSource {
 }
 
 impl TableSource {
-    pub(crate) fn open(path: &Path, format: Format, columns: &Columns, label: &Column) -> Result<Self, DataError> {
+    pub(crate) fn open(
+        path: &Path,
+        format: Format,
+        columns: &Columns,
+        label: &Column,
+    ) -> Result<Self, DataError> {
         let mut table =
             Self { path: path.into(), lines: vec![], raws: vec![], words: vec![], labels: vec![] };
         let mut known = std::collections::HashMap::new();
@@ -80,7 +90,12 @@ impl TableSource {
     }
 
     /// Columns and first row only.
-    pub(crate) fn check(path: &Path, format: Format, columns: &Columns, label: &Column) -> Result<(), DataError> {
+    pub(crate) fn check(
+        path: &Path,
+        format: Format,
+        columns: &Columns,
+        label: &Column,
+    ) -> Result<(), DataError> {
         match rows(path, format, columns, Some(label))?.next() {
             Some(first) => first.map(|_| ()),
             None => Err(row(path, 1, "at least one row", "none", "give a file with rows")),
