@@ -10,11 +10,9 @@ use crate::report::Failure;
 /// Writes a line of data to stdout. A reader that closed the pipe has what it wanted: no failure.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match written(
-        out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()),
-    )? {
-        Reader::There | Reader::Gone => Ok(()),
-    }
+    let result =
+        out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    written(result).map(|_| ())
 }
 
 /// Whether somebody still reads.

@@ -105,7 +105,7 @@ fn an_unreadable_input_keeps_its_place() {
     let folder = out.path().join("model");
     save(&folder, &dataset, 3);
     let predictor = Predictor::new(Bundle::open(&folder, &Device::flex()).unwrap(), Device::flex(), 2);
-    let rows: [Vec<f32>; 4] = [vec![0.0; 3], vec![0.0; 2], vec![f32::NAN; 3], vec![1.0; 3]];
+    let rows: [Vec<f32>; 4] = [vec![0.0; 3], vec![0.0; 2], vec![0.0; 4], vec![1.0; 3]];
     let inputs = rows.into_iter().enumerate().map(|(i, row)| (i.to_string(), Ok(kiln_data::Raw::Row(row))));
     let answers: Vec<_> = predictor.predict(inputs).map(|a| a.unwrap()).collect();
     let input = |a: &Answer| match a {
