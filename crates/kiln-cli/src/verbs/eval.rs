@@ -163,8 +163,11 @@ fn score(subject: &Subject, split: &Split) -> Result<Scores, Failure> {
         classes,
         &subject.loader,
         &subject.chosen.device,
-        &mut |done, _| bar.set_position(done as u64),
+        &mut |done, _| {
+            bar.set_position(done as u64);
+            true
+        },
     );
     bar.finish_and_clear();
-    Ok(scores?)
+    scores?.ok_or_else(|| Failure::new(Exit::Failed, "interrupted"))
 }
