@@ -16,13 +16,7 @@ fn failure(exit: Exit, message: String, hint: Option<String>) -> Failure {
 
 impl From<DeviceError> for Failure {
     fn from(error: DeviceError) -> Self {
-        let exit = match error {
-            DeviceError::Word { .. } | DeviceError::List { .. } => Exit::Usage,
-            DeviceError::NotBuiltIn { .. } | DeviceError::Absent { .. } | DeviceError::Broken { .. } => {
-                Exit::Device
-            }
-        };
-        failure(exit, error.to_string(), Some(error.hint()))
+        failure(error.exit(), error.to_string(), Some(error.hint()))
     }
 }
 

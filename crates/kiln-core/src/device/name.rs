@@ -8,6 +8,7 @@ use std::str::FromStr;
 use burn::tensor::Device;
 
 use super::probe::quietly;
+use crate::Exit;
 
 /// What computes. The order is `auto`'s order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,6 +203,16 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
+    /// What the process ends with: a word that names no device is a fault of the config.
+    pub fn exit(&self) -> Exit {
+        match self {
+            DeviceError::Word { .. } | DeviceError::List { .. } => Exit::Usage,
+            DeviceError::NotBuiltIn { .. } | DeviceError::Absent { .. } | DeviceError::Broken { .. } => {
+                Exit::Device
+            }
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
