@@ -61,20 +61,17 @@ impl Progress {
                 bar.set_position(info.step);
                 bar.set_message(message);
             }
-            None if self.is_due() || info.step == self.total => {
-                let left = self.speed.seconds_left(info.step, self.total);
-                report::talk(&format!("step {}/{} {message} ETA {left:.0} s", info.step, self.total));
-            }
-            None => {}
+            None => self.plain_line(info.step, &message),
         }
     }
 
-    fn is_due(&mut self) -> bool {
+    fn plain_line(&mut self, step: u64, message: &str) {
         let due = self.last_line.is_none_or(|last| last.elapsed() >= PLAIN_EVERY);
-        if due {
+        if due || step == self.total {
             self.last_line = Some(Instant::now());
+            let left = self.speed.seconds_left(step, self.total);
+            report::talk(&format!("step {step}/{} {message} ETA {left:.0} s", self.total));
         }
-        due
     }
 
     fn evaluated(&self, info: &EvalInfo) {

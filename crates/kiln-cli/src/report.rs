@@ -46,8 +46,3 @@ pub(crate) fn print(failure: &Failure) -> Exit {
 pub(crate) fn talk(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
-
-/// Data: what a script reads. Goes to stdout; a closed stdout is no reason to fail.
-pub(crate) fn data(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
-}

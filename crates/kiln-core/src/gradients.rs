@@ -29,6 +29,15 @@ impl Gradients {
         Self(self.0.into_iter().map(|(name, g)| (name, g.mul_scalar(factor))).collect())
     }
 
+    /// Scales gradients of this global `norm` down to `max_norm`, as `torch.nn.utils.clip_grad_norm_` does; smaller
+    /// ones are left alone.
+    pub fn clip(self, norm: f32, max_norm: f64) -> Self {
+        match max_norm / (f64::from(norm) + 1e-6) {
+            factor if factor < 1.0 => self.scale(factor as f32),
+            _ => self,
+        }
+    }
+
     /// The L2 norm over all gradients together, as `torch.nn.utils.clip_grad_norm_` measures it. Reads from the
     /// device. The same bits on every run: see [`square_sum`].
     pub fn norm(&self) -> f32 {

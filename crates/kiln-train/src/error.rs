@@ -101,7 +101,7 @@ impl TrainError {
     pub fn exit(&self) -> Exit {
         match self {
             TrainError::Config(report) => report.exit(),
-            TrainError::Device(_) => Exit::Device,
+            TrainError::Device(e) => e.exit(),
             TrainError::Data(e) => e.exit(),
             TrainError::Model(e) => e.exit(),
             TrainError::Eval(e) => e.exit(),
@@ -117,6 +117,7 @@ impl TrainError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            TrainError::Device(e) => Some(e.hint()),
             TrainError::Data(e) => e.hint(),
             TrainError::Model(e) => e.hint(),
             TrainError::Eval(e) => e.hint(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// The open log.
 #[derive(Debug)]
-pub struct MetricsLog {
+pub(crate) struct MetricsLog {
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -21,7 +21,7 @@ impl MetricsLog {
     ///
     /// # Errors
     /// The system refuses, or the log is shorter than that.
-    pub fn open(path: &Path, bytes: u64) -> Result<Self, FileError> {
+    pub(crate) fn open(path: &Path, bytes: u64) -> Result<Self, FileError> {
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -42,7 +42,7 @@ impl MetricsLog {
     ///
     /// # Errors
     /// The system refuses.
-    pub fn write(&mut self, line: &impl Serialize) -> Result<(), FileError> {
+    pub(crate) fn write(&mut self, line: &impl Serialize) -> Result<(), FileError> {
         let mut text = serde_json::to_vec(line).map_err(|e| FileError::at(&self.path, "write")(e.into()))?;
         text.push(b'\n');
         self.file.write_all(&text).map_err(FileError::at(&self.path, "write"))?;
@@ -54,7 +54,7 @@ impl MetricsLog {
     ///
     /// # Errors
     /// The system refuses.
-    pub fn sync(&mut self) -> Result<u64, FileError> {
+    pub(crate) fn sync(&mut self) -> Result<u64, FileError> {
         self.file.sync_data().map_err(FileError::at(&self.path, "sync"))?;
         Ok(self.bytes)
     }

@@ -15,7 +15,7 @@ use kiln_models::Card;
 use kiln_nn::loss::cross_entropy;
 
 use crate::checkpoint::{self, Checkpoint};
-use crate::config::Config;
+use crate::config::{Config, TaskConfig};
 use crate::error::TrainError;
 use crate::metrics_log::MetricsLog;
 use crate::optim::Optimizer;
@@ -120,7 +120,10 @@ impl Run {
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
                 let group = self.gradients(&mut loader, batches)?;
                 let norm = self.finite("gradient norm", group.gradients.norm(), &train, &group.indices)?;
-                let gradients = clip(group.gradients, norm, self.config.train.max_grad_norm);
+                let gradients = match self.config.train.max_grad_norm {
+                    Some(max_norm) => group.gradients.clip(norm, max_norm),
+                    None => group.gradients,
+                };
                 let learning_rate = self.plan.schedule.at(self.progress.step);
                 self.net = self.optimizer.step(self.net, gradients, learning_rate);
 
@@ -156,7 +159,10 @@ impl Run {
                 if step == total || every.is_due(step, self.plan.steps_per_epoch, evaluated_at.elapsed()) {
                     match self.validate(session)? {
                         Some(best) => is_best = best,
-                        None => return self.interrupted(session),
+                        None => {
+                            let end = self.interrupted(session)?;
+                            return Ok((self, end));
+                        }
                     }
                     evaluated_at = Instant::now();
                 }
@@ -232,7 +238,11 @@ impl Run {
             return Err(TrainError::Unlabelled(self.config_text.lines().next().unwrap_or_default().into()));
         };
         let Output::Logits(logits) = self.net.apply(batch.input)?;
-        let loss = cross_entropy(logits, classes, self.config.train.label_smoothing_factor);
+        let loss = match self.config.task {
+            TaskConfig::Classification => {
+                cross_entropy(logits, classes, self.config.train.label_smoothing_factor)
+            }
+        };
         let value = loss.clone().into_scalar::<f32>();
         self.finite("loss", value, &self.train_split()?, &indices)?;
         let loss = if summed { loss.mul_scalar(batch.size as f64) } else { loss };
@@ -350,13 +360,5 @@ impl Run {
             Some(split) => Ok(split.clone()),
             None => Err(TrainError::Unlabelled("data".into())),
         }
-    }
-}
-
-/// Scales gradients down to `max_norm`, as `torch.nn.utils.clip_grad_norm_` does.
-fn clip(gradients: Gradients, norm: f32, max_norm: Option<f64>) -> Gradients {
-    match max_norm.map(|max| max / (f64::from(norm) + 1e-6)) {
-        Some(factor) if factor < 1.0 => gradients.scale(factor as f32),
-        _ => gradients,
     }
 }

@@ -9,6 +9,7 @@ use kiln_train::{Outcome, Run, Session, Start, Summary, TrainError};
 
 use crate::progress::Progress;
 use crate::report::{self, Failure};
+use crate::stdout;
 
 /// Train from a config, or resume a run
 #[derive(Debug, clap::Args)]
@@ -37,13 +38,13 @@ pub(crate) fn run(args: Args) -> report::Outcome {
     match outcome {
         Outcome::Finished(summary) => {
             report::talk(&table(&summary));
-            report::data(&summary.run.display().to_string());
+            stdout::line(&summary.run.display().to_string())?;
             Ok(Exit::Done)
         }
         Outcome::Interrupted { run, step } => {
             let run = run.display();
             report::talk(&format!("stopped after step {step}; to continue: kiln train --resume {run}"));
-            report::data(&run.to_string());
+            stdout::line(&run.to_string())?;
             Ok(Exit::Resumable)
         }
     }
@@ -95,7 +96,7 @@ fn catch_signals() -> Result<(), Failure> {
 
 fn table(summary: &Summary) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED).set_header(["split", "loss", "accuracy", "macro F1"]);
+    table.load_style(comfy_table::presets::NOTHING).set_header(["split", "loss", "accuracy", "macro F1"]);
     let mut row = |name: &str, scored: &Option<Scored>| {
         if let Some(s) = scored {
             table.add_row([

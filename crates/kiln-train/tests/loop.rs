@@ -1,0 +1,261 @@
+//! The loop on real digits: accumulation, interruption and resume to the bit, damage, refusals, early stopping.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use kiln_core::event::{Callback, Event};
+use kiln_train::{Outcome, Run, Session, Start, Summary, TrainError, checkpoint};
+use serde_json::Value;
+use support::bits;
+
+/// A config on the digits that the repository carries, in `folder`.
+fn config(folder: &Path, model: &str, rest: &str) -> PathBuf {
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits");
+    let text = format!(
+        "device = \"cpu\"\noutput_dir = {out:?}\n{rest}\n[model]\n{model}\n[data]\nkind = \"idx\"\npath = {digits:?}\n\
+         validation_fraction = 0.1\n",
+        out = folder.join("runs"),
+    );
+    // Tables after top-level keys: `rest` may open some; the data's own are written as dotted overrides by tests.
+    let path = folder.join("digits.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+const MLP: &str = "kind = \"mlp\"\nhidden = [32]\n";
+const CNN: &str = "kind = \"cnn\"\nchannels = [8, 8]\nhidden = 16\ndropout = 0.2\n";
+const SGD: &str = "[optimizer]\nkind = \"sgd\"\nlearning_rate = 0.05\nmomentum = 0.9\n";
+const ADAMW: &str = "[optimizer]\nkind = \"adamw\"\n";
+
+/// Asks to stop after a step, as a signal would.
+struct InterruptAt<'a>(u64, &'a AtomicBool);
+
+impl Callback for InterruptAt<'_> {
+    fn on(&mut self, event: &Event<'_>) {
+        let step = match event {
+            Event::Step(info) => info.step,
+            Event::Evaluated(info) => info.step,
+            _ => return,
+        };
+        if step == self.0 {
+            self.1.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+fn go(start: &Start, interrupt_at: u64) -> Result<Outcome, TrainError> {
+    let interrupt = AtomicBool::new(false);
+    let callbacks: Vec<Box<dyn Callback + '_>> = vec![Box::new(InterruptAt(interrupt_at, &interrupt))];
+    let mut session = Session { callbacks, interrupt: &interrupt, process_start: Instant::now() };
+    Run::start(start, &mut session)?.finish(&mut session)
+}
+
+fn new(config: &Path, overrides: &[&str]) -> Start {
+    Start::New { config: config.into(), overrides: overrides.iter().map(ToString::to_string).collect() }
+}
+
+fn resume(run: &Path, overrides: &[&str]) -> Start {
+    let overrides = overrides.iter().map(ToString::to_string).collect();
+    Start::Resume { run: run.into(), config: None, overrides }
+}
+
+fn finished(outcome: Outcome) -> Summary {
+    match outcome {
+        Outcome::Finished(summary) => *summary,
+        Outcome::Interrupted { step, .. } => panic!("interrupted after step {step}"),
+    }
+}
+
+fn train(config: &Path, overrides: &[&str]) -> Summary {
+    finished(go(&new(config, overrides), 0).unwrap())
+}
+
+fn newest(run: &Path) -> checkpoint::Checkpoint {
+    checkpoint::latest(&run.join("checkpoints")).unwrap().unwrap().checkpoint
+}
+
+/// `metrics.jsonl` without what depends on the clock.
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines()
+        .map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            let fields = line.as_object_mut().unwrap();
+            fields.remove("elapsed");
+            fields.remove("data_wait");
+            line
+        })
+        .collect()
+}
+
+#[test]
+fn accumulation_equals_the_big_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path(), MLP, &format!("{SGD}[train]\nepochs = 2\n"));
+    // 1294 training samples: the last group of a pass has 3 batches of 8 and one of 6, the big batch has 14.
+    let big = train(&path, &["run_name=big", "data.loader.batch_size=32", "data.loader.workers=0"]);
+    let small = train(
+        &path,
+        &["run_name=small", "data.loader.batch_size=8", "train.gradient_accumulation_steps=4"],
+    );
+    assert_eq!(big.steps, small.steps);
+    let (big, small) = (newest(&big.run), newest(&small.run));
+    for (name, expected) in &big.model {
+        let (expected, got) = (expected.as_slice::<f32>().unwrap(), small.model[name].as_slice::<f32>().unwrap());
+        let distance = expected.iter().zip(got).map(|(e, g)| (e - g).abs()).fold(0.0, f32::max);
+        assert!(distance < 2e-6, "{name}: {distance:.1e}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_continues_to_the_bit_for_any_number_of_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let rest = format!(
+        "{ADAMW}[schedule]\nlr_scheduler_type = \"cosine\"\nwarmup_steps = 0.1\n[train]\nepochs = 2\n\
+         gradient_accumulation_steps = 3\nmax_grad_norm = 1.0\nlabel_smoothing_factor = 0.1\nlogging_steps = 3\n\
+         [[data.transforms]]\nkind = \"random_crop\"\nsize = 8\npadding = 1\n\
+         [[data.transforms]]\nkind = \"random_horizontal_flip\"\n"
+    );
+    let path = config(folder.path(), CNN, &rest);
+    let whole = train(&path, &["run_name=whole"]);
+    assert_eq!(whole.steps, 28); // 41 batches a pass, 14 groups
+    for (at, workers) in [(6, 0), (14, 1), (18, 4)] {
+        let name = format!("run_name=cut-{at}");
+        let outcome = go(&new(&path, &[&name, &format!("data.loader.workers={workers}")]), at).unwrap();
+        let Outcome::Interrupted { run, step } = outcome else { panic!("not interrupted") };
+        assert_eq!(step, at);
+        let resumed = finished(go(&resume(&run, &[&format!("data.loader.workers={}", 4 - workers)]), 0).unwrap());
+        assert_eq!(resumed.chosen_step, whole.chosen_step);
+        let (a, b) = (newest(&whole.run), newest(&run));
+        assert_eq!(bits(&a.model), bits(&b.model), "weights after an interruption at {at}");
+        assert_eq!(bits(&a.optimizer), bits(&b.optimizer), "optimizer after an interruption at {at}");
+        assert_eq!(metrics(&whole.run), metrics(&run), "losses after an interruption at {at}");
+        let model = |run: &Path| std::fs::read(run.join("model/model.safetensors")).unwrap();
+        assert!(model(&whole.run) == model(&run), "final model after an interruption at {at}");
+    }
+}
+
+#[test]
+fn a_finished_run_can_be_resumed_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path(), MLP, &format!("{ADAMW}[train]\nmax_steps = 7\n"));
+    let first = train(&path, &[]);
+    let (lines, model) = (metrics(&first.run), std::fs::read(first.model.join("model.safetensors")).unwrap());
+    let again = finished(go(&resume(&first.run, &[]), 0).unwrap());
+    assert_eq!((again.steps, again.test), (first.steps, first.test));
+    assert_eq!(metrics(&first.run), lines);
+    assert_eq!(std::fs::read(first.model.join("model.safetensors")).unwrap(), model);
+    let latest = Start::ResumeLatest { config: path, overrides: vec![] };
+    assert_eq!(finished(go(&latest, 0).unwrap()).run, first.run);
+}
+
+#[test]
+fn numbers_that_are_not_finite_never_reach_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(
+        folder.path(),
+        MLP,
+        "[optimizer]\nkind = \"adamw\"\nlearning_rate = 10.0\nweight_decay = 10.0\n[train]\nepochs = 5\n[checkpoint]\n\
+         every = \"1 steps\"\nkeep_last = 1000\n",
+    );
+    let error = go(&new(&path, &["run_name=boom"]), 0).unwrap_err();
+    let TrainError::NonFinite { step, samples, .. } = &error else { panic!("{error}") };
+    assert!(samples.contains("train-images"), "{samples}");
+    let kept = newest(&folder.path().join("runs/boom"));
+    assert_eq!(kept.progress.step, step - 1);
+    for (name, data) in &kept.model {
+        assert!(data.as_slice::<f32>().unwrap().iter().all(|v| v.is_finite()), "{name}");
+    }
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_gives_way_to_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(
+        folder.path(),
+        MLP,
+        &format!("{ADAMW}[train]\nmax_steps = 12\n[checkpoint]\nevery = \"4 steps\"\nkeep_last = 9\n"),
+    );
+    let whole = train(&path, &["run_name=whole"]);
+    let Outcome::Interrupted { run, .. } = go(&new(&path, &["run_name=cut"]), 9).unwrap() else { panic!() };
+    let newest_folder = checkpoint::folder(&run.join("checkpoints"), 9);
+    for (file, place) in [("model.safetensors", 200), ("optimizer.safetensors", 300), ("progress.json", 5)] {
+        let file = newest_folder.join(file);
+        let good = std::fs::read(&file).unwrap();
+        let mut bad = good.clone();
+        bad[place] ^= 1;
+        std::fs::write(&file, bad).unwrap();
+        let error = checkpoint::load(&newest_folder).unwrap_err().to_string();
+        assert!(error.contains("BLAKE3 hash: expected"), "{error}");
+        let latest = checkpoint::latest(&run.join("checkpoints")).unwrap().unwrap();
+        assert_eq!((latest.checkpoint.progress.step, latest.damaged.len()), (8, 1));
+        std::fs::write(&file, &good[..good.len() - 1]).unwrap();
+        assert!(checkpoint::load(&newest_folder).unwrap_err().to_string().contains("size in bytes"));
+        std::fs::write(&file, good).unwrap();
+    }
+    std::fs::remove_file(newest_folder.join("manifest.json")).unwrap();
+    finished(go(&resume(&run, &[]), 0).unwrap());
+    assert_eq!(bits(&newest(&whole.run).model), bits(&newest(&run).model));
+}
+
+#[test]
+fn a_resume_with_other_numbers_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path(), MLP, &format!("{ADAMW}[train]\nmax_steps = 9\n"));
+    let Outcome::Interrupted { run, .. } = go(&new(&path, &[]), 3).unwrap() else { panic!() };
+    let error = go(&resume(&run, &["model.hidden=[64]", "optimizer.learning_rate=0.5"]), 0).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, TrainError::Changed { .. }), "{text}");
+    assert!(text.contains("model.hidden") && text.contains("optimizer.learning_rate"), "{text}");
+    let other = config(folder.path(), CNN, &format!("{ADAMW}[train]\nmax_steps = 9\n"));
+    let start = Start::Resume { run: run.clone(), config: Some(other.clone()), overrides: vec![] };
+    assert!(matches!(go(&start, 0), Err(TrainError::Changed { .. })));
+    let start = Start::ResumeLatest { config: other, overrides: vec![] };
+    assert!(matches!(go(&start, 0), Err(TrainError::NothingToResume(_))));
+    assert_eq!(finished(go(&resume(&run, &[]), 0).unwrap()).steps, 9);
+}
+
+#[test]
+fn a_run_that_is_held_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path(), MLP, &format!("{ADAMW}[train]\nmax_steps = 2\n"));
+    let run = train(&path, &[]).run;
+    let holder = kiln_core::RunDir::open(&run).unwrap();
+    let error = go(&resume(&run, &[]), 0).unwrap_err();
+    assert_eq!(error.exit(), kiln_core::Exit::Locked, "{error}");
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    drop(holder);
+}
+
+#[test]
+fn early_stopping_ends_with_the_best_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(
+        folder.path(),
+        MLP,
+        "[optimizer]\nkind = \"sgd\"\nlearning_rate = 0.0\n[train]\nepochs = 50\nearly_stopping_patience = 2\n",
+    );
+    let summary = train(&path, &[]);
+    assert_eq!(summary.stopped_early.as_deref(), Some("no improvement in 2 evaluations"));
+    let steps_per_epoch = 41;
+    assert_eq!((summary.steps, summary.chosen_step), (3 * steps_per_epoch, steps_per_epoch));
+}
+
+#[test]
+fn the_best_and_the_last_checkpoints_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(
+        folder.path(),
+        MLP,
+        &format!("{ADAMW}[train]\nepochs = 6\n[checkpoint]\nevery = \"10 steps\"\nkeep_last = 2\n"),
+    );
+    let summary = train(&path, &[]);
+    let steps = checkpoint::steps(&summary.run.join("checkpoints")).unwrap();
+    let mut expected = vec![summary.chosen_step, 240, 246];
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(steps, expected);
+}
