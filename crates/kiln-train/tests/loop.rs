@@ -4,6 +4,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use kiln_core::event::{Callback, Event};
@@ -46,7 +47,11 @@ impl Callback for InterruptAt<'_> {
     }
 }
 
+/// Burn's CPU generator is one a process: runs of two tests at once would draw from each other's.
+static ONE_RUN: Mutex<()> = Mutex::new(());
+
 fn go(start: &Start, interrupt_at: u64) -> Result<Outcome, TrainError> {
+    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
     let interrupt = AtomicBool::new(false);
     let callbacks: Vec<Box<dyn Callback + '_>> = vec![Box::new(InterruptAt(interrupt_at, &interrupt))];
     let mut session = Session { callbacks, interrupt: &interrupt, process_start: Instant::now() };
