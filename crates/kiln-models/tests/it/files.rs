@@ -1,0 +1,142 @@
+//! Tensor files: what PyTorch wrote, what kiln writes, and every way they break.
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::{Device, TensorData};
+use kiln_core::{InputSpec, StateDict};
+use kiln_models::{build, weights};
+use serde_json::json;
+
+use crate::common::*;
+
+fn small() -> StateDict {
+    [
+        ("b.weight".to_string(), wave(0, &[2, 3], 1.0)),
+        ("a.step".to_string(), TensorData::new(vec![7i64], [1])),
+        ("c.half".to_string(), TensorData::new(vec![1u8, 2, 3], [3])),
+    ]
+    .into()
+}
+
+#[test]
+fn what_is_written_is_read_back_and_the_bytes_are_always_the_same() {
+    let bytes = weights::to_safetensors(&small(), &[("format", "pt"), ("by", "kiln")]).unwrap();
+    assert_eq!(weights::from_safetensors(&bytes, Path::new("x")).unwrap(), small());
+    assert_eq!(weights::to_safetensors(&small(), &[("format", "pt"), ("by", "kiln")]).unwrap(), bytes);
+}
+
+#[test]
+fn every_truncation_is_an_error_that_names_the_file() {
+    let bytes = weights::to_safetensors(&small(), &[("format", "pt")]).unwrap();
+    for length in 0..bytes.len() {
+        let error = weights::from_safetensors(&bytes[..length], Path::new("cut.safetensors")).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cut.safetensors: ") && text.contains("expected") || text.contains("truncated"),
+            "{length}: {text}"
+        );
+    }
+}
+
+#[test]
+fn no_flipped_bit_of_the_header_panics_or_changes_values_unseen() {
+    let bytes = weights::to_safetensors(&small(), &[("format", "pt")]).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for bit in 0..header * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let _ = weights::from_safetensors(&flipped, Path::new("flipped")); // refused, or other names or types
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(weights::from_safetensors(&longer, Path::new("longer")).is_err());
+}
+
+fn mlp(path: &Path, k: usize) -> Result<kiln_models::Model, kiln_models::ModelError> {
+    let config = config(json!({"kind": "mlp", "hidden": [3], "pretrained": path}));
+    build(&config, &InputSpec::Table { features: 4 }, &classes(k), &Device::flex(), 1)
+}
+
+#[test]
+fn pytorch_files_load_with_wrappers_prefixes_and_half_precision() {
+    for file in ["nested.th", "legacy.pth"] {
+        let model = mlp(&fixture_file(file), 2).unwrap();
+        assert!(model.report.unwrap().is_exact(), "{file}");
+        assert_eq!(model.net.state()["layers.0.weight"], wave(0, &[3, 4], 1.0), "{file}");
+        assert!(model.notes.is_empty());
+    }
+    let half = mlp(&fixture_file("half.pt"), 2).unwrap();
+    assert_eq!(half.notes, ["converted 4 tensors from float16 to float32"]);
+    let got = half.net.state()["head.bias"].try_to_vec::<f32>().unwrap();
+    assert!(
+        got.iter().zip(wave(3, &[2], 1.0).try_to_vec::<f32>().unwrap()).all(|(a, b)| (a - b).abs() < 1e-3)
+    );
+}
+
+#[test]
+fn a_new_head_is_built_for_other_classes_and_said() {
+    let model = mlp(&fixture_file("nested.th"), 5).unwrap();
+    let report = model.report.unwrap();
+    assert_eq!(report.matched.len(), 2);
+    assert!(
+        model.notes[0].starts_with("new head for 5 classes (the file's head has 2): "),
+        "{:?}",
+        model.notes
+    );
+}
+
+#[test]
+fn a_malicious_pickle_runs_nothing_and_is_named() {
+    let error = weights::read(&fixture_file("malicious.pt")).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("malicious.pt") && text.contains("system"), "{text}");
+    assert!(!Path::new("kiln-was-attacked").exists() && !fixture_file("../../kiln-was-attacked").exists());
+}
+
+#[test]
+fn truncated_pytorch_files_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["nested.th", "legacy.pth"] {
+        let bytes = fs::read(fixture_file(name)).unwrap();
+        let path = folder.path().join(name);
+        for length in (0..bytes.len()).step_by(7) {
+            fs::write(&path, &bytes[..length]).unwrap();
+            assert!(weights::read(&path).is_err(), "{name} cut at {length}");
+        }
+    }
+}
+
+#[test]
+fn sharded_folders_are_read_and_a_missing_shard_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts: Vec<StateDict> = small().into_iter().map(|entry| [entry].into()).collect();
+    let mut map = serde_json::Map::new();
+    for (i, part) in parts.iter().enumerate() {
+        let file = format!("model-{i}.safetensors");
+        fs::write(folder.path().join(&file), weights::to_safetensors(part, &[]).unwrap()).unwrap();
+        map.insert(part.keys().next().unwrap().clone(), file.into());
+    }
+    let index = folder.path().join("model.safetensors.index.json");
+    fs::write(&index, json!({"weight_map": map}).to_string()).unwrap();
+    assert_eq!(weights::read(folder.path()).unwrap(), small());
+    fs::remove_file(folder.path().join("model-1.safetensors")).unwrap();
+    assert!(weights::read(folder.path()).unwrap_err().to_string().contains("model-1.safetensors is missing"));
+    fs::write(&index, json!({"weight_map": {"a": "../../etc/passwd"}}).to_string()).unwrap();
+    assert!(weights::read(folder.path()).unwrap_err().to_string().contains("file name in the same folder"));
+}
+
+#[test]
+fn other_files_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.bin");
+    fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n").unwrap();
+    assert!(weights::read(&path).unwrap_err().to_string().contains("Git LFS pointer"));
+    fs::write(&path, "hello").unwrap();
+    assert!(
+        weights::read(&path).unwrap_err().to_string().contains("neither a safetensors nor a PyTorch file")
+    );
+    assert!(weights::read(&folder.path().join("absent.pt")).unwrap_err().to_string().contains("absent.pt"));
+    fs::remove_file(&path).unwrap();
+    assert!(weights::read(folder.path()).unwrap_err().to_string().contains("no weights here"));
+}
