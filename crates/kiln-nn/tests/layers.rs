@@ -1,5 +1,7 @@
 //! The layers against PyTorch: outputs, gradients, and 20 training steps with batch norm.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use kiln_core::{Forward, Net};

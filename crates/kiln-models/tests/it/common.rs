@@ -8,7 +8,7 @@ use kiln_models::ModelConfig;
 use serde_json::Value;
 
 /// As `wave` in make_models.py.
-pub fn wave(n: usize, shape: &[usize], scale: f64) -> TensorData {
+pub(crate) fn wave(n: usize, shape: &[usize], scale: f64) -> TensorData {
     let value = |i: u64| {
         let bits = (i * 2_654_435_761 + n as u64 * 1_013_904_223) & 0xFFFF_FFFF;
         let bits = (bits ^ (bits >> 15)).wrapping_mul(2_246_822_519) & 0xFFFF_FFFF;
@@ -25,7 +25,7 @@ fn shifted(data: TensorData) -> TensorData {
 }
 
 /// As `weights` in make_models.py.
-pub fn weights(net: &dyn Net) -> StateDict {
+pub(crate) fn weights(net: &dyn Net) -> StateDict {
     let mut parameters = net.parameters();
     parameters.sort_by(|a, b| a.name.cmp(&b.name));
     let value = |(n, p): (usize, kiln_core::net::ParamInfo)| {
@@ -40,28 +40,28 @@ pub fn weights(net: &dyn Net) -> StateDict {
     parameters.into_iter().enumerate().map(value).collect()
 }
 
-pub fn config(json: Value) -> ModelConfig {
+pub(crate) fn config(json: Value) -> ModelConfig {
     serde_json::from_value(json).unwrap()
 }
 
-pub fn classes(n: usize) -> Vec<String> {
+pub(crate) fn classes(n: usize) -> Vec<String> {
     (0..n).map(|i| format!("class {i}")).collect()
 }
 
-pub fn image(channels: usize, side: usize) -> InputSpec {
+pub(crate) fn image(channels: usize, side: usize) -> InputSpec {
     InputSpec::Image { channels, height: side, width: side }
 }
 
-pub fn fixture(name: &str) -> Value {
+pub(crate) fn fixture(name: &str) -> Value {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.json"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-pub fn fixture_file(name: &str) -> PathBuf {
+pub(crate) fn fixture_file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-pub fn pixels(shape: [usize; 4], scale: f64, device: &Device) -> Input {
+pub(crate) fn pixels(shape: [usize; 4], scale: f64, device: &Device) -> Input {
     Input::Image(Tensor::from_data(wave(1000, &shape, scale), device))
 }
 
@@ -72,7 +72,7 @@ fn rows(value: &Value) -> (Vec<i64>, [usize; 2]) {
     (rows.into_iter().flatten().collect(), shape)
 }
 
-pub fn tokens(fixture: &Value, device: &Device) -> Input {
+pub(crate) fn tokens(fixture: &Value, device: &Device) -> Input {
     let (ids, shape) = rows(&fixture["ids"]);
     let mask: Vec<bool> = rows(&fixture["mask"]).0.into_iter().map(|m| m == 1).collect();
     let types = if fixture["types"].is_null() { vec![0; ids.len()] } else { rows(&fixture["types"]).0 };
@@ -83,12 +83,12 @@ pub fn tokens(fixture: &Value, device: &Device) -> Input {
     })
 }
 
-pub fn logits(net: &dyn Net, input: Input) -> Tensor<2> {
+pub(crate) fn logits(net: &dyn Net, input: Input) -> Tensor<2> {
     let Output::Logits(logits) = net.apply(input).unwrap();
     logits
 }
 
-pub fn close(what: &str, got: Tensor<2>, expected: &Value, tolerance: f64) {
+pub(crate) fn close(what: &str, got: Tensor<2>, expected: &Value, tolerance: f64) {
     let got: Vec<f32> = got.into_data().try_to_vec().unwrap();
     let expected: Vec<f64> = serde_json::from_value(expected.clone()).unwrap();
     assert_eq!(got.len(), expected.len(), "{what}");
@@ -101,7 +101,7 @@ pub fn close(what: &str, got: Tensor<2>, expected: &Value, tolerance: f64) {
 }
 
 /// The folder with real data, or `None` with a word on stderr.
-pub fn real_data() -> Option<PathBuf> {
+pub(crate) fn real_data() -> Option<PathBuf> {
     let folder = std::env::var_os("KILN_TEST_DATA").map(PathBuf::from);
     if folder.is_none() {
         eprintln!("skipped: set KILN_TEST_DATA");

@@ -1,5 +1,7 @@
 //! The families against their reference implementations, tensor files in and out, and what is refused.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)] // helpers of tests are tests too
+
 mod common;
 mod files;
 mod reference;

@@ -79,6 +79,9 @@ fn downsample(from: usize, to: usize, stride: usize, device: &Device) -> Option<
     })
 }
 
+/// From `from` channels, at `width`, with `stride`.
+type MakeBlock = fn(usize, usize, usize, &Device) -> Block;
+
 /// The net; field names are torchvision's.
 #[derive(Module, Debug)]
 pub(super) struct ResNet {
@@ -99,7 +102,7 @@ impl ResNet {
         classes: usize,
         device: &Device,
     ) -> Self {
-        let (block, expansion): (fn(usize, usize, usize, &Device) -> Block, usize) =
+        let (block, expansion): (MakeBlock, usize) =
             if deep { (Block::bottleneck, 4) } else { (Block::basic, 1) };
         let mut from = 64;
         let mut stage = |count: usize, width: usize, stride: usize| -> Vec<Block> {
