@@ -8,10 +8,10 @@ use burn::module::Module;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, activation, module};
 use kiln_core::{Forward, InputSpec, Net};
-use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, Dropout, DropoutConfig, Linear, PaddingConfig2d};
+use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Linear, PaddingConfig2d};
 use serde::{Deserialize, Serialize};
 
-use super::{wrong_branch, wrong_input};
+use super::{dropout, wrong_branch, wrong_input};
 use crate::{Card, ModelConfig, ModelError};
 
 #[derive(Module, Debug)]
@@ -100,7 +100,7 @@ impl super::Family for Family {
         }
         let fc = Linear::new(flat, sizes.hidden_size, device);
         let head = Linear::new(sizes.hidden_size, card.num_labels(), device);
-        Ok(Box::new(Cnn { stages, fc, head, dropout: DropoutConfig::new(sizes.dropout).init() }))
+        Ok(Box::new(Cnn { stages, fc, head, dropout: dropout(sizes.dropout)? }))
     }
 }
 

@@ -7,10 +7,10 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 use kiln_core::{Forward, InputSpec, Net};
-use kiln_nn::{Dropout, DropoutConfig, Linear};
+use kiln_nn::{Dropout, Linear};
 use serde::{Deserialize, Serialize};
 
-use super::{wrong_branch, wrong_input};
+use super::{dropout, wrong_branch, wrong_input};
 use crate::{Card, ModelConfig, ModelError};
 
 #[derive(Module, Debug)]
@@ -76,7 +76,7 @@ impl super::Family for Family {
             width = hidden;
         }
         let head = Linear::new(width, card.num_labels(), device);
-        Ok(Box::new(Mlp { layers, head, dropout: DropoutConfig::new(sizes.dropout).init() }))
+        Ok(Box::new(Mlp { layers, head, dropout: dropout(sizes.dropout)? }))
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use kiln_core::{InputSpec, Net};
+use kiln_nn::{Dropout, DropoutConfig};
 
 use crate::card::{self, Card};
 use crate::{ModelConfig, ModelError};
@@ -99,4 +100,13 @@ fn wrong_input(family: &str, reads: &str, input: &InputSpec) -> ModelError {
         format!("[model] kind = {family:?} reads {reads}, but the data gives {got}"),
         "choose a model for this data, or the data this model reads",
     )
+}
+
+/// A dropout layer; Burn's own constructor panics where this answers an error.
+fn dropout(probability: f64) -> Result<Dropout, ModelError> {
+    if !(0.0..1.0).contains(&probability) {
+        let message = format!("dropout is {probability}, expected from 0 to below 1");
+        return Err(ModelError::config(message, "correct it in [model] or in the model's config.json"));
+    }
+    Ok(DropoutConfig::new(probability).init())
 }

@@ -52,6 +52,13 @@ fn data_of_the_wrong_kind_or_size() {
 }
 
 #[test]
+fn a_dropout_that_no_layer_can_have() {
+    for kind in ["mlp", "cnn"] {
+        says(&refused(json!({"kind": kind, "dropout": 1.0}), image(1, 8), 2), &["dropout is 1", "below 1"]);
+    }
+}
+
+#[test]
 fn a_tokenizer_or_length_beyond_the_embeddings() {
     let (folder, _) = bert_folder();
     let bert = json!({"kind": "bert", "pretrained": folder.path()});
