@@ -16,7 +16,7 @@ mod verbs;
 
 /// Train deep networks from a config file and keep them through their whole life.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, about, max_term_width = 100)]
+#[command(name = "kiln", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

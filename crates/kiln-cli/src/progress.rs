@@ -39,7 +39,9 @@ impl Progress {
         self.speed = Speed { since: Some(Instant::now()), first_step: step, ..Speed::default() };
         if let Some(bar) = &self.bar {
             let template = "{bar:24} {pos}/{len} {msg} ETA {eta}";
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar.set_length(total);
             bar.set_position(step);
             bar.reset_eta();

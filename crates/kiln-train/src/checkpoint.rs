@@ -107,7 +107,8 @@ pub fn save(checkpoints: &Path, checkpoint: &Checkpoint, config: &str) -> Result
 
 fn write_all(folder: &Path, checkpoint: &Checkpoint, config: &str) -> Result<(), CheckpointError> {
     fs::create_dir(folder).map_err(FileError::at(folder, "create"))?;
-    let unreadable = |path: &str, reason: String| CheckpointError::Unreadable { path: folder.join(path), reason };
+    let unreadable =
+        |path: &str, reason: String| CheckpointError::Unreadable { path: folder.join(path), reason };
     let tensors = |name: &str, state: &StateDict| {
         weights::to_safetensors(state, &[("format", "pt")]).map_err(|e| unreadable(name, e.to_string()))
     };

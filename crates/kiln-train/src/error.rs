@@ -72,8 +72,11 @@ pub enum TrainError {
         /// Names of the first samples of the step.
         samples: String,
     },
+    /// The config names no training samples.
+    #[error("the data has no training samples")]
+    NoTrainingSamples,
     /// A sample without a class cannot be trained on.
-    #[error("{0}: the training samples have no labels")]
+    #[error("{0}: expected a class to train on, got none")]
     Unlabelled(String),
     /// Resuming with something that must not change.
     #[error("{}: cannot resume with another {what}:\n{differences}", run.display())]
@@ -107,9 +110,16 @@ impl TrainError {
             TrainError::Eval(e) => e.exit(),
             TrainError::RunDir(RunDirError::Held { .. }) => Exit::Locked,
             TrainError::RunDir(RunDirError::Exists { .. } | RunDirError::NotARun { .. }) => Exit::Usage,
-            TrainError::RunDir(RunDirError::File(_)) | TrainError::File(_) | TrainError::Checkpoint(_) => Exit::Io,
-            TrainError::WrongInput(_) | TrainError::Changed { .. } | TrainError::NothingToResume(_) => Exit::Usage,
-            TrainError::State { .. } | TrainError::Weights { .. } | TrainError::Unlabelled(_) => Exit::Data,
+            TrainError::RunDir(RunDirError::File(_)) | TrainError::File(_) | TrainError::Checkpoint(_) => {
+                Exit::Io
+            }
+            TrainError::WrongInput(_) | TrainError::Changed { .. } | TrainError::NothingToResume(_) => {
+                Exit::Usage
+            }
+            TrainError::State { .. }
+            | TrainError::Weights { .. }
+            | TrainError::Unlabelled(_)
+            | TrainError::NoTrainingSamples => Exit::Data,
             TrainError::NonFinite { .. } => Exit::Failed,
         }
     }
@@ -127,15 +137,19 @@ impl TrainError {
             TrainError::RunDir(RunDirError::Held { .. }) => {
                 Some("wait for it, stop it, or start another run without --resume".into())
             }
-            TrainError::RunDir(RunDirError::Exists { path }) => {
-                Some(format!("choose another run_name, or continue it: kiln train --resume {}", path.display()))
-            }
+            TrainError::RunDir(RunDirError::Exists { path }) => Some(format!(
+                "choose another run_name, or continue it: kiln train --resume {}",
+                path.display()
+            )),
             TrainError::NonFinite { .. } => Some(
                 "lower learning_rate, set train.max_grad_norm, or look at the samples named above; \
                  the last checkpoint is intact"
                     .into(),
             ),
-            TrainError::Changed { .. } => Some("start a new run for a changed config (leave out --resume)".into()),
+            TrainError::NoTrainingSamples => Some("give data.train, or data.path with a train split".into()),
+            TrainError::Changed { .. } => {
+                Some("start a new run for a changed config (leave out --resume)".into())
+            }
             _ => None,
         }
     }

@@ -74,7 +74,8 @@ impl Run {
         Bundle::save(&run.dir.model(), &run.card, &run.net.state(), &run.dataset.preprocessor)?;
         let summary = run.summary(chosen_step, validation, test);
         let path = run.dir.path().join("summary.json");
-        let text = serde_json::to_vec_pretty(&summary).map_err(|e| FileError::at(&path, "write")(e.into()))?;
+        let text =
+            serde_json::to_vec_pretty(&summary).map_err(|e| FileError::at(&path, "write")(e.into()))?;
         write_atomic(&path, &text)?;
         Ok(Outcome::Finished(Box::new(summary)))
     }
@@ -82,7 +83,9 @@ impl Run {
     /// Puts the weights that become the model into the net, and answers their validation result.
     fn choose(&mut self, session: &mut Session<'_>) -> Result<Option<Scored>, TrainError> {
         let newest = self.progress.newest.filter(|n| n.step == self.progress.step);
-        let Some(best) = self.progress.best.filter(|_| self.config.checkpoint.keep_best) else { return Ok(newest) };
+        let Some(best) = self.progress.best.filter(|_| self.config.checkpoint.keep_best) else {
+            return Ok(newest);
+        };
         if best.step == self.progress.step {
             return Ok(newest);
         }
@@ -91,11 +94,19 @@ impl Run {
         if !report.is_exact() {
             return Err(TrainError::Weights { path: folder, report: report.to_string() });
         }
-        session.tell(&Event::Note(&format!("the model has the weights of step {}, the best on validation", best.step)));
+        session.tell(&Event::Note(&format!(
+            "the model has the weights of step {}, the best on validation",
+            best.step
+        )));
         Ok(Some(best))
     }
 
-    fn tested(&mut self, scores: &Scores, step: u64, session: &mut Session<'_>) -> Result<Scored, TrainError> {
+    fn tested(
+        &mut self,
+        scores: &Scores,
+        step: u64,
+        session: &mut Session<'_>,
+    ) -> Result<Scored, TrainError> {
         let Scores { loss, accuracy, macro_f1, .. } = *scores;
         let scored = Scored { step, loss, accuracy, macro_f1 };
         self.evaluated(&scored, "test", false, session)?;

@@ -30,7 +30,8 @@ impl MetricsLog {
             .map_err(FileError::at(path, "open"))?;
         let length = file.metadata().map_err(FileError::at(path, "read"))?.len();
         if length < bytes {
-            let short = format!("expected at least the {bytes} bytes that the checkpoint recorded, got {length}");
+            let short =
+                format!("expected at least the {bytes} bytes that the checkpoint recorded, got {length}");
             return Err(FileError::at(path, "continue")(std::io::Error::other(short)));
         }
         file.set_len(bytes).map_err(FileError::at(path, "truncate"))?;

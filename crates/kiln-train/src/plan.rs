@@ -1,7 +1,5 @@
 //! A config resolved against its data: how many batches, steps and passes. Pure arithmetic, no device.
 
-use kiln_data::Dataset;
-
 use crate::config::{Config, OptimizerConfig};
 use crate::schedule::Schedule;
 
@@ -24,8 +22,7 @@ pub struct Plan {
 
 impl Plan {
     /// From the config and the number of training samples.
-    pub fn new(config: &Config, dataset: &Dataset) -> Self {
-        let train_samples = dataset.train.as_ref().map_or(0, kiln_data::Split::len);
+    pub fn new(config: &Config, train_samples: usize) -> Self {
         let batches_per_epoch = kiln_data::batches(train_samples, config.data.loader(), true);
         let accumulation = config.train.gradient_accumulation_steps as usize;
         let steps_per_epoch = batches_per_epoch.div_ceil(accumulation) as u64;

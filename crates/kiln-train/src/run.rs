@@ -69,6 +69,7 @@ pub struct Run {
     pub(crate) config_text: String,
     pub(crate) plan: Plan,
     pub(crate) dataset: Dataset,
+    pub(crate) train: Split,
     pub(crate) card: Card,
     // What it works with.
     pub(crate) dir: RunDir,
@@ -96,7 +97,7 @@ impl Run {
     /// # Errors
     /// Data, files or numbers fail; the newest checkpoint is then the way back.
     pub fn steps(mut self, session: &mut Session<'_>) -> Result<(Self, End), TrainError> {
-        let train = self.train_split()?;
+        let train = self.train.clone();
         let (mut evaluated_at, mut saved_at) = (Instant::now(), Instant::now());
         let trained_before = self.progress.seconds;
         let began = Instant::now();
@@ -106,7 +107,7 @@ impl Run {
         // ---- an evaluation that a signal cut short -------------------------------------------------------
         if self.progress.pending_evaluation && self.validate(session)?.is_none() {
             let end = self.interrupted(session)?;
-                    return Ok((self, end));
+            return Ok((self, end));
         }
 
         while self.progress.step < total && self.progress.stopped_early.is_none() {
@@ -119,7 +120,7 @@ impl Run {
                 // ---- one optimizer step ----------------------------------------------------------------
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
                 let group = self.gradients(&mut loader, batches)?;
-                let norm = self.finite("gradient norm", group.gradients.norm(), &train, &group.indices)?;
+                let norm = self.finite("gradient norm", group.gradients.norm(), &group.indices)?;
                 let gradients = match self.config.train.max_grad_norm {
                     Some(max_norm) => group.gradients.clip(norm, max_norm),
                     None => group.gradients,
@@ -230,12 +231,19 @@ impl Run {
     }
 
     /// Mean loss, samples and gradients of one batch; the gradients are of the summed loss where `summed`.
-    fn micro_batch(&self, host: HostBatch, micro: usize, summed: bool) -> Result<(f32, u64, Gradients), TrainError> {
+    fn micro_batch(
+        &self,
+        host: HostBatch,
+        micro: usize,
+        summed: bool,
+    ) -> Result<(f32, u64, Gradients), TrainError> {
         let indices = host.indices.clone();
         self.device.seed(mix(self.config.seed, Purpose::Device, &[self.progress.step, micro as u64]));
         let batch = collate(host, &self.device);
         let Some(classes) = batch.classes else {
-            return Err(TrainError::Unlabelled(self.config_text.lines().next().unwrap_or_default().into()));
+            return Err(TrainError::Unlabelled(
+                indices.first().map_or_else(String::new, |i| self.train.name(*i)),
+            ));
         };
         let Output::Logits(logits) = self.net.apply(batch.input)?;
         let loss = match self.config.task {
@@ -244,17 +252,17 @@ impl Run {
             }
         };
         let value = loss.clone().into_scalar::<f32>();
-        self.finite("loss", value, &self.train_split()?, &indices)?;
+        self.finite("loss", value, &indices)?;
         let loss = if summed { loss.mul_scalar(batch.size as f64) } else { loss };
         Ok((value, batch.size as u64, self.net.gradients(loss)))
     }
 
     /// Passes a finite number on; anything else ends the run before it reaches the weights.
-    fn finite(&self, what: &'static str, value: f32, split: &Split, indices: &[usize]) -> Result<f32, TrainError> {
+    fn finite(&self, what: &'static str, value: f32, indices: &[usize]) -> Result<f32, TrainError> {
         if value.is_finite() {
             return Ok(value);
         }
-        let names: Vec<String> = indices.iter().take(3).map(|i| split.name(*i)).collect();
+        let names: Vec<String> = indices.iter().take(3).map(|i| self.train.name(*i)).collect();
         let more = if indices.len() > 3 { ", ..." } else { "" };
         let samples = format!("{}{more}", names.join(", "));
         Err(TrainError::NonFinite { step: self.progress.step + 1, what, value, samples })
@@ -352,13 +360,5 @@ impl Run {
         checkpoint::prune(&self.dir.checkpoints(), self.config.checkpoint.keep_last, best)?;
         session.tell(&Event::Saved { path: &folder, step: self.progress.step });
         Ok(folder)
-    }
-
-    /// The training samples.
-    fn train_split(&self) -> Result<Split, TrainError> {
-        match &self.dataset.train {
-            Some(split) => Ok(split.clone()),
-            None => Err(TrainError::Unlabelled("data".into())),
-        }
     }
 }

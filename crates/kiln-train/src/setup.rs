@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use kiln_core::RunDir;
 use kiln_core::config::Resolved;
 use kiln_core::device::{self, DeviceSpec};
 use kiln_core::event::Event;
 use kiln_core::files::{FileError, write_atomic};
-use kiln_core::RunDir;
-use kiln_data::{Dataset, OpenOptions};
+use kiln_data::{Dataset, OpenOptions, Split};
 use kiln_models::Model;
 
 use crate::checkpoint::{self, Latest};
@@ -146,7 +146,9 @@ fn latest_run(loaded: &Loaded, config: &Path) -> Result<PathBuf, TrainError> {
             let saved = run.join("config.toml");
             let Ok(text) = fs::read_to_string(&saved) else { continue };
             let Ok(modified) = fs::metadata(&saved).and_then(|m| m.modified()) else { continue };
-            if load::from_resolved_toml(&text, &saved).is_ok_and(|l| l.resolved.hash() == loaded.resolved.hash()) {
+            if load::from_resolved_toml(&text, &saved)
+                .is_ok_and(|l| l.resolved.hash() == loaded.resolved.hash())
+            {
                 found.push((modified, run));
             }
         }
@@ -165,6 +167,7 @@ fn latest_run(loaded: &Loaded, config: &Path) -> Result<PathBuf, TrainError> {
 struct Parts {
     plan: Plan,
     dataset: Dataset,
+    train: Split,
     model: Model,
     optimizer: Optimizer,
     device: Device,
@@ -178,10 +181,12 @@ impl Parts {
         session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
         let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
         let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder })?;
-        let plan = Plan::new(config, &dataset);
+        let train = dataset.train.clone().ok_or(TrainError::NoTrainingSamples)?;
+        let plan = Plan::new(config, train.len());
         session.tell(&Event::Note(&describe(&dataset)));
         let device = chosen.device.autodiff();
-        let model = kiln_models::build(&config.model, &dataset.input, &dataset.classes, &device, config.seed)?;
+        let model =
+            kiln_models::build(&config.model, &dataset.input, &dataset.classes, &device, config.seed)?;
         let parameters: usize = model
             .net
             .parameters()
@@ -197,11 +202,16 @@ impl Parts {
             session.tell(&Event::Note(note));
         }
         let optimizer = Optimizer::new(&config.optimizer);
-        Ok(Self { plan, dataset, model, optimizer, device })
+        Ok(Self { plan, dataset, train, model, optimizer, device })
     }
 
     /// Puts a checkpoint's weights and optimizer state in place.
-    fn restore(&mut self, latest: &Latest, run: &Path, session: &mut Session<'_>) -> Result<Progress, TrainError> {
+    fn restore(
+        &mut self,
+        latest: &Latest,
+        run: &Path,
+        session: &mut Session<'_>,
+    ) -> Result<Progress, TrainError> {
         let Latest { folder, checkpoint, damaged } = latest;
         for fault in damaged {
             session.tell(&Event::Note(&format!("a newer checkpoint is damaged and left aside: {fault}")));
@@ -219,20 +229,42 @@ impl Parts {
         self.optimizer
             .load_state(&checkpoint.optimizer, &*self.model.net, &self.device)
             .map_err(|source| TrainError::State { path: folder.clone(), source })?;
-        session.tell(&Event::Note(&format!("resumes after step {} from {}", progress.step, folder.display())));
+        session.tell(&Event::Note(&format!(
+            "resumes after step {} from {}",
+            progress.step,
+            folder.display()
+        )));
         Ok(progress)
     }
 
-    fn run(self, config: Config, config_text: String, dir: RunDir, log: MetricsLog, progress: Progress) -> Run {
-        let Self { plan, dataset, model, optimizer, device } = self;
-        Run { config, config_text, plan, dataset, card: model.card, dir, log, device, net: model.net, optimizer, progress }
+    fn run(
+        self,
+        config: Config,
+        config_text: String,
+        dir: RunDir,
+        log: MetricsLog,
+        progress: Progress,
+    ) -> Run {
+        let Self { plan, dataset, train, model, optimizer, device } = self;
+        Run {
+            config,
+            config_text,
+            plan,
+            dataset,
+            train,
+            card: model.card,
+            dir,
+            log,
+            device,
+            net: model.net,
+            optimizer,
+            progress,
+        }
     }
 }
 
 fn describe(dataset: &Dataset) -> String {
-    let count = |name: &str, split: &Option<kiln_data::Split>| {
-        split.as_ref().map(|s| format!("{} {name}", s.len()))
-    };
+    let count = |name: &str, split: &Option<Split>| split.as_ref().map(|s| format!("{} {name}", s.len()));
     let counts: Vec<String> = [
         count("train", &dataset.train),
         count("validation", &dataset.validation),

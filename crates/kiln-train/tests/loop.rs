@@ -102,14 +102,13 @@ fn accumulation_equals_the_big_batch() {
     let path = config(folder.path(), MLP, &format!("{SGD}[train]\nepochs = 2\n"));
     // 1294 training samples: the last group of a pass has 3 batches of 8 and one of 6, the big batch has 14.
     let big = train(&path, &["run_name=big", "data.loader.batch_size=32", "data.loader.workers=0"]);
-    let small = train(
-        &path,
-        &["run_name=small", "data.loader.batch_size=8", "train.gradient_accumulation_steps=4"],
-    );
+    let small =
+        train(&path, &["run_name=small", "data.loader.batch_size=8", "train.gradient_accumulation_steps=4"]);
     assert_eq!(big.steps, small.steps);
     let (big, small) = (newest(&big.run), newest(&small.run));
     for (name, expected) in &big.model {
-        let (expected, got) = (expected.as_slice::<f32>().unwrap(), small.model[name].as_slice::<f32>().unwrap());
+        let (expected, got) =
+            (expected.as_slice::<f32>().unwrap(), small.model[name].as_slice::<f32>().unwrap());
         let distance = expected.iter().zip(got).map(|(e, g)| (e - g).abs()).fold(0.0, f32::max);
         assert!(distance < 2e-6, "{name}: {distance:.1e}");
     }
@@ -132,7 +131,8 @@ fn an_interrupted_run_continues_to_the_bit_for_any_number_of_workers() {
         let outcome = go(&new(&path, &[&name, &format!("data.loader.workers={workers}")]), at).unwrap();
         let Outcome::Interrupted { run, step } = outcome else { panic!("not interrupted") };
         assert_eq!(step, at);
-        let resumed = finished(go(&resume(&run, &[&format!("data.loader.workers={}", 4 - workers)]), 0).unwrap());
+        let resumed =
+            finished(go(&resume(&run, &[&format!("data.loader.workers={}", 4 - workers)]), 0).unwrap());
         assert_eq!(resumed.chosen_step, whole.chosen_step);
         let (a, b) = (newest(&whole.run), newest(&run));
         assert_eq!(bits(&a.model), bits(&b.model), "weights after an interruption at {at}");

@@ -128,7 +128,10 @@ fn a_state_of_another_model_or_rule_is_refused() {
     let net = optimizer.step(twelve(&cpu()), gradients(&*twelve(&cpu()), 1), 0.1);
     let good = optimizer.state();
     let error = Optimizer::new(&sgd).load_state(&good, &*net, &cpu()).unwrap_err().to_string();
-    assert!(error.contains("momentum_buffer.bias is missing") || error.contains("momentum_buffer.weight"), "{error}");
+    assert!(
+        error.contains("momentum_buffer.bias is missing") || error.contains("momentum_buffer.weight"),
+        "{error}"
+    );
     let mut stray = good.clone();
     stray.insert("exp_avg.other".into(), [1.0f32].into());
     let error = optimizer.load_state(&stray, &*net, &cpu()).unwrap_err().to_string();

@@ -30,7 +30,8 @@ fn train(
 ) -> (Vec<f64>, Vec<f64>, Box<dyn Net>) {
     let optimizer: OptimizerConfig = serde_json::from_value(recipe.optimizer.clone()).unwrap();
     let schedule: ScheduleConfig = serde_json::from_value(recipe.schedule.clone()).unwrap();
-    let (mut optimizer, schedule) = (Optimizer::new(&optimizer), Schedule::new(&schedule, recipe.rate, STEPS));
+    let (mut optimizer, schedule) =
+        (Optimizer::new(&optimizer), Schedule::new(&schedule, recipe.rate, STEPS));
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in 0..STEPS {
         let (input, classes) = batch(step);
@@ -64,9 +65,12 @@ fn classes(n: usize) -> Vec<String> {
 
 fn tokens(rows: &[Vec<i64>]) -> Input {
     let longest = rows.iter().map(Vec::len).max().unwrap();
-    let padded: Vec<i64> =
-        rows.iter().flat_map(|r| r.iter().copied().chain(std::iter::repeat_n(0, longest - r.len()))).collect();
-    let mask: Vec<bool> = rows.iter().flat_map(|r| (0..longest).map(|t| t < r.len()).collect::<Vec<_>>()).collect();
+    let padded: Vec<i64> = rows
+        .iter()
+        .flat_map(|r| r.iter().copied().chain(std::iter::repeat_n(0, longest - r.len())))
+        .collect();
+    let mask: Vec<bool> =
+        rows.iter().flat_map(|r| (0..longest).map(|t| t < r.len()).collect::<Vec<_>>()).collect();
     let shape = [rows.len(), longest];
     Input::Tokens(Tokens {
         ids: Tensor::<2, Int>::from_data(TensorData::new(padded, shape), &cpu()),
@@ -94,7 +98,8 @@ fn tiny_bert_follows_transformers() {
     };
     let (losses, norms, _) = train(net, &recipe, |s| {
         let s = s as i64;
-        let row = |b: i64| (0..5 + (s + 3 * b) % 8).map(|t| 1 + (7 * s + 13 * b + 5 * t + t * t) % 99).collect();
+        let row =
+            |b: i64| (0..5 + (s + 3 * b) % 8).map(|t| 1 + (7 * s + 13 * b + 5 * t + t * t) % 99).collect();
         let rows: Vec<Vec<i64>> = (0..8).map(row).collect();
         let truth = rows.iter().enumerate().map(|(b, r)| (b as i64 + r[0]) % 2).collect();
         (tokens(&rows), truth)

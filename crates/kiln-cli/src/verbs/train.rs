@@ -63,13 +63,18 @@ fn start(mut words: Vec<String>, resume: Option<String>) -> Result<Start, Failur
         _ => None,
     };
     if let Some(stray) = words.iter().find(|w| !is_override(w)) {
-        return Err(Failure::new(Exit::Usage, format!("`{stray}`: expected an override such as `train.epochs=3`"))
-            .hint("one config a run; overrides are written key=value, without spaces"));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("`{stray}`: expected an override such as `train.epochs=3`"),
+        )
+        .hint("one config a run; overrides are written key=value, without spaces"));
     }
     match (config, resume) {
         (Some(config), None) => Ok(Start::New { config, overrides: words }),
         (Some(config), Some(run)) if run.is_empty() => Ok(Start::ResumeLatest { config, overrides: words }),
-        (config, Some(run)) if !run.is_empty() => Ok(Start::Resume { run: run.into(), config, overrides: words }),
+        (config, Some(run)) if !run.is_empty() => {
+            Ok(Start::Resume { run: run.into(), config, overrides: words })
+        }
         _ => Err(Failure::new(Exit::Usage, "no config given")
             .hint("kiln train CONFIG [key=value]..., or kiln train --resume RUN")),
     }
@@ -111,7 +116,8 @@ fn table(summary: &Summary) -> String {
     row("test", &summary.test);
     let early = summary.stopped_early.as_ref().map(|r| format!(" (stopped early: {r})")).unwrap_or_default();
     let Summary { steps, chosen_step, seconds, model, .. } = summary;
-    let head = format!("{steps} steps in {seconds:.1} s{early}; the model has the weights of step {chosen_step}");
+    let head =
+        format!("{steps} steps in {seconds:.1} s{early}; the model has the weights of step {chosen_step}");
     format!("{head}\n{table}\nmodel: {}", model.display())
 }
 

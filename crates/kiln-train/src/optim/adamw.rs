@@ -19,13 +19,21 @@ pub struct AdamW {
 impl From<&AdamwConfig> for AdamW {
     fn from(config: &AdamwConfig) -> Self {
         // The learning rate is the schedule's to give.
-        let AdamwConfig { learning_rate: _, weight_decay, betas: [beta1, beta2], eps, decay_bias_and_norm } = *config;
+        let AdamwConfig { learning_rate: _, weight_decay, betas: [beta1, beta2], eps, decay_bias_and_norm } =
+            *config;
         Self { beta1, beta2, eps, weight_decay, decay_bias_and_norm }
     }
 }
 
 impl Rule for AdamW {
-    fn update(&self, value: Tensor<1>, gradient: Tensor<1>, state: &mut Slots, lr: f64, decay: bool) -> Tensor<1> {
+    fn update(
+        &self,
+        value: Tensor<1>,
+        gradient: Tensor<1>,
+        state: &mut Slots,
+        lr: f64,
+        decay: bool,
+    ) -> Tensor<1> {
         state.step += 1;
         let value = match decay && self.weight_decay != 0.0 {
             true => value.mul_scalar(1.0 - lr * self.weight_decay),

@@ -22,7 +22,14 @@ use crate::config::OptimizerConfig;
 pub trait Rule: Send {
     /// The new value `[N]` from the old one, the gradient and the learning rate; `decay` says whether weight decay
     /// applies to this parameter. The first call for a parameter gets an empty state.
-    fn update(&self, value: Tensor<1>, gradient: Tensor<1>, state: &mut Slots, lr: f64, decay: bool) -> Tensor<1>;
+    fn update(
+        &self,
+        value: Tensor<1>,
+        gradient: Tensor<1>,
+        state: &mut Slots,
+        lr: f64,
+        decay: bool,
+    ) -> Tensor<1>;
 
     /// Names of the tensors in a parameter's state after its first update.
     fn slots(&self) -> &'static [&'static str];
@@ -88,13 +95,19 @@ impl Optimizer {
     ///
     /// # Errors
     /// A tensor belongs to no trainable parameter of `net`, is missing, or has another size.
-    pub fn load_state(&mut self, saved: &StateDict, net: &dyn Net, device: &Device) -> Result<(), StateError> {
+    pub fn load_state(
+        &mut self,
+        saved: &StateDict,
+        net: &dyn Net,
+        device: &Device,
+    ) -> Result<(), StateError> {
         let device = device.clone().inner();
         let mut states = BTreeMap::new();
         let mut used = 0;
         for info in net.parameters().into_iter().filter(|p| p.trainable) {
             let Some(step) = saved.get(&format!("step.{}", info.name)) else { continue };
-            let step = step.as_slice::<i64>().map_err(|e| StateError(format!("step.{}: {e:?}", info.name)))?;
+            let step =
+                step.as_slice::<i64>().map_err(|e| StateError(format!("step.{}: {e:?}", info.name)))?;
             let mut slots = Slots { step: step.first().copied().unwrap_or(0) as u64, tensors: Vec::new() };
             for slot in self.rule.slots() {
                 let key = format!("{slot}.{}", info.name);

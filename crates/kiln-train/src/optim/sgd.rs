@@ -19,13 +19,21 @@ pub struct Sgd {
 impl From<&SgdConfig> for Sgd {
     fn from(config: &SgdConfig) -> Self {
         // The learning rate is the schedule's to give.
-        let SgdConfig { learning_rate: _, momentum, dampening, nesterov, weight_decay, decay_bias_and_norm } = *config;
+        let SgdConfig { learning_rate: _, momentum, dampening, nesterov, weight_decay, decay_bias_and_norm } =
+            *config;
         Self { momentum, dampening, nesterov, weight_decay, decay_bias_and_norm }
     }
 }
 
 impl Rule for Sgd {
-    fn update(&self, value: Tensor<1>, gradient: Tensor<1>, state: &mut Slots, lr: f64, decay: bool) -> Tensor<1> {
+    fn update(
+        &self,
+        value: Tensor<1>,
+        gradient: Tensor<1>,
+        state: &mut Slots,
+        lr: f64,
+        decay: bool,
+    ) -> Tensor<1> {
         state.step += 1;
         let gradient = match decay && self.weight_decay != 0.0 {
             true => gradient + value.clone().mul_scalar(self.weight_decay),
@@ -35,7 +43,9 @@ impl Rule for Sgd {
             return value - gradient.mul_scalar(lr);
         }
         let buffer = match state.tensors.pop() {
-            Some(buffer) => buffer.mul_scalar(self.momentum) + gradient.clone().mul_scalar(1.0 - self.dampening),
+            Some(buffer) => {
+                buffer.mul_scalar(self.momentum) + gradient.clone().mul_scalar(1.0 - self.dampening)
+            }
             None => gradient.clone(),
         };
         let direction = match self.nesterov {
