@@ -1,5 +1,7 @@
 //! `kiln check` and `kiln config` as a person meets them: what is printed where, and exit codes.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

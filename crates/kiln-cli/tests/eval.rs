@@ -1,5 +1,7 @@
 //! `kiln eval` and `kiln predict` through the real binary, on a run of a tiny net trained on the digits.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
+
 mod support;
 
 use std::fs;

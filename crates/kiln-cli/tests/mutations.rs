@@ -1,6 +1,8 @@
 //! A hundred seeded single edits of the shipped configs, each refused by `kiln check` at the right line before
 //! anything is started: typos in keys, wrong types, numbers out of range, missing files, unknown kinds.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -19,6 +19,7 @@ pub struct Tokens {
 }
 
 /// A model's input on a device.
+#[expect(clippy::large_enum_variant, reason = "there is one a batch")]
 #[derive(Debug, Clone)]
 pub enum Input {
     /// `[B, C, H, W]`

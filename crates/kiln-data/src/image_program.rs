@@ -212,7 +212,7 @@ fn normalize_fits(
             return Err(DataError::config(&format!("{field}.{key}"), problem, "write one number a channel"));
         }
     }
-    if std.iter().any(|&v| v == 0.0) {
+    if std.contains(&0.0) {
         let problem = format!("expected numbers other than zero, got {std:?}");
         return Err(DataError::config(
             &format!("{field}.std"),

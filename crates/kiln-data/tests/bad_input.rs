@@ -1,5 +1,7 @@
 //! Every kind of bad input: refused with the place, the fault and a remedy, through the public API.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests, outside #[test] functions
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Host batches on a device: shapes, values and padding, through the public API.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests, outside #[test] functions
+
 use burn::tensor::Device;
 use kiln_core::{Input, InputSpec};
 use kiln_data::{Features, HostBatch, collate};

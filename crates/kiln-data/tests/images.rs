@@ -1,5 +1,7 @@
 //! Image programs against Pillow and torchvision (fixtures/make_images.py), through the public API.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests, outside #[test] functions
+
 use std::path::{Path, PathBuf};
 
 use kiln_data::config::{DataConfig, ImageData};

@@ -1,5 +1,7 @@
 //! A tiny model as a folder: saved, opened, scored and asked, through the public API.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
+
 use std::fs;
 use std::path::Path;
 

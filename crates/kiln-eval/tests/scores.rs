@@ -1,5 +1,7 @@
 //! Scores against scikit-learn, on the cases that `fixtures/make_scores.py` made.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
+
 use kiln_eval::scores::{BadAnswer, Quality, Scores, Tally, softmax};
 use serde::Deserialize;
 

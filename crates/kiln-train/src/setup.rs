@@ -121,11 +121,10 @@ fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> Result<Run, 
 
 /// Refuses to go on with a config that would change the numbers of a step.
 fn unchanged(run: &Path, saved: &Resolved, now: &Resolved) -> Result<(), TrainError> {
-    let free = |key: &str| FREE.iter().any(|f| key == *f);
     let lines: Vec<String> = saved
         .diff(now)
         .into_iter()
-        .filter(|(key, _, _)| !free(key))
+        .filter(|(key, _, _)| !FREE.contains(&key.as_str()))
         .map(|(key, was, is)| format!("  {key}: the run has {was}, now {is}"))
         .collect();
     match lines.is_empty() {

@@ -1,5 +1,7 @@
 //! AdamW and SGD against `torch.optim`, 100 steps; schedules against `transformers.get_scheduler`, every step.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
+
 mod support;
 
 use burn::module::{Module, Param};

@@ -1,6 +1,8 @@
 //! Twenty training steps follow PyTorch's: losses and gradient norms of BERT and a CIFAR ResNet, running statistics
 //! of batch norm. The fixtures say how far single precision alone drives two right programs apart.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
+
 mod support;
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};

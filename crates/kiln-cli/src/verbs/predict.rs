@@ -96,9 +96,9 @@ fn answer(
 }
 
 /// The samples of one argument; one that cannot be opened is a sample that cannot be read.
-fn open(input: &String, predictor: &Predictor) -> inputs::Inputs {
+fn open(input: &str, predictor: &Predictor) -> inputs::Inputs {
     inputs::open(input, &predictor.bundle().preprocessor)
-        .unwrap_or_else(|error| Box::new(std::iter::once((input.clone(), Err(error)))))
+        .unwrap_or_else(|error| Box::new(std::iter::once((input.to_owned(), Err(error)))))
 }
 
 fn line(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
