@@ -105,9 +105,13 @@ impl Run {
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
 
         // ---- an evaluation that a signal cut short -------------------------------------------------------
-        if self.progress.pending_evaluation && self.validate(session)?.is_none() {
-            let end = self.interrupted(session)?;
-            return Ok((self, end));
+        if self.progress.pending_evaluation {
+            if self.validate(session)?.is_none() {
+                let end = self.interrupted(session)?;
+                return Ok((self, end));
+            }
+            self.progress.stopped_early = self.patience_is_out();
+            self.save(session)?;
         }
 
         while self.progress.step < total && self.progress.stopped_early.is_none() {

@@ -58,7 +58,6 @@ const FREE: &[&str] = &[
     "device",
     "data.loader.workers",
     "data.loader.prefetch",
-    "data.loader.eval_batch_size",
     "checkpoint.every",
     "checkpoint.keep_last",
 ];

@@ -53,11 +53,32 @@ impl Callback for InterruptAt<'_> {
 static ONE_RUN: Mutex<()> = Mutex::new(());
 
 fn go(start: &Start, interrupt_at: u64) -> Result<Outcome, TrainError> {
+    watched(start, |interrupt| Box::new(InterruptAt(interrupt_at, interrupt)))
+}
+
+fn watched(
+    start: &Start,
+    watch: impl for<'a> Fn(&'a AtomicBool) -> Box<dyn Callback + 'a>,
+) -> Result<Outcome, TrainError> {
     let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
     let interrupt = AtomicBool::new(false);
-    let callbacks: Vec<Box<dyn Callback + '_>> = vec![Box::new(InterruptAt(interrupt_at, &interrupt))];
-    let mut session = Session { callbacks, interrupt: &interrupt, process_start: Instant::now() };
+    let mut session =
+        Session { callbacks: vec![watch(&interrupt)], interrupt: &interrupt, process_start: Instant::now() };
     Run::start(start, &mut session)?.finish(&mut session)
+}
+
+/// Asks to stop in the middle of the n-th evaluation, from 1.
+struct InterruptEvaluation<'a>(u64, u64, &'a AtomicBool);
+
+impl Callback for InterruptEvaluation<'_> {
+    fn on(&mut self, event: &Event<'_>) {
+        if let Event::Evaluating { done, total, .. } = event {
+            self.1 += u64::from(done == total);
+            if self.1 + 1 == self.0 && done < total {
+                self.2.store(true, Ordering::SeqCst);
+            }
+        }
+    }
 }
 
 fn new(config: &Path, overrides: &[&str]) -> Start {
@@ -142,6 +163,31 @@ fn an_interrupted_run_continues_to_the_bit_for_any_number_of_workers() {
         assert_eq!(metrics(&whole.run), metrics(&run), "losses after an interruption at {at}");
         let model = |run: &Path| std::fs::read(run.join("model/model.safetensors")).unwrap();
         assert!(model(&whole.run) == model(&run), "final model after an interruption at {at}");
+    }
+}
+
+#[test]
+fn an_interrupted_evaluation_is_made_up_for() {
+    let folder = tempfile::tempdir().unwrap();
+    // A rate of nothing: the second evaluation is no better than the first, and ends the run.
+    let path = config(
+        folder.path(),
+        MLP,
+        "[optimizer]\nkind = \"sgd\"\nlearning_rate = 0.0\n[train]\nepochs = 5\nearly_stopping_patience = 1\n",
+    );
+    let small = "data.loader.eval_batch_size=10";
+    let whole = train(&path, &["run_name=whole", small]);
+    assert!(whole.stopped_early.is_some());
+    for (number, step) in [(1, 41), (2, 82), (3, 82)] {
+        let start = new(&path, &[&format!("run_name=cut-{number}"), small]);
+        let outcome =
+            watched(&start, |interrupt| Box::new(InterruptEvaluation(number, 0, interrupt))).unwrap();
+        // The third is of the test split, after the last step.
+        let Outcome::Interrupted { run, step: at } = outcome else { panic!("not interrupted in {number}") };
+        assert_eq!((at, newest(&run).progress.pending_evaluation), (step, number < 3));
+        let resumed = finished(go(&resume(&run, &[]), 0).unwrap());
+        assert_eq!((resumed.steps, resumed.stopped_early), (whole.steps, whole.stopped_early.clone()));
+        assert_eq!(metrics(&whole.run), metrics(&run), "after evaluation {number} was cut short");
     }
 }
 
