@@ -37,7 +37,11 @@ impl FromStr for Every {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("expected a number and a unit such as \"500 steps\", \"1 epoch\" or \"10 minutes\", got \"{text}\"");
+        let wrong = || {
+            format!(
+                "expected a number and a unit such as \"500 steps\", \"1 epoch\" or \"10 minutes\", got \"{text}\""
+            )
+        };
         let (number, unit) = text.trim().split_once(char::is_whitespace).ok_or_else(wrong)?;
         let n: u64 = number.parse().map_err(|_| wrong())?;
         if n == 0 {

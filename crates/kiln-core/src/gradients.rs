@@ -83,8 +83,9 @@ mod tests {
         let (a, b) = (values(ROW * 3 + 17), values(1000));
         let expected = a.iter().chain(&b).map(|v| (*v as f64).powi(2)).sum::<f64>().sqrt();
         let set = [("a".to_string(), a), ("b".to_string(), b)];
-        let gradients =
-            Gradients(set.into_iter().map(|(n, v)| (n, Tensor::from_floats(v.as_slice(), &device))).collect());
+        let gradients = Gradients(
+            set.into_iter().map(|(n, v)| (n, Tensor::from_floats(v.as_slice(), &device))).collect(),
+        );
         assert!((gradients.norm() as f64 / expected - 1.0).abs() < 1e-6);
     }
 

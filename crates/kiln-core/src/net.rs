@@ -117,7 +117,8 @@ impl<M: Forward + 'static> Net for M {
     }
 
     fn gradients(&self, loss: Tensor<1>) -> Gradients {
-        let mut visitor = Collect { path: Path::new(M::NAMES), tape: loss.backward(), found: Gradients::default() };
+        let mut visitor =
+            Collect { path: Path::new(M::NAMES), tape: loss.backward(), found: Gradients::default() };
         Module::visit(self, &mut visitor);
         visitor.found
     }

@@ -71,7 +71,9 @@ impl RunDir {
                     return Ok(Self { path, _lock: lock });
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && name.is_none() => {}
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(RunDirError::Exists { path }),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(RunDirError::Exists { path });
+                }
                 Err(e) => return Err(FileError::at(&path, "create")(e).into()),
             }
         }
@@ -132,7 +134,8 @@ fn lock(run: &Path) -> Result<File, RunDirError> {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            let holder = if holder.trim().is_empty() { "another process".into() } else { holder.trim().to_string() };
+            let holder =
+                if holder.trim().is_empty() { "another process".into() } else { holder.trim().to_string() };
             return Err(RunDirError::Held { path: run.to_path_buf(), holder });
         }
         Err(TryLockError::Error(e)) => return Err(FileError::at(&path, "lock")(e).into()),

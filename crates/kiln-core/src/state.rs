@@ -58,7 +58,11 @@ impl fmt::Display for LoadReport {
             write!(f, "\n  unexpected  {name}")?;
         }
         for m in &self.mismatched {
-            write!(f, "\n  shape       {}: the model has {:?}, the file has {:?}", m.name, m.expected, m.got)?;
+            write!(
+                f,
+                "\n  shape       {}: the model has {:?}, the file has {:?}",
+                m.name, m.expected, m.got
+            )?;
         }
         Ok(())
     }

@@ -66,7 +66,8 @@ fn texts(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
     }
     let path = Path::new(input);
     let ending = ending(path);
-    let is_file_name = matches!(ending, "txt" | "csv" | "tsv" | "jsonl") && !input.contains(char::is_whitespace);
+    let is_file_name =
+        matches!(ending, "txt" | "csv" | "tsv" | "jsonl") && !input.contains(char::is_whitespace);
     if !is_file_name && !path.exists() {
         let text = input.to_string();
         return Ok(Box::new(std::iter::once((text.clone(), Ok(Raw::Text(text))))));

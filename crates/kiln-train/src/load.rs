@@ -9,7 +9,7 @@ mod train_rules;
 
 use std::path::Path;
 
-use kiln_core::config::{Fault, Reading, Report, Spec};
+use kiln_core::config::{Fault, Origin, Reading, Report, Spec};
 use serde_json::{Value, json};
 
 pub use check::check;
@@ -82,6 +82,7 @@ fn spec() -> Spec {
 fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Report> {
     let Reading { config, mut resolved, mut faults } = reading;
     let Some(mut config) = config else { return Err(Report::new(faults)) };
+    displace_duration(&mut config, &mut resolved);
     let mut rules = Rules { config: &config, resolved: &resolved, faults: Vec::new() };
     rules.top();
     rules.data();
@@ -99,6 +100,22 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     config.checkpoint.keep_best = keep_best;
     resolved.set_default("checkpoint.keep_best", keep_best);
     Ok(Loaded { config, resolved })
+}
+
+/// `epochs` and `max_steps` are two ways to say one thing: an override of the one takes the place of the other.
+fn displace_duration(config: &mut Config, resolved: &mut Resolved) {
+    let overridden = |key: &str| resolved.origin_of(key) == Some(Origin::CommandLine);
+    match (overridden("train.epochs"), overridden("train.max_steps")) {
+        (true, false) => {
+            config.train.max_steps = None;
+            resolved.unset("train.max_steps");
+        }
+        (false, true) => {
+            config.train.epochs = None;
+            resolved.unset("train.epochs");
+        }
+        _ => {}
+    }
 }
 
 /// What no single key can say. Each rule adds a fault at the key to change, with a remedy.

@@ -81,9 +81,26 @@ fn good_configs_load() {
 }
 
 #[test]
+fn an_override_of_the_duration_displaces_the_other_way_to_say_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    let overrides = vec!["train.max_steps=3".to_string()];
+    std::fs::write(&path, IMAGES).unwrap();
+    let loaded = resolve(&path, &overrides).unwrap();
+    assert_eq!((loaded.config.train.epochs, loaded.config.train.max_steps), (None, Some(3)));
+    assert_eq!(
+        (loaded.resolved.text("train.epochs"), loaded.resolved.is_set("train.max_steps")),
+        (None, true)
+    );
+    let saved = from_resolved_toml(&loaded.resolved.to_toml(), &path).unwrap();
+    assert_eq!((&saved.config, saved.resolved.hash()), (&loaded.config, loaded.resolved.hash()));
+}
+
+#[test]
 fn rules_of_training() {
     refused(&IMAGES.replace("epochs = 1", ""), &[], "set `epochs` or `max_steps`");
-    refused(IMAGES, &["train.max_steps=3"], "both `epochs` and `max_steps`");
+    refused(&IMAGES.replace("epochs = 1", "epochs = 1\nmax_steps = 3"), &[], "both `epochs` and `max_steps`");
+    refused(IMAGES, &["train.max_steps=3", "train.epochs=2"], "both `epochs` and `max_steps`");
     refused(IMAGES, &["optimizer.nesterov=true"], "`nesterov` needs `momentum`");
     let nesterov = ["optimizer.nesterov=true", "optimizer.momentum=0.9"];
     assert_eq!(records(IMAGES, &nesterov), []);
