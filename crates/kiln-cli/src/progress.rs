@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kiln_core::event::{Callback, EvalInfo, Event, StepInfo};
 
 use crate::report;
+use crate::verbs::train::loss;
 
 /// Between plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -51,9 +52,9 @@ impl Progress {
     fn step(&mut self, info: &StepInfo) {
         self.speed.add(info);
         let message = format!(
-            "epoch {:.2} loss {:.4} lr {:.2e} {:.0} samples/s data wait {:.0} %",
+            "epoch {:.2} loss {} lr {:.2e} {:.0} samples/s data wait {:.0} %",
             info.epoch,
-            info.loss,
+            loss(f64::from(info.loss)),
             info.learning_rate,
             self.speed.samples_per_second(),
             self.speed.data_wait_share() * 100.0
@@ -78,8 +79,9 @@ impl Progress {
 
     fn evaluated(&self, info: &EvalInfo) {
         let best = if info.is_best { " (best)" } else { "" };
-        let EvalInfo { step, split, loss, accuracy, .. } = info;
-        self.line(&format!("step {step}: {split} loss {loss:.4} accuracy {:.2} %{best}", accuracy * 100.0));
+        let EvalInfo { step, split, accuracy, .. } = info;
+        let loss = loss(info.loss);
+        self.line(&format!("step {step}: {split} loss {loss} accuracy {:.2} %{best}", accuracy * 100.0));
     }
 }
 

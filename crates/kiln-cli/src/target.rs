@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use kiln_core::device::{self, Chosen, DeviceSpec};
-use kiln_core::{Exit, InputSpec};
+use kiln_core::{Exit, InputSpec, RunDir};
 use kiln_data::Preprocessor;
 use kiln_train::config::Config;
 use kiln_train::load;
@@ -39,7 +39,7 @@ impl Target {
             let beside = path.canonicalize().ok().and_then(|p| Some(p.parent()?.join("config.toml")));
             return Ok(Target::Model { model: path.into(), config: beside.filter(|c| c.is_file()) });
         }
-        Err(match config.is_file() {
+        Err(match RunDir::is_run(path) {
             true => missing(path, "this run has no model yet").hint(format!(
                 "a run leaves its model/ when it finishes: kiln train --resume {}",
                 path.display()

@@ -36,7 +36,7 @@ pub enum RunDirError {
         path: PathBuf,
     },
     /// The folder holds no run.
-    #[error("{}: no run here: expected the config.toml that `kiln train` writes", path.display())]
+    #[error("{}: no run here: expected the run folder that `kiln train` made", path.display())]
     NotARun {
         /// The folder.
         path: PathBuf,
@@ -51,6 +51,11 @@ pub struct RunDir {
 }
 
 impl RunDir {
+    /// The folder that [`RunDir::create`] would make of a name, where that is taken already.
+    pub fn taken(output_dir: &Path, name: Option<&str>) -> Option<PathBuf> {
+        name.map(|name| output_dir.join(name)).filter(|path| path.exists())
+    }
+
     /// Makes a new run folder in `output_dir` and holds it. With `name` it must not exist; otherwise it is called
     /// after `stem` and the time, with a number behind it where that is taken.
     ///
@@ -86,11 +91,16 @@ impl RunDir {
     /// It holds no run, another process holds it, or the system refuses.
     pub fn open(path: &Path) -> Result<Self, RunDirError> {
         let path = path.to_path_buf();
-        if !path.join("config.toml").is_file() {
+        if !Self::is_run(&path) {
             return Err(RunDirError::NotARun { path });
         }
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Whether a folder holds a run: it has the config, and is not one of a run's checkpoints, which carry it too.
+    pub fn is_run(path: &Path) -> bool {
+        path.join("config.toml").is_file() && !path.join("manifest.json").exists()
     }
 
     /// The folder.
@@ -187,5 +197,9 @@ mod tests {
     fn a_folder_without_a_config_is_no_run() {
         let out = tempfile::tempdir().unwrap();
         assert!(matches!(RunDir::open(out.path()), Err(RunDirError::NotARun { .. })));
+        for name in ["config.toml", "manifest.json"] {
+            fs::write(out.path().join(name), "").unwrap();
+        }
+        assert!(matches!(RunDir::open(out.path()), Err(RunDirError::NotARun { .. })), "a checkpoint");
     }
 }

@@ -226,6 +226,26 @@ fn tables() {
     says(&fault(json!({"kind": "csv", "path": dir.path(), "features": [0], "label": 2})), &["table"]);
 }
 
+/// The same place is named whether lines end in LF or CRLF.
+#[test]
+fn lines_are_counted_as_an_editor_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.csv");
+    let text = "a,b,kind\n1,2,x\n3,4,\"y\"\n5,\"6\",x\n7,oops,y\n";
+    for text in [text.to_string(), text.replace('\n', "\r\n")] {
+        fs::write(&path, &text).unwrap();
+        let config = json!({"kind": "csv", "path": path, "features": ["a", "b"], "label": "kind"});
+        says(&fault(config.clone()), &["rows.csv:5", "oops"]);
+        fs::write(&path, text.replace("oops", "8")).unwrap();
+        let data = Dataset::open(&serde_json::from_value(config).unwrap(), &OpenOptions::default()).unwrap();
+        assert_eq!(data.classes, ["x", "y"]);
+        let train = data.train.unwrap();
+        let names: Vec<String> = (0..train.len()).map(|i| train.name(i)).collect();
+        let lines: Vec<&str> = names.iter().map(|name| name.rsplit(':').next().unwrap()).collect();
+        assert_eq!(lines, ["2", "3", "4", "5"], "{names:?}");
+    }
+}
+
 #[test]
 fn json_lines() {
     let dir = tempfile::tempdir().unwrap();

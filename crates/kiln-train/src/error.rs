@@ -1,6 +1,6 @@
 //! Why a run could not start or go on, with the exit code and the remedy of each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_core::config::Report;
 use kiln_core::device::DeviceError;
@@ -141,6 +141,7 @@ impl TrainError {
                 "choose another run_name, or continue it: kiln train --resume {}",
                 path.display()
             )),
+            TrainError::RunDir(RunDirError::NotARun { path }) => checkpoint_hint(path),
             TrainError::NonFinite { .. } => Some(
                 "lower learning_rate, set train.max_grad_norm, or look at the samples named above; \
                  the last checkpoint is intact"
@@ -153,4 +154,15 @@ impl TrainError {
             _ => None,
         }
     }
+}
+
+/// For somebody who named a run's checkpoint: the run.
+fn checkpoint_hint(path: &Path) -> Option<String> {
+    let run = path.parent()?.parent()?;
+    path.join("manifest.json").exists().then(|| {
+        format!(
+            "this is a checkpoint; its run goes on from the newest one: kiln train --resume {}",
+            run.display()
+        )
+    })
 }

@@ -9,7 +9,7 @@ mod train_rules;
 
 use std::path::Path;
 
-use kiln_core::config::{Fault, Origin, Reading, Report, Spec};
+use kiln_core::config::{Fault, Reading, Report, Spec};
 use serde_json::{Value, json};
 
 pub use check::check;
@@ -28,6 +28,15 @@ pub struct Loaded {
 
 /// Keys that change where and how fast a run goes, not what it computes: left out of the hash.
 const UNHASHED: &[&str] = &["run_name", "output_dir", "device"];
+
+/// Keys of which an override displaces the other.
+const EXCLUSIVE: &[(&str, &str)] = &[
+    ("train.epochs", "train.max_steps"),
+    ("data.path", "data.train"),
+    ("data.validation", "data.validation_fraction"),
+    ("data.test", "data.test_fraction"),
+    ("data.text", "data.features"),
+];
 
 /// Reads a config with its overrides, and looks whether the files that it names exist.
 ///
@@ -76,13 +85,12 @@ pub fn schema() -> Value {
 }
 
 fn spec() -> Spec {
-    Spec { schema: schema(), unhashed: UNHASHED }
+    Spec { schema: schema(), unhashed: UNHASHED, exclusive: EXCLUSIVE }
 }
 
 fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Report> {
     let Reading { config, mut resolved, mut faults } = reading;
     let Some(mut config) = config else { return Err(Report::new(faults)) };
-    displace_duration(&mut config, &mut resolved);
     let mut rules = Rules { config: &config, resolved: &resolved, faults: Vec::new() };
     rules.top();
     rules.data();
@@ -100,22 +108,6 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     config.checkpoint.keep_best = keep_best;
     resolved.set_default("checkpoint.keep_best", keep_best);
     Ok(Loaded { config, resolved })
-}
-
-/// `epochs` and `max_steps` are two ways to say one thing: an override of the one takes the place of the other.
-fn displace_duration(config: &mut Config, resolved: &mut Resolved) {
-    let overridden = |key: &str| resolved.origin_of(key) == Some(Origin::CommandLine);
-    match (overridden("train.epochs"), overridden("train.max_steps")) {
-        (true, false) => {
-            config.train.max_steps = None;
-            resolved.unset("train.max_steps");
-        }
-        (false, true) => {
-            config.train.epochs = None;
-            resolved.unset("train.epochs");
-        }
-        _ => {}
-    }
 }
 
 /// What no single key can say. Each rule adds a fault at the key to change, with a remedy.

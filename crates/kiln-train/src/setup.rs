@@ -10,6 +10,7 @@ use kiln_core::config::Resolved;
 use kiln_core::device::{self, DeviceSpec};
 use kiln_core::event::Event;
 use kiln_core::files::{FileError, write_atomic};
+use kiln_core::run_dir::RunDirError;
 use kiln_data::{Dataset, OpenOptions, Split};
 use kiln_models::Model;
 
@@ -76,10 +77,10 @@ impl Run {
                 resume(&run, loaded, session)
             }
             Start::Resume { run, config, overrides } => {
-                let saved = run.join("config.toml");
-                if !saved.is_file() {
-                    return Err(kiln_core::run_dir::RunDirError::NotARun { path: run.clone() }.into());
+                if !RunDir::is_run(run) {
+                    return Err(RunDirError::NotARun { path: run.clone() }.into());
                 }
+                let saved = run.join("config.toml");
                 resume(run, load::load(config.as_ref().unwrap_or(&saved), overrides)?, session)
             }
         }
@@ -89,6 +90,10 @@ impl Run {
 fn new(path: &Path, overrides: &[String], session: &mut Session<'_>) -> Result<Run, TrainError> {
     let loaded = load::load(path, overrides)?;
     let config = &loaded.config;
+    // Said before data and weights are read; `create` below is what makes sure.
+    if let Some(path) = RunDir::taken(&config.output_dir, config.run_name.as_deref()) {
+        return Err(RunDirError::Exists { path }.into());
+    }
     let parts = Parts::open(config, session)?;
     let stem = path.file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
     let dir = RunDir::create(&config.output_dir, config.run_name.as_deref(), &stem)?;

@@ -58,10 +58,7 @@ fn start(mut words: Vec<String>, resume: Option<String>) -> Result<Start, Failur
         words.insert(0, named.to_string());
         resume = Some(String::new());
     }
-    let config = match words.first() {
-        Some(word) if !is_override(word) => Some(PathBuf::from(words.remove(0))),
-        _ => None,
-    };
+    let config = words.iter().position(|word| !is_override(word)).map(|i| PathBuf::from(words.remove(i)));
     if let Some(stray) = words.iter().find(|w| !is_override(w)) {
         return Err(Failure::new(
             Exit::Usage,
@@ -106,7 +103,7 @@ fn table(summary: &Summary) -> String {
         if let Some(s) = scored {
             table.add_row([
                 name.to_string(),
-                format!("{:.4}", s.loss),
+                loss(s.loss),
                 format!("{:.2} %", s.accuracy * 100.0),
                 format!("{:.4}", s.macro_f1),
             ]);
@@ -118,7 +115,16 @@ fn table(summary: &Summary) -> String {
     let Summary { steps, chosen_step, seconds, model, .. } = summary;
     let head =
         format!("{steps} steps in {seconds:.1} s{early}; the model has the weights of step {chosen_step}");
-    format!("{head}\n{table}\nmodel: {}", model.display())
+    let body = match table.is_empty() {
+        true => "nothing was scored: the data has neither a validation nor a test split".to_string(),
+        false => table.to_string(),
+    };
+    format!("{head}\n{body}\nmodel: {}", model.display())
+}
+
+/// A loss that a person can read, also when a run has diverged.
+pub(crate) fn loss(value: f64) -> String {
+    if value.abs() < 1e4 { format!("{value:.4}") } else { format!("{value:.3e}") }
 }
 
 impl From<TrainError> for Failure {

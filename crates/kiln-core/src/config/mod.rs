@@ -35,6 +35,8 @@ pub struct Spec {
     pub schema: Json,
     /// Dotted keys that do not change what is trained: left out of hash and comparison.
     pub unhashed: &'static [&'static str],
+    /// Pairs of dotted keys that say one thing in two ways: an override of the one takes the place of the other.
+    pub exclusive: &'static [(&'static str, &'static str)],
 }
 
 /// What was read: the typed config where it could be made, and every fault.
@@ -90,6 +92,7 @@ impl Spec {
         for text in overrides {
             overrides::apply(&mut root, text, &mut sources, &mut faults);
         }
+        overrides::displace(&mut root, self.exclusive, &sources);
         // After the overrides: a variable that an override makes unnecessary need not be set.
         env::interpolate(&mut root, lookup, &sources, &mut faults);
         let mut walk = walk::Walk { root: schema::View::root(&self.schema), sources: &sources, faults };

@@ -14,6 +14,35 @@ pub(crate) fn apply(root: &mut Node, text: &str, sources: &mut Vec<Source>, faul
     }
 }
 
+/// Of two exclusive keys that are both set, takes out the one that only a file says.
+pub(crate) fn displace(root: &mut Node, exclusive: &[(&str, &str)], sources: &[Source]) {
+    for (one, other) in exclusive {
+        let overridden = |key: &str| {
+            let node = key.split('.').try_fold(&*root, |node, segment| node.child(segment))?;
+            node.place.as_ref().map(|place| sources[place.source].command_line)
+        };
+        match (overridden(one), overridden(other)) {
+            (Some(true), Some(false)) => remove(root, other),
+            (Some(false), Some(true)) => remove(root, one),
+            _ => {}
+        }
+    }
+}
+
+fn remove(root: &mut Node, key: &str) {
+    let mut node = root;
+    let mut segments = key.split('.').peekable();
+    while let Some(segment) = segments.next() {
+        let Value::Table(table) = &mut node.value else { return };
+        if segments.peek().is_none() {
+            table.remove(segment);
+            return;
+        }
+        let Some(entry) = table.entry_mut(segment) else { return };
+        node = &mut entry.node;
+    }
+}
+
 type Wrong = (String, std::ops::Range<usize>, String);
 
 fn set(root: &mut Node, text: &str, source: usize) -> Result<(), Wrong> {

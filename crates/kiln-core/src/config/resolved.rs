@@ -107,20 +107,6 @@ impl Resolved {
         }
     }
 
-    /// Takes a value out, as if nobody had set it.
-    pub fn unset(&mut self, key: &str) {
-        let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
-        let mut node = &mut self.root;
-        for segment in path.split('.').filter(|segment| !segment.is_empty()) {
-            let Value::Table(table) = &mut node.value else { return };
-            let Some(entry) = table.entry_mut(segment) else { return };
-            node = &mut entry.node;
-        }
-        if let Value::Table(table) = &mut node.value {
-            table.entries.retain(|entry| entry.key != last);
-        }
-    }
-
     /// A fault at the value of a dotted key; where it is not set, at the table it would be in.
     pub fn fault(&self, key: &str, message: impl Into<String>, help: impl Into<String>) -> Fault {
         self.fault_of("conflict", key, message, help)

@@ -84,7 +84,7 @@ fn one() -> u64 {
 const GOOD: &str = "[model]\nkind = \"resnet\"\npreset = \"cifar20\"\n";
 
 fn spec() -> Spec {
-    Spec { schema: schemars::schema_for!(Config).to_value(), unhashed: &["name"] }
+    Spec { schema: schemars::schema_for!(Config).to_value(), unhashed: &["name"], exclusive: &[] }
 }
 
 fn read(text: &str, overrides: &[&str]) -> Reading<Config> {

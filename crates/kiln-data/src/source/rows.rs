@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use csv::{ByteRecord, Reader, ReaderBuilder};
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
 use crate::config::Column;
 use crate::error::DataError;
@@ -57,14 +57,15 @@ impl<R: Read> Rows<R> {
         label: Option<&Column>,
     ) -> Result<Self, DataError> {
         let mut builder = ReaderBuilder::new();
-        builder.has_headers(false).flexible(true);
+        // Lines end at `\n`, with or without a `\r` before it: the reader's own CRLF mode miscounts lines by one.
+        builder.has_headers(false).flexible(true).terminator(Terminator::Any(b'\n'));
         match kind {
             Separated::Comma => builder.delimiter(b','),
             Separated::Tab => builder.delimiter(b'\t').quoting(false),
         };
         let mut reader = builder.from_reader(input);
         let mut record = ByteRecord::new();
-        if !reader.read_byte_record(&mut record).map_err(|e| broken(path, &e))? {
+        if !read(&mut reader, &mut record).map_err(|e| broken(path, &e))? {
             return Err(row(path, 1, "a first row", "an empty file", "give a file with rows"));
         }
         let names = match columns.header {
@@ -128,7 +129,7 @@ impl<R: Read> Iterator for Rows<R> {
             return None;
         }
         if !std::mem::take(&mut self.pending) {
-            match self.reader.read_byte_record(&mut self.record) {
+            match read(&mut self.reader, &mut self.record) {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(e) => {
@@ -211,6 +212,21 @@ fn cell<'a>(path: &Path, record: &'a ByteRecord, i: usize) -> Result<&'a str, Da
             format!("byte {:#04x} in column {i}", bytes.get(e.valid_up_to()).copied().unwrap_or_default());
         row(path, line_of(record), "UTF-8 text", &got, "convert the file to UTF-8")
     })
+}
+
+/// The next row that is not blank, without the `\r` of its line's end; false at the end of the file.
+fn read<R: Read>(reader: &mut Reader<R>, record: &mut ByteRecord) -> Result<bool, csv::Error> {
+    while reader.read_byte_record(record)? {
+        let last = record.len() - 1;
+        if let Some(cell) = record.get(last).and_then(|cell| cell.strip_suffix(b"\r")).map(<[u8]>::to_vec) {
+            record.truncate(last);
+            record.push_field(&cell);
+        }
+        if record.len() > 1 || record.get(0).is_some_and(|cell| !cell.is_empty()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn line_of(record: &ByteRecord) -> u64 {

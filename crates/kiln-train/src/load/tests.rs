@@ -92,6 +92,10 @@ fn an_override_of_the_duration_displaces_the_other_way_to_say_it() {
         (loaded.resolved.text("train.epochs"), loaded.resolved.is_set("train.max_steps")),
         (None, true)
     );
+    let test = resolve(&path, &["data.test_fraction=0.1".into(), "data.validation=v".into()]).unwrap();
+    let (fraction, file) =
+        (test.resolved.text("data.validation_fraction"), test.resolved.text("data.validation"));
+    assert!(fraction.is_none() && file.is_some());
     let saved = from_resolved_toml(&loaded.resolved.to_toml(), &path).unwrap();
     assert_eq!((&saved.config, saved.resolved.hash()), (&loaded.config, loaded.resolved.hash()));
 }
@@ -122,8 +126,12 @@ fn rules_of_training() {
 #[test]
 fn rules_of_data() {
     refused(&IMAGES.replace("path = \"there\"", ""), &[], "set `path` or `train`");
-    refused(IMAGES, &["data.train=."], "both `path` and `train`");
-    refused(IMAGES, &["data.validation=."], "both `validation` and `validation_fraction`");
+    refused(IMAGES, &["data.path=.", "data.train=."], "both `path` and `train`");
+    refused(
+        IMAGES,
+        &["data.validation=.", "data.validation_fraction=0.1"],
+        "both `validation` and `validation_fraction`",
+    );
     refused(IMAGES, &["data.test=.", "data.test_fraction=0.1"], "both `test` and `test_fraction`");
     refused(IMAGES, &["data.validation_fraction=0.5", "data.test_fraction=0.5"], "add up to 1");
     refused(IMAGES, &["data.channels=2"], "`channels` is 2");
@@ -139,7 +147,7 @@ fn rules_of_data() {
     let crop = "data.transforms=[{ kind = 'center_crop', size = [0, 4] }]";
     refused(IMAGES, &[crop], "`data.transforms.0.size` must be at least 1");
     refused(&TEXT.replace("text = \"sentence\"", ""), &["model.kind=mlp"], "set `text` or `features`");
-    refused(TEXT, &["data.features=['a']"], "both `text` and `features`");
+    refused(TEXT, &["data.text=a", "data.features=['a']"], "both `text` and `features`");
     refused(TEXT, &["data.text=label"], "the label's column");
     refused(TEXT, &["data.kind=jsonl", "data.text=0"], "JSON keys have no order");
     refused(TEXT, &["data.kind=jsonl", "data.header=false"], "no header row");
@@ -185,7 +193,7 @@ fn missing_files_are_data_faults_at_their_line() {
 
 #[test]
 fn faults_of_rules_and_schema_come_together() {
-    let found = records(IMAGES, &["train.max_steps=3", "sed=1"]);
+    let found = records(IMAGES, &["optimizer.nesterov=true", "sed=1"]);
     let messages: Vec<&str> = found.iter().map(|f| f.message.as_str()).collect();
     assert!(messages.contains(&"unknown key `sed`") && messages.len() == 2, "{messages:?}");
 }
