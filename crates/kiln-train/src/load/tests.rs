@@ -85,7 +85,7 @@ fn an_override_of_the_duration_displaces_the_other_way_to_say_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
     let overrides = vec!["train.max_steps=3".to_string()];
-    std::fs::write(&path, IMAGES).unwrap();
+    fs::write(&path, IMAGES).unwrap();
     let loaded = resolve(&path, &overrides).unwrap();
     assert_eq!((loaded.config.train.epochs, loaded.config.train.max_steps), (None, Some(3)));
     assert_eq!(
