@@ -45,6 +45,14 @@ pub fn found() -> Vec<Found> {
         .collect()
 }
 
+/// The processor through Burn `flex`; `None` where it is not built in.
+pub fn processor() -> Option<Device> {
+    #[cfg(feature = "cpu")]
+    return Some(Device::flex());
+    #[cfg(not(feature = "cpu"))]
+    None
+}
+
 /// The Cargo features of the backends in this binary, in `auto`'s order.
 pub fn built_in() -> Vec<&'static str> {
     Backend::ALL.into_iter().filter(|b| b.is_built_in()).map(Backend::word).collect()

@@ -14,8 +14,6 @@ pub enum Exit {
     Device = 3,
     /// A fault in the data or in weights that were given.
     Data = 4,
-    /// Out of memory.
-    Memory = 71,
     /// Another process holds the run.
     Locked = 73,
     /// Reading or writing failed.

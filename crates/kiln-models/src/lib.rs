@@ -13,6 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use kiln_core::device::processor;
 use kiln_core::files::{self, FileError};
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{InputSpec, LoadReport, Net, StateDict};
@@ -51,15 +52,32 @@ pub fn build(
     let family = families::of_config(config)?;
     card::check_classes(classes)?;
     let card = family.card(config, input, classes)?;
-    device.seed(mix(seed, Purpose::Init, &[]));
-    let mut net = family.net(&card, device)?;
-    net.init();
+    let mut net = start(family, &card, device, mix(seed, Purpose::Init, &[]))?;
     let Some(path) = config.pretrained() else {
         return Ok(Model { net, card, report: None, notes: Vec::new() });
     };
     let state = weights::read(path)?;
     let (report, notes) = pretrained::load(net.as_mut(), state, family, &card, path)?;
     Ok(Model { net, card, report: Some(report), notes })
+}
+
+/// The net with its initial weights. Backends draw other numbers from the same seed, so the processor draws them for
+/// all, where it is built in: a run starts from the same weights on every device.
+fn start(family: &dyn Family, card: &Card, device: &Device, seed: u64) -> Result<Box<dyn Net>, ModelError> {
+    let drawn_on = |on: &Device| {
+        on.seed(seed);
+        let net = family.net(card, on)?;
+        net.init();
+        Ok::<_, ModelError>(net)
+    };
+    match processor().filter(|processor| processor != device) {
+        Some(processor) => {
+            let mut net = drawn_on(device)?;
+            net.load_state(&drawn_on(&processor)?.state());
+            Ok(net)
+        }
+        None => drawn_on(device),
+    }
 }
 
 /// Opens a folder with `config.json` and weights that kiln or, for `bert`, `transformers` wrote. Every tensor of the

@@ -246,7 +246,9 @@ impl<'a> Rules<'a> {
             ("data.tokenizer.path", &tokenizer),
             ("model.pretrained", &pretrained),
         ] {
-            if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+            // A variable that is not set has its own fault, and leaves its name in the path.
+            let named = path.as_ref().filter(|path| !path.to_string_lossy().contains("${"));
+            if let Some(path) = named.filter(|path| !path.exists()) {
                 let message = format!("`{key}` is not there: {}", path.display());
                 let remedy = "paths in a config are relative to its folder, those on the command line to the current one";
                 self.faults.push(self.resolved.fault_of(MISSING_FILE, key, message, remedy));
