@@ -75,6 +75,14 @@ pub enum TrainError {
     /// The config names no training samples.
     #[error("the data has no training samples")]
     NoTrainingSamples,
+    /// `drop_last` leaves nothing.
+    #[error("no full batch to train on: {samples} training samples, batch_size {batch_size}, drop_last")]
+    NoBatch {
+        /// Training samples.
+        samples: usize,
+        /// Samples a batch.
+        batch_size: usize,
+    },
     /// A sample without a class cannot be trained on.
     #[error("{0}: expected a class to train on, got none")]
     Unlabelled(String),
@@ -119,7 +127,8 @@ impl TrainError {
             TrainError::State { .. }
             | TrainError::Weights { .. }
             | TrainError::Unlabelled(_)
-            | TrainError::NoTrainingSamples => Exit::Data,
+            | TrainError::NoTrainingSamples
+            | TrainError::NoBatch { .. } => Exit::Data,
             TrainError::NonFinite { .. } => Exit::Failed,
         }
     }
@@ -147,6 +156,9 @@ impl TrainError {
                  the last checkpoint is intact"
                     .into(),
             ),
+            TrainError::NoBatch { samples, .. } => Some(format!(
+                "set data.loader.batch_size to {samples} or less, or data.loader.drop_last=false"
+            )),
             TrainError::NoTrainingSamples => Some("give data.train, or data.path with a train split".into()),
             TrainError::Changed { .. } => {
                 Some("start a new run for a changed config (leave out --resume)".into())

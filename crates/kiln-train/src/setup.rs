@@ -186,6 +186,12 @@ impl Parts {
         let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder })?;
         let train = dataset.train.clone().ok_or(TrainError::NoTrainingSamples)?;
         let plan = Plan::new(config, train.len());
+        if plan.batches_per_epoch == 0 {
+            return Err(TrainError::NoBatch {
+                samples: train.len(),
+                batch_size: config.data.loader().batch_size,
+            });
+        }
         session.tell(&Event::Note(&describe(&dataset)));
         let device = chosen.device.autodiff();
         let model =

@@ -312,3 +312,13 @@ fn the_best_and_the_last_checkpoints_are_kept() {
     expected.dedup();
     assert_eq!(steps, expected);
 }
+
+#[test]
+fn a_batch_that_is_never_full_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path(), MLP, &format!("{ADAMW}[train]\nmax_steps = 2\n"));
+    let start = new(&path, &["data.loader.drop_last=true", "data.loader.batch_size=5000"]);
+    let error = go(&start, 0).unwrap_err();
+    assert!(matches!(error, TrainError::NoBatch { samples: 1292, batch_size: 5000 }), "{error}");
+    assert!(error.hint().unwrap().contains("1292 or less"));
+}
