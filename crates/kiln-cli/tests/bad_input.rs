@@ -337,3 +337,29 @@ fn a_device_that_is_not_there() {
     train(&config, &["device=metal:7"]).expect(3, &["metal:7", "cpu"]);
     train(&config, &["device=cpu,cuda:0"]).expect(USAGE, &["one device"]);
 }
+
+/// A checkpoint carries the run's config too; it is not a run, and training in it would spoil it.
+#[test]
+fn a_checkpoint_is_not_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = stopped_run(folder.path());
+    let checkpoint = fs::read_dir(run.join("checkpoints")).unwrap().next().unwrap().unwrap().path();
+    let before = contents(&checkpoint);
+    let hint = format!("kiln train --resume {}", run.display());
+    Said::by(kiln().arg("train").arg("--resume").arg(&checkpoint)).expect(USAGE, &["no run here", &hint]);
+    Said::by(kiln().arg("eval").arg(&checkpoint)).expect(DATA, &["not a model"]);
+    assert!(contents(&checkpoint) == before, "the checkpoint changed");
+}
+
+/// The config may stand before or behind `--resume`, among overrides.
+#[test]
+fn words_in_any_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = digits(folder.path(), "");
+    let run = Said::by(kiln().arg("train").arg("train.max_steps=2").arg(&config)).expect(0, &[]).run();
+    for words in [["--resume", "train.max_steps=2"], ["train.max_steps=2", "--resume"]] {
+        let again = Said::by(kiln().arg("train").arg(&config).args(words)).expect(0, &["the run is finished"]);
+        assert_eq!(again.run(), run);
+    }
+    Said::by(kiln().arg("train").arg(&config).arg("stray")).expect(USAGE, &["`stray`", "train.epochs=3"]);
+}

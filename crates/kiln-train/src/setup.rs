@@ -238,8 +238,12 @@ impl Parts {
         self.optimizer
             .load_state(&checkpoint.optimizer, &*self.model.net, &self.device)
             .map_err(|source| TrainError::State { path: folder.clone(), source })?;
+        let what = match progress.step == self.plan.total_steps || progress.stopped_early.is_some() {
+            true => "the run is finished, its model is made again",
+            false => "resumes",
+        };
         session.tell(&Event::Note(&format!(
-            "resumes after step {} from {}",
+            "{what}: after step {}, from {}",
             progress.step,
             folder.display()
         )));
