@@ -358,7 +358,8 @@ fn words_in_any_order() {
     let config = digits(folder.path(), "");
     let run = Said::by(kiln().arg("train").arg("train.max_steps=2").arg(&config)).expect(0, &[]).run();
     for words in [["--resume", "train.max_steps=2"], ["train.max_steps=2", "--resume"]] {
-        let again = Said::by(kiln().arg("train").arg(&config).args(words)).expect(0, &["the run is finished"]);
+        let again =
+            Said::by(kiln().arg("train").arg(&config).args(words)).expect(0, &["the run is finished"]);
         assert_eq!(again.run(), run);
     }
     Said::by(kiln().arg("train").arg(&config).arg("stray")).expect(USAGE, &["`stray`", "train.epochs=3"]);
