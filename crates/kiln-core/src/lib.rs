@@ -1,6 +1,7 @@
 //! The nouns every room of kiln shares: batches, nets, weights by name, seeds, durations, files, runs, events,
 //! devices and config diagnostics. Owns no pixels, tokens or HTTP; hands its types to every other crate.
 
+pub mod adapter;
 pub mod batch;
 pub mod config;
 pub mod device;

@@ -8,7 +8,12 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients as Tape, Tensor, TensorData};
 
+use crate::adapter::{self, Adaptable};
 use crate::{Gradients, Input, LoadReport, Mismatch, Output, StateDict, Tokens, WrongInput};
+
+mod adapt;
+
+pub use adapt::Adapt;
 
 /// What a model's author writes beside `#[derive(Module, Debug)]`.
 pub trait Forward: Module {
@@ -102,6 +107,17 @@ pub trait Net: Send {
 
     /// Loads what fits by name and shape, converts to the parameter's dtype, and reports the rest.
     fn load_state(&mut self, state: &StateDict) -> LoadReport;
+
+    /// Thaws the parameters whose names `trainable` accepts and freezes all others, for good: also through saving,
+    /// loading and updates. A batch norm without a trainable parameter keeps its running statistics too.
+    fn set_trainable(&mut self, trainable: &dyn Fn(&str) -> bool);
+
+    /// The linear layers that can carry a low-rank adapter, in module order.
+    fn adaptable(&self) -> Vec<Adaptable>;
+
+    /// Gives a new adapter to every layer for which `choose` has one; an adapter that was there is replaced. Its
+    /// parameters are `NAME.lora_A.weight` and `NAME.lora_B.weight`.
+    fn adapt(&mut self, choose: &mut Adapt<'_>);
 }
 
 /// See [`Net::update`].
@@ -158,6 +174,18 @@ impl<M: Forward + 'static> Net for M {
         report.unexpected = state.keys().filter(|name| known(name)).cloned().collect();
         report
     }
+
+    fn set_trainable(&mut self, trainable: &dyn Fn(&str) -> bool) {
+        *self = adapt::set_trainable(self.clone(), trainable);
+    }
+
+    fn adaptable(&self) -> Vec<Adaptable> {
+        adapt::adaptable(self)
+    }
+
+    fn adapt(&mut self, choose: &mut Adapt<'_>) {
+        *self = adapt::adapt(self.clone(), choose);
+    }
 }
 
 /// The field names down to the current parameter.
@@ -173,7 +201,8 @@ impl Path {
 
     /// The PyTorch name of the current parameter.
     fn name(&self) -> String {
-        self.names.iter().fold(self.fields.join("."), |name, (from, to)| name.replace(from, to))
+        let fields: Vec<&str> = self.fields.iter().filter_map(|field| adapter::spelled(field)).collect();
+        self.names.iter().fold(fields.join("."), |name, (from, to)| name.replace(from, to))
     }
 
     fn info<const D: usize>(&self, value: &Tensor<D>) -> ParamInfo {

@@ -6,6 +6,9 @@ pub mod card;
 pub mod config;
 mod error;
 pub mod families;
+pub mod lora;
+pub mod names;
+pub mod peft;
 mod pretrained;
 pub mod weights;
 
@@ -22,6 +25,7 @@ pub use card::Card;
 pub use config::ModelConfig;
 pub use error::ModelError;
 pub use families::{FAMILIES, Family};
+pub use lora::{Lora, LoraConfig};
 pub use weights::WeightsError;
 
 /// A net with the description that goes beside its weights.

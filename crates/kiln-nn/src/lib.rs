@@ -7,6 +7,7 @@
 //! `[in, out]`; its norms are not because they call their parameters `gamma` and `beta`.
 
 pub mod linear;
+pub mod lora;
 pub mod loss;
 pub mod norm;
 

@@ -7,6 +7,8 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, module};
 
+use crate::lora::Slot;
+
 /// A fully connected layer, as `torch.nn.Linear`.
 #[derive(Module, Debug)]
 pub struct Linear {
@@ -14,6 +16,8 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[OUT]`
     pub bias: Option<Param<Tensor<1>>>,
+    /// A low-rank adapter, in fine-tuning.
+    pub lora: Slot,
 }
 
 impl Linear {
@@ -45,11 +49,16 @@ impl Linear {
         bias: &Initializer,
         device: &Device,
     ) -> Self {
-        Self { weight: weight.init([output, input], device), bias: Some(bias.init([output], device)) }
+        Self {
+            weight: weight.init([output, input], device),
+            bias: Some(bias.init([output], device)),
+            lora: Slot::default(),
+        }
     }
 
     /// `[.., IN]` to `[.., OUT]`. The transpose is a view: the matrix product reads the weight in place.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        module::linear(x, self.weight.val().transpose(), self.bias.as_ref().map(Param::val))
+        let (weight, bias) = (self.weight.val().transpose(), self.bias.as_ref().map(Param::val));
+        self.lora.add(module::linear(x.clone(), weight, bias), || x)
     }
 }

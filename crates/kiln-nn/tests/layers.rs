@@ -61,8 +61,11 @@ fn cross_entropy_of_huge_logits_is_finite() {
 #[test]
 fn linear_and_its_gradients_are_pytorchs() {
     let (device, expected) = (train(), fixture("linear"));
-    let layer =
-        Linear { weight: leaf(fill(2, [5, 4], 1.0, &device)), bias: Some(leaf(fill(3, [5], 1.0, &device))) };
+    let layer = Linear {
+        weight: leaf(fill(2, [5, 4], 1.0, &device)),
+        bias: Some(leaf(fill(3, [5], 1.0, &device))),
+        lora: Default::default(),
+    };
     let x = fill(1, [2, 3, 4], 1.0, &device).require_grad();
     let y = layer.forward(x.clone());
     let tape = (y.clone() * fill(4, [2, 3, 5], 1.0, &device)).sum().backward();

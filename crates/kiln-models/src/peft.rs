@@ -1,0 +1,292 @@
+//! PEFT adapter folders: `adapter_config.json` and `adapter_model.safetensors`, as `peft` writes and reads them.
+//! Owns the format and the check that an adapter fits its base; never the arithmetic (`lora`).
+//! `lora::attach` reads a folder, a finished run writes one.
+//!
+//! Reference: `peft` 0.17 `save_pretrained`. Tensor names are `base_model.model.` and the base model's names. Not read:
+//! DoRA, biases, patterns of ranks, embeddings and convolutions with adapters; each is refused by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use kiln_core::adapter::{Adaptable, NewAdapter};
+use kiln_core::files::{self, FileError};
+use kiln_core::{Net, StateDict};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::lora::{Lora, is_factor, is_in, name_a, name_b};
+use crate::weights::{self, WeightsError};
+use crate::{Card, Model, ModelError, families};
+
+/// The adapter's description.
+pub const CONFIG: &str = "adapter_config.json";
+/// The adapter's tensors.
+pub const TENSORS: &str = "adapter_model.safetensors";
+const PREFIX: &str = "base_model.model.";
+
+/// `adapter_config.json`, as far as kiln uses it.
+#[derive(Debug, Serialize, Deserialize)]
+struct AdapterConfig {
+    #[serde(default)]
+    peft_type: String,
+    #[serde(default)]
+    task_type: Option<String>,
+    #[serde(default)]
+    base_model_name_or_path: Option<String>,
+    #[serde(default = "eight")]
+    r: usize,
+    #[serde(default = "eight_f")]
+    lora_alpha: f64,
+    #[serde(default)]
+    lora_dropout: f64,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    fan_in_fan_out: bool,
+    #[serde(default = "none")]
+    bias: String,
+    #[serde(default)]
+    inference_mode: bool,
+    #[serde(default)]
+    target_modules: Value,
+    #[serde(default)]
+    modules_to_save: Option<Vec<String>>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+fn eight() -> usize {
+    8
+}
+
+fn eight_f() -> f64 {
+    8.0
+}
+
+fn none() -> String {
+    "none".into()
+}
+
+/// Writes the adapters of `state` and the modules saved with them into `folder`, creating it if needed. `base` is
+/// what the model started from, as the config names it.
+///
+/// # Errors
+/// Whatever the system reports while writing; a state that lacks a factor.
+pub fn save(
+    folder: &Path,
+    lora: &Lora,
+    state: &StateDict,
+    card: &Card,
+    base: Option<&str>,
+) -> Result<(), ModelError> {
+    let own = state.iter().filter(|(name, _)| lora.trains(name));
+    let tensors: StateDict = own.map(|(name, data)| (format!("{PREFIX}{name}"), data.clone())).collect();
+    let needed = lora.layers.iter().flat_map(|l| [name_a(l), name_b(l)]);
+    if let Some(absent) = needed.into_iter().find(|name| !state.contains_key(name)) {
+        return Err(ModelError::config(
+            format!("{absent} is missing from the weights"),
+            "report this as a fault",
+        ));
+    }
+    let config = AdapterConfig {
+        peft_type: "LORA".into(),
+        task_type: task_type(card).map(str::to_string),
+        base_model_name_or_path: base.map(str::to_string),
+        r: lora.rank,
+        lora_alpha: lora.alpha,
+        lora_dropout: lora.dropout,
+        use_rslora: lora.use_rslora,
+        fan_in_fan_out: lora.layers.iter().any(|l| l.fan_in_fan_out),
+        bias: none(),
+        inference_mode: true,
+        target_modules: lora.layers.iter().map(|l| l.name.clone()).collect::<Vec<_>>().into(),
+        modules_to_save: (!lora.saved.is_empty()).then(|| lora.saved.clone()),
+        rest: Map::new(),
+    };
+    fs::create_dir_all(folder).map_err(FileError::at(folder, "create"))?;
+    files::write_atomic(&folder.join(TENSORS), &weights::to_safetensors(&tensors, &[("format", "pt")])?)?;
+    let mut text = serde_json::to_string_pretty(&config)
+        .map_err(|e| ModelError::config(format!("{CONFIG}: {e}"), "report this as a fault"))?;
+    text.push('\n');
+    files::write_atomic(&folder.join(CONFIG), text.as_bytes())?;
+    Ok(())
+}
+
+/// `peft.TaskType` of a model class.
+fn task_type(card: &Card) -> Option<&'static str> {
+    let class = card.architectures.first()?;
+    let types = [
+        ("ForSequenceClassification", "SEQ_CLS"),
+        ("ForTokenClassification", "TOKEN_CLS"),
+        ("LMHeadModel", "CAUSAL_LM"),
+        ("ForCausalLM", "CAUSAL_LM"),
+    ];
+    types.iter().find(|(end, _)| class.ends_with(end)).map(|(_, name)| *name)
+}
+
+/// Gives `model` the adapters of a folder and loads the modules saved with them.
+///
+/// # Errors
+/// Not an adapter folder, a kind of adapter that kiln does not have, or an adapter for another base model.
+pub(crate) fn attach(model: &mut Model, folder: &Path, dropout: f64) -> Result<Lora, ModelError> {
+    let config = read_config(folder)?;
+    let path = folder.join(TENSORS);
+    let state = read_tensors(folder, &*model.net, base_prefix(&model.card))?;
+    let lora = fit(&*model.net, &state, &config, &path, dropout)?;
+    let scale = lora.scale();
+    model.net.adapt(&mut |layer| {
+        let (a, b) = (state.get(&name_a(layer))?.clone(), state.get(&name_b(layer))?.clone());
+        Some(NewAdapter { a, b, scale, dropout })
+    });
+    let report = model.net.load_state(&state);
+    if let Some(m) = report.mismatched.first() {
+        let message = format!("{}: expected {:?}, as the model has it, got {:?}", m.name, m.expected, m.got);
+        return Err(another_base(&path, message));
+    }
+    model.notes.extend(base_note(&config, folder));
+    Ok(lora)
+}
+
+fn base_note(config: &AdapterConfig, folder: &Path) -> Option<String> {
+    let base = config.base_model_name_or_path.as_ref().filter(|base| !base.is_empty())?;
+    Some(format!("adapter: {}, trained on {base}", folder.display()))
+}
+
+fn base_prefix(card: &Card) -> &'static str {
+    families::of_card(card, Path::new("")).map_or("", |family| family.base_prefix())
+}
+
+fn read_config(folder: &Path) -> Result<AdapterConfig, ModelError> {
+    let path = folder.join(CONFIG);
+    let fault = |message: String, remedy: &str| ModelError::Card {
+        path: path.clone(),
+        message,
+        remedy: remedy.into(),
+    };
+    let config: AdapterConfig = serde_json::from_str(&files::read_text(&path)?)
+        .map_err(|e| fault(e.to_string(), "give a folder that peft's save_pretrained wrote"))?;
+    let plain = "give a plain LoRA adapter: peft_type LORA, bias none, one rank for all layers";
+    if config.peft_type != "LORA" {
+        return Err(fault(format!("peft_type is {:?}, expected \"LORA\"", config.peft_type), plain));
+    }
+    if config.bias != "none" {
+        return Err(fault(format!("bias is {:?}, expected \"none\"", config.bias), plain));
+    }
+    if config.r == 0 {
+        return Err(fault("r is 0, expected at least 1".into(), plain));
+    }
+    const UNSUPPORTED: [&str; 7] = [
+        "use_dora",
+        "lora_bias",
+        "rank_pattern",
+        "alpha_pattern",
+        "layer_replication",
+        "trainable_token_indices",
+        "target_parameters",
+    ];
+    let used = |key: &&&str| config.rest.get(**key).is_some_and(|v| !is_off(v));
+    match UNSUPPORTED.iter().find(used) {
+        Some(key) => Err(fault(format!("{key} is {}, which kiln does not have", config.rest[*key]), plain)),
+        None => Ok(config),
+    }
+}
+
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// The folder's tensors under the net's names.
+fn read_tensors(folder: &Path, net: &dyn Net, base_prefix: &str) -> Result<StateDict, ModelError> {
+    let file = [TENSORS, "adapter_model.bin"].map(|name| folder.join(name)).into_iter().find(|f| f.is_file());
+    let state = weights::read(&file.unwrap_or_else(|| folder.join(TENSORS)))?;
+    let known: BTreeSet<String> = net
+        .adaptable()
+        .into_iter()
+        .map(|l| l.name)
+        .chain(net.parameters().into_iter().map(|p| p.name))
+        .collect();
+    let rename = |name: String| {
+        let bare = name.strip_prefix(PREFIX).unwrap_or(&name).to_string();
+        let module = layer_of(&bare).unwrap_or(&bare);
+        match !known.contains(module) && known.contains(&format!("{base_prefix}{module}")) {
+            true => format!("{base_prefix}{bare}"),
+            false => bare,
+        }
+    };
+    Ok(state.into_iter().map(|(name, data)| (rename(name), data)).collect())
+}
+
+/// The layer whose factor a name is.
+fn layer_of(name: &str) -> Option<&str> {
+    is_factor(name).then(|| &name[..name.len() - ".lora_A.weight".len()])
+}
+
+/// Checks every tensor against the net: factors of layers that it has, in its sizes, and whole modules.
+fn fit(
+    net: &dyn Net,
+    state: &StateDict,
+    config: &AdapterConfig,
+    path: &Path,
+    dropout: f64,
+) -> Result<Lora, ModelError> {
+    let adaptable = net.adaptable();
+    let wanted: BTreeSet<&str> = state.keys().filter_map(|name| layer_of(name)).collect();
+    if wanted.is_empty() {
+        return Err(another_base(path, "no tensor is called ...lora_A.weight".into()));
+    }
+    if let Some(stray) = wanted.iter().find(|name| !adaptable.iter().any(|l| l.name == **name)) {
+        return Err(another_base(path, format!("it adapts {stray}, which is no linear layer of this model")));
+    }
+    let layers: Vec<Adaptable> = adaptable.into_iter().filter(|l| wanted.contains(l.name.as_str())).collect();
+    for layer in &layers {
+        check_factor(state, &name_a(layer), [config.r, layer.input], path)?;
+        check_factor(state, &name_b(layer), [layer.output, config.r], path)?;
+    }
+    let saved = whole_modules(net, state, path)?;
+    let AdapterConfig { r, lora_alpha, use_rslora, .. } = *config;
+    Ok(Lora { rank: r, alpha: lora_alpha, dropout, use_rslora, layers, saved })
+}
+
+fn check_factor(state: &StateDict, name: &str, expected: [usize; 2], path: &Path) -> Result<(), ModelError> {
+    match state.get(name).map(|data| data.shape().to_vec()) {
+        Some(got) if got == expected => Ok(()),
+        Some(got) => Err(another_base(
+            path,
+            format!("{name}: expected {expected:?} by this model and the adapter's rank, got {got:?}"),
+        )),
+        None => Err(another_base(path, format!("{name} is missing"))),
+    }
+}
+
+/// The modules that the file holds whole; every parameter of each must be there.
+fn whole_modules(net: &dyn Net, state: &StateDict, path: &Path) -> Result<Vec<String>, ModelError> {
+    let parameters: Vec<String> = net.parameters().into_iter().map(|p| p.name).collect();
+    let mut modules: BTreeMap<String, ()> = BTreeMap::new();
+    for name in state.keys().filter(|name| layer_of(name).is_none()) {
+        let Some((module, _)) = name.rsplit_once('.').filter(|_| parameters.contains(name)) else {
+            return Err(another_base(path, format!("{name} is no parameter of this model")));
+        };
+        modules.insert(module.to_string(), ());
+    }
+    for module in modules.keys() {
+        if let Some(absent) = parameters.iter().find(|p| is_in(p, module) && !state.contains_key(*p)) {
+            return Err(another_base(
+                path,
+                format!("{absent} is missing, though {module} is saved with the adapter"),
+            ));
+        }
+    }
+    Ok(modules.into_keys().collect())
+}
+
+fn another_base(path: &Path, message: String) -> ModelError {
+    let remedy =
+        "give the adapter of this base model, with as many classes, or the base model of this adapter";
+    WeightsError::content(path, format!("the adapter does not fit: {message}"), remedy).into()
+}
