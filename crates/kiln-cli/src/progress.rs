@@ -79,9 +79,23 @@ impl Progress {
 
     fn evaluated(&self, info: &EvalInfo) {
         let best = if info.is_best { " (best)" } else { "" };
-        let EvalInfo { step, split, accuracy, .. } = info;
+        let EvalInfo { step, split, metrics, .. } = info;
         let loss = loss(info.loss);
-        self.line(&format!("step {step}: {split} loss {loss} accuracy {:.2} %{best}", accuracy * 100.0));
+        let first = metrics.iter().next().map(|(name, value)| format!(" {}", metric(name, value)));
+        self.line(&format!("step {step}: {split} loss {loss}{}{best}", first.unwrap_or_default()));
+    }
+}
+
+/// A metric as a person reads it: accuracies in percent.
+pub(crate) fn metric(name: &str, value: &serde_json::Value) -> String {
+    format!("{name} {}", cell(name, value))
+}
+
+/// As [`metric`], without the name.
+pub(crate) fn cell(name: &str, value: &serde_json::Value) -> String {
+    match value.as_f64() {
+        Some(x) if name == "accuracy" => format!("{:.2} %", x * 100.0),
+        _ => kiln_eval::report::number(value),
     }
 }
 

@@ -19,15 +19,23 @@ pub struct Tokens {
 }
 
 /// A model's input on a device.
-#[expect(clippy::large_enum_variant, reason = "there is one a batch")]
 #[derive(Debug, Clone)]
 pub enum Input {
     /// `[B, C, H, W]`
     Image(Tensor<4>),
     /// `[B, T]` ids with mask and segments.
     Tokens(Tokens),
-    /// `[B, F]`
-    Table(Tensor<2>),
+    /// Rows of numbers and categories.
+    Table(Table),
+}
+
+/// Rows of a table. One of the two is there at least.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// `[B, F]` numeric columns.
+    pub numbers: Option<Tensor<2>>,
+    /// `[B, N]` indices of categorical columns, each below its column's cardinality.
+    pub categories: Option<Tensor<2, Int>>,
 }
 
 impl Input {
@@ -63,24 +71,62 @@ pub enum InputSpec {
         /// The id that fills padding.
         pad_id: u32,
     },
-    /// `F` numbers.
+    /// `F` numbers and `N` categories.
     Table {
         /// `F`
         features: usize,
+        /// Values that each categorical column may have, the one for unknown values included.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cardinalities: Vec<usize>,
     },
 }
 
 /// What a net answers.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// `[B, K]` unnormalised class scores.
+    /// `[B, K]`: unnormalised class scores, or the numbers of a regression.
     Logits(Tensor<2>),
+    /// `[B, T, K]`: unnormalised class or vocabulary scores of every token.
+    TokenLogits(Tensor<3>),
+}
+
+impl Output {
+    /// The word for this kind of answer in messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Output::Logits(_) => "one answer a sample",
+            Output::TokenLogits(_) => "one answer a token",
+        }
+    }
 }
 
 impl From<Tensor<2>> for Output {
     fn from(logits: Tensor<2>) -> Self {
         Output::Logits(logits)
     }
+}
+
+impl From<Tensor<3>> for Output {
+    fn from(logits: Tensor<3>) -> Self {
+        Output::TokenLogits(logits)
+    }
+}
+
+/// The target of a token that is not scored, as PyTorch's `ignore_index`.
+pub const IGNORE: i64 = -100;
+
+/// What a batch's answers are compared with.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// `[B]` class indices.
+    Classes(Tensor<1, Int>),
+    /// `[B, K]`, 1 where the class applies, else 0.
+    MultiHot(Tensor<2>),
+    /// `[B, K]` numbers.
+    Values(Tensor<2>),
+    /// `[B, T]` class or vocabulary index of each token, [`IGNORE`] where none is scored. For causal language
+    /// modelling position `t` holds token `t + 1`.
+    Tokens(Tensor<2, Int>),
 }
 
 /// A net was given a kind of input it cannot read.
@@ -98,8 +144,10 @@ pub struct WrongInput {
 pub struct Batch {
     /// The model's input, `B` samples.
     pub input: Input,
-    /// `[B]` class indices; `None` where the data has no labels.
-    pub classes: Option<Tensor<1, Int>>,
+    /// `None` where the data has no labels.
+    pub target: Option<Target>,
     /// `B`
     pub size: usize,
+    /// What a mean loss is a mean over: samples, or tokens whose target is not [`IGNORE`].
+    pub weight: u64,
 }

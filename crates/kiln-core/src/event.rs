@@ -27,13 +27,16 @@ pub struct StepInfo {
     pub learning_rate: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f32,
-    /// Samples in this step.
+    /// Samples, or scored tokens, in this step.
     pub samples: u64,
     /// Seconds since the process started.
     pub elapsed: f64,
     /// Seconds of this step spent waiting for data.
     pub data_wait: f64,
 }
+
+/// Metrics by name, the main one first; null where one is not defined.
+pub type Metrics = serde_json::Map<String, serde_json::Value>;
 
 /// The numbers of one evaluation.
 #[derive(Debug, Clone, Serialize)]
@@ -44,10 +47,9 @@ pub struct EvalInfo {
     pub split: &'static str,
     /// Mean loss.
     pub loss: f64,
-    /// Share of correct answers.
-    pub accuracy: f64,
-    /// Unweighted mean F1 over classes.
-    pub macro_f1: f64,
+    /// The task's metrics by name; the first is its main one.
+    #[serde(flatten)]
+    pub metrics: Metrics,
     /// The best so far by the configured metric.
     pub is_best: bool,
 }

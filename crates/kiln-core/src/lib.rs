@@ -14,11 +14,13 @@ pub mod net;
 pub mod run_dir;
 pub mod seed;
 pub mod state;
+pub mod task;
 
-pub use batch::{Batch, Input, InputSpec, Output, Tokens, WrongInput};
+pub use batch::{Batch, IGNORE, Input, InputSpec, Output, Table, Target, Tokens, WrongInput};
 pub use every::Every;
 pub use exit::Exit;
 pub use gradients::Gradients;
-pub use net::{Forward, FromInput, Net};
+pub use net::{Forward, FromInput, KvCache, Net};
 pub use run_dir::RunDir;
 pub use state::{LoadReport, Mismatch, StateDict};
+pub use task::{MaskingConfig, TaskConfig, TaskKind};

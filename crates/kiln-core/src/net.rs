@@ -6,10 +6,10 @@
 //! does, so a path through the module tree is a `state_dict` key, up to `Forward::NAMES`.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Gradients as Tape, Tensor, TensorData};
+use burn::tensor::{Device, Gradients as Tape, Int, Tensor, TensorData};
 
 use crate::adapter::{self, Adaptable};
-use crate::{Gradients, Input, LoadReport, Mismatch, Output, StateDict, Tokens, WrongInput};
+use crate::{Gradients, Input, LoadReport, Mismatch, Output, StateDict, Table, Tokens, WrongInput};
 
 mod adapt;
 
@@ -26,6 +26,30 @@ pub trait Forward: Module {
 
     /// One pass. Trains or evaluates by the device its parameters are on.
     fn forward(&self, x: Self::In) -> Self::Out;
+
+    /// See [`Net::next`]. Decoders with a cache have it.
+    fn next(&self, _ids: Tensor<2, Int>, _cache: &mut KvCache) -> Option<Tensor<2>> {
+        None
+    }
+}
+
+/// Keys and values of the tokens read so far, one pair a layer, each `[B, heads, T, width]`.
+#[derive(Debug, Clone, Default)]
+pub struct KvCache {
+    /// By layer; empty before the first token.
+    pub layers: Vec<(Tensor<4>, Tensor<4>)>,
+}
+
+impl KvCache {
+    /// Tokens read so far.
+    pub fn len(&self) -> usize {
+        self.layers.first().map_or(0, |(keys, _)| keys.dims()[2])
+    }
+
+    /// Whether nothing was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
 }
 
 /// A typed view of an [`Input`].
@@ -50,9 +74,20 @@ impl FromInput for Tensor<4> {
 impl FromInput for Tensor<2> {
     fn from_input(x: Input) -> Result<Self, WrongInput> {
         match x {
-            Input::Table(t) => Ok(t),
+            Input::Table(Table { numbers: Some(t), categories: None }) => Ok(t),
             Input::Image(t) => Ok(t.flatten(1, 3)),
+            Input::Table(_) => Err(WrongInput { expected: "table of numbers", got: "table with categories" }),
             other => Err(WrongInput { expected: "table or image", got: other.kind() }),
+        }
+    }
+}
+
+impl FromInput for Table {
+    fn from_input(x: Input) -> Result<Self, WrongInput> {
+        match x {
+            Input::Table(t) => Ok(t),
+            Input::Image(t) => Ok(Table { numbers: Some(t.flatten(1, 3)), categories: None }),
+            other => Err(WrongInput { expected: "table", got: other.kind() }),
         }
     }
 }
@@ -84,6 +119,10 @@ pub trait Net: Send {
     /// # Errors
     /// The input is of a kind that the model does not read.
     fn apply(&self, x: Input) -> Result<Output, WrongInput>;
+
+    /// Reads further tokens `[B, T]` after those in `cache` and answers the scores `[B, V]` of the one that follows;
+    /// `None` where the net is not a decoder.
+    fn next(&self, ids: Tensor<2, Int>, cache: &mut KvCache) -> Option<Tensor<2>>;
 
     /// Creates the lazily initialised parameters now, in module order, so that a later `Device::seed` cannot
     /// change them.
@@ -126,6 +165,10 @@ pub type UpdateRule<'a> = dyn FnMut(&ParamInfo, Tensor<1>) -> Tensor<1> + 'a;
 impl<M: Forward + 'static> Net for M {
     fn apply(&self, x: Input) -> Result<Output, WrongInput> {
         Ok(Forward::forward(self, M::In::from_input(x)?).into())
+    }
+
+    fn next(&self, ids: Tensor<2, Int>, cache: &mut KvCache) -> Option<Tensor<2>> {
+        Forward::next(self, ids, cache)
     }
 
     fn init(&self) {

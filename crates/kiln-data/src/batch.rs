@@ -5,7 +5,9 @@
 //! Shapes: `B` batch, `C` channels, `H W` pixels, `T` tokens (longest of the batch), `F` features.
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use kiln_core::{Batch, Input, InputSpec, Tokens};
+use kiln_core::{Batch, Input, InputSpec, Table, Tokens};
+
+use crate::label::{HostTarget, Label};
 
 /// One prepared sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +21,13 @@ pub enum Features {
         /// Segment of each token.
         types: Vec<u32>,
     },
-    /// `F` numbers.
-    Row(Vec<f32>),
+    /// One row of a table.
+    Row {
+        /// `F` numbers.
+        numbers: Vec<f32>,
+        /// `N` category indices.
+        categories: Vec<u32>,
+    },
 }
 
 /// The samples of one batch side by side, padded to one shape.
@@ -44,12 +51,14 @@ pub enum HostFeatures {
         /// `[B, T]`
         shape: [usize; 2],
     },
-    /// `[B, F]`
+    /// `[B, F]` numbers and `[B, N]` categories.
     Table {
-        /// Numbers in that order.
-        values: Vec<f32>,
-        /// `[B, F]`
-        shape: [usize; 2],
+        /// Numbers row by row.
+        numbers: Vec<f32>,
+        /// Category indices row by row.
+        categories: Vec<i32>,
+        /// `[B, F, N]`
+        shape: [usize; 3],
     },
 }
 
@@ -58,8 +67,8 @@ pub enum HostFeatures {
 pub struct HostBatch {
     /// The padded samples.
     pub features: HostFeatures,
-    /// `[B]` class indices; `None` where a sample has no label.
-    pub classes: Option<Vec<i64>>,
+    /// The labels; `None` where a sample has none.
+    pub target: Option<HostTarget>,
     /// `[B]` places of the samples in their split.
     pub indices: Vec<usize>,
 }
@@ -70,46 +79,68 @@ impl HostBatch {
         self.indices.len()
     }
 
-    /// Gathers prepared samples: `(place in the split, features, class)`. Texts are padded to the longest.
+    /// Gathers prepared samples: `(place in the split, features, label)`. Texts are padded to the longest.
     /// Samples of another kind than `input` cannot come out of the preprocessor that `input` describes.
-    pub fn gather(samples: Vec<(usize, Features, Option<usize>)>, input: &InputSpec) -> Self {
-        let indices = samples.iter().map(|s| s.0).collect();
-        let classes = samples.iter().map(|s| s.2.map(|class| class as i64)).collect();
-        let features = gather(samples.into_iter().map(|s| s.1).collect(), input);
-        Self { features, classes, indices }
+    pub fn gather(samples: Vec<(usize, Features, Label)>, input: &InputSpec) -> Self {
+        let mut indices = Vec::with_capacity(samples.len());
+        let (mut features, mut labels) = (Vec::new(), Vec::new());
+        for (index, own, label) in samples {
+            indices.push(index);
+            features.push(own);
+            labels.push(label);
+        }
+        let features = gather(features, input);
+        let width = match &features {
+            HostFeatures::Tokens { shape: [_, t], .. } => *t,
+            HostFeatures::Image { .. } | HostFeatures::Table { .. } => 0,
+        };
+        Self { features, target: HostTarget::gather(labels, width), indices }
+    }
+
+    /// What a mean loss over this batch is a mean over: samples, or tokens that are scored.
+    pub fn weight(&self) -> u64 {
+        self.target.as_ref().map_or(self.size() as u64, HostTarget::weight)
     }
 }
 
 fn gather(samples: Vec<Features>, input: &InputSpec) -> HostFeatures {
     let b = samples.len();
-    match *input {
+    match input {
         InputSpec::Image { channels, height, width } => {
-            HostFeatures::Image { values: side_by_side(samples), shape: [b, channels, height, width] }
+            let (values, _) = side_by_side(samples);
+            HostFeatures::Image { values, shape: [b, *channels, *height, *width] }
         }
-        InputSpec::Table { features } => {
-            HostFeatures::Table { values: side_by_side(samples), shape: [b, features] }
+        InputSpec::Table { features, cardinalities } => {
+            let (numbers, categories) = side_by_side(samples);
+            HostFeatures::Table { numbers, categories, shape: [b, *features, cardinalities.len()] }
         }
-        InputSpec::Tokens { pad_id, .. } => pad(&samples, pad_id),
+        InputSpec::Tokens { pad_id, .. } => pad(&samples, *pad_id),
     }
 }
 
-fn side_by_side(samples: Vec<Features>) -> Vec<f32> {
+/// Numbers and categories, row by row.
+fn side_by_side(samples: Vec<Features>) -> (Vec<f32>, Vec<i32>) {
+    let mut categories = Vec::new();
     let rows = samples.into_iter().map(|s| match s {
-        Features::Image(values) | Features::Row(values) => values,
+        Features::Image(values) => values,
+        Features::Row { numbers, categories: own } => {
+            categories.extend(own.into_iter().map(|category| category as i32));
+            numbers
+        }
         Features::Tokens { .. } => Vec::new(),
     });
-    rows.reduce(|mut all, row| {
+    let numbers = rows.reduce(|mut all, row| {
         all.extend_from_slice(&row);
         all
-    })
-    .unwrap_or_default()
+    });
+    (numbers.unwrap_or_default(), categories)
 }
 
 fn pad(samples: &[Features], pad_id: u32) -> HostFeatures {
     let texts = || {
         samples.iter().map(|s| match s {
             Features::Tokens { ids, types } => (ids.as_slice(), types.as_slice()),
-            Features::Image(_) | Features::Row(_) => (&[][..], &[][..]),
+            Features::Image(_) | Features::Row { .. } => (&[][..], &[][..]),
         })
     };
     // A model cannot read zero tokens: an empty text without special tokens becomes one pad.
@@ -127,21 +158,22 @@ fn pad(samples: &[Features], pad_id: u32) -> HostFeatures {
 
 /// Puts a batch on a device.
 pub fn collate(batch: HostBatch, device: &Device) -> Batch {
-    let size = batch.size();
+    let (size, weight) = (batch.size(), batch.weight());
     let input = match batch.features {
         HostFeatures::Image { values, shape } => {
             Input::Image(Tensor::from_data(TensorData::new(values, shape), device))
         }
-        HostFeatures::Table { values, shape } => {
-            Input::Table(Tensor::from_data(TensorData::new(values, shape), device))
-        }
+        HostFeatures::Table { numbers, categories, shape: [b, f, n] } => Input::Table(Table {
+            numbers: (f > 0).then(|| Tensor::from_data(TensorData::new(numbers, [b, f]), device)),
+            categories: (n > 0)
+                .then(|| Tensor::<2, Int>::from_data(TensorData::new(categories, [b, n]), device)),
+        }),
         HostFeatures::Tokens { ids, mask, types, shape } => Input::Tokens(Tokens {
             ids: Tensor::<2, Int>::from_data(TensorData::new(ids, shape), device),
             mask: Tensor::<2, Bool>::from_data(TensorData::new(mask, shape), device),
             types: Tensor::<2, Int>::from_data(TensorData::new(types, shape), device),
         }),
     };
-    let classes =
-        batch.classes.map(|classes| Tensor::<1, Int>::from_data(TensorData::new(classes, [size]), device));
-    Batch { input, classes, size }
+    let target = batch.target.map(|target| target.on(device));
+    Batch { input, target, size, weight }
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_core::InputSpec;
+use kiln_core::{InputSpec, TaskConfig, TaskKind};
 
 use crate::config::DataConfig;
 use crate::error::DataError;
@@ -25,7 +25,7 @@ pub struct Dataset {
     pub validation: Option<Split>,
     /// To touch once, at the end.
     pub test: Option<Split>,
-    /// Names of the classes in index order.
+    /// Names of the classes in index order; of the numbers for regression; empty for language modelling.
     pub classes: Vec<String>,
     /// The shape of one prepared sample.
     pub input: InputSpec,
@@ -38,6 +38,8 @@ pub struct Dataset {
 pub struct OpenOptions<'a> {
     /// The pretrained folder: holds `tokenizer.json` where `data.tokenizer.path` does not name one.
     pub tokenizer_folder: Option<&'a Path>,
+    /// What is learned: which labels the samples need.
+    pub task: TaskConfig,
 }
 
 /// The sources of train, validation and test.
@@ -52,9 +54,10 @@ impl Dataset {
         let layout = Layout::new(config)?;
         let sources = open_sources(config, &layout)?;
         let reference = reference(&sources)?;
-        let classes = classes(config, reference)?;
+        let task = options.task.kind();
+        let classes = if task.has_classes() { classes(config, reference)? } else { Vec::new() };
         let preprocessor = Arc::new(build(config, options, || reference.size(0))?);
-        assemble(config, &layout, sources, classes, preprocessor)
+        assemble(config, &layout, sources, task, classes, preprocessor)
     }
 
     /// Opens data for an existing model, whose classes and preprocessor hold instead of the config's.
@@ -65,11 +68,12 @@ impl Dataset {
         config: &DataConfig,
         preprocessor: Arc<Preprocessor>,
         classes: &[String],
+        task: TaskKind,
     ) -> Result<Self, DataError> {
         fits(config, &preprocessor)?;
         let layout = Layout::new(config)?;
         let sources = open_sources(config, &layout)?;
-        assemble(config, &layout, sources, classes.to_vec(), preprocessor)
+        assemble(config, &layout, sources, task, classes.to_vec(), preprocessor)
     }
 
     /// Looks at what can be seen without reading the samples: paths, class folders, headers, columns, the tokenizer.
@@ -149,16 +153,17 @@ fn assemble(
     config: &DataConfig,
     layout: &Layout,
     sources: Sources,
+    task: TaskKind,
     classes: Vec<String>,
     preprocessor: Arc<Preprocessor>,
 ) -> Result<Dataset, DataError> {
     let [train, validation, test] = sources;
-    let whole = |source: Option<Arc<dyn Source>>| source.map(|s| whole(s, &classes)).transpose();
+    let whole = |source: Option<Arc<dyn Source>>| source.map(|s| whole(s, task, &classes)).transpose();
     let (mut validation, mut test) = (whole(validation)?, whole(test)?);
     let shares = fractions(config, layout)?;
     let mut own = None;
     if let Some(source) = train {
-        let [first, second, third] = divided(source, &classes, shares)?;
+        let [first, second, third] = divided(source, task, &classes, shares)?;
         own = first;
         validation = validation.or(second);
         test = test.or(third);
@@ -166,8 +171,8 @@ fn assemble(
     Ok(Dataset { train: own, validation, test, classes, input: preprocessor.input().clone(), preprocessor })
 }
 
-fn whole(source: Arc<dyn Source>, classes: &[String]) -> Result<Split, DataError> {
-    let labels = source.labels(classes)?.into_iter().map(Some).collect();
+fn whole(source: Arc<dyn Source>, task: TaskKind, classes: &[String]) -> Result<Split, DataError> {
+    let labels = source.labels(task, classes)?;
     let rows = (0..source.len()).collect();
     Ok(Split::new(source, rows, labels))
 }
@@ -175,13 +180,14 @@ fn whole(source: Arc<dyn Source>, classes: &[String]) -> Result<Split, DataError
 /// Train, validation and test of one source; a part without a share is `None`.
 fn divided(
     source: Arc<dyn Source>,
+    task: TaskKind,
     classes: &[String],
     shares: Fractions,
 ) -> Result<[Option<Split>; 3], DataError> {
-    let labels = source.labels(classes)?;
+    let labels = source.labels(task, classes)?;
     let parts = partition(&*source, &labels, classes, shares)?;
     Ok([parts.train, parts.validation, parts.test].map(|rows| {
-        let own = rows.iter().map(|&row| Some(labels[row])).collect();
+        let own = rows.iter().map(|&row| labels[row].clone()).collect();
         (!rows.is_empty()).then(|| Split::new(Arc::clone(&source), rows, own))
     }))
 }

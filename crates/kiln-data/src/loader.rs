@@ -14,6 +14,7 @@ use kiln_core::seed::{Purpose, mix};
 use crate::batch::{Features, HostBatch};
 use crate::config::LoaderConfig;
 use crate::error::DataError;
+use crate::label::Label;
 use crate::order::{Order, plan};
 use crate::preprocessor::Preprocessor;
 use crate::split::Split;
@@ -153,18 +154,20 @@ impl Work {
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
-            samples.push((i, self.sample(i)?, self.split.label(i)));
+            let (features, label) = self.sample(i)?;
+            samples.push((i, features, label));
         }
         Ok(HostBatch::gather(samples, self.preprocessor.input()))
     }
 
     /// One sample; a panic of a decoder becomes an error, so that no batch is waited for in vain.
-    fn sample(&self, i: usize) -> Result<Features, DataError> {
+    fn sample(&self, i: usize) -> Result<(Features, Label), DataError> {
         let augment = match self.order {
             Order::Train { seed, epoch } => Some(mix(seed, Purpose::Augment, &[epoch, i as u64])),
             Order::Sequential => None,
         };
-        let prepare = || self.preprocessor.prepare_named(self.split.raw(i)?, &self.split.name(i), augment);
+        let (label, name) = (self.split.label(i), self.split.name(i));
+        let prepare = || self.preprocessor.example(self.split.raw(i)?, label, &name, augment);
         catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().map(ToString::to_string);
             let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();

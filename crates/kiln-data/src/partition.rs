@@ -1,12 +1,13 @@
 //! One set of samples into train, validation and test by fractions.
 //! Owns the rule; never reads a sample. Hands three lists of rows to the dataset.
 //!
-//! Each class is sorted by the samples' hashes: its lowest go to test, its highest to validation, each the rounded
+//! Each class (or all samples, where they have no one class each) is sorted by the samples' hashes: its lowest go to test, its highest to validation, each the rounded
 //! fraction and at least one. So the shares are exact in every class, a sample's split depends on no seed and on no
 //! other sample's place, and new samples move old ones only where a border moves. Samples of one class with the same
 //! content stay together.
 
 use crate::error::DataError;
+use crate::label::Label;
 use crate::source::Source;
 
 /// Shares of the samples that are held out.
@@ -27,22 +28,27 @@ pub(crate) struct Parts {
 /// Splits by the fractions, class by class.
 pub(crate) fn partition(
     source: &dyn Source,
-    labels: &[usize],
+    labels: &[Label],
     classes: &[String],
     fractions: Fractions,
 ) -> Result<Parts, DataError> {
     if fractions.validation == 0.0 && fractions.test == 0.0 {
         return Ok(Parts { train: (0..labels.len()).collect(), ..Parts::default() });
     }
-    let mut by_class = vec![Vec::new(); classes.len()];
-    for (i, &label) in labels.iter().enumerate() {
-        by_class[label].push((source.hash(i), i));
+    // Samples without one class each are one stratum.
+    let mut by_class = vec![Vec::new(); classes.len().max(1)];
+    for (i, label) in labels.iter().enumerate() {
+        by_class[label.class().unwrap_or(0)].push((source.hash(i), i));
     }
     let mut parts = Parts::default();
-    for (members, class) in by_class.into_iter().zip(classes).filter(|(members, _)| !members.is_empty()) {
+    let stratified = matches!(labels.first(), Some(Label::Class(_)));
+    for (k, members) in by_class.into_iter().enumerate().filter(|(_, members)| !members.is_empty()) {
         divide(members, fractions, &mut parts).map_err(|(needed, got)| DataError::TooFew {
             place: source.place(),
-            of: format!("of class \"{class}\" to split it by the fractions"),
+            of: match classes.get(k).filter(|_| stratified) {
+                Some(class) => format!("of class \"{class}\" to split it by the fractions"),
+                None => "to split them by the fractions".into(),
+            },
             needed,
             got,
         })?;

@@ -12,6 +12,7 @@ use crate::batch::Features;
 use crate::config::Column;
 use crate::error::DataError;
 use crate::image_program::{ImageProgram, validate};
+use crate::label::Label;
 use crate::split::Raw;
 use crate::text_program::TextProgram;
 
@@ -66,7 +67,9 @@ impl Preprocessor {
                 max_length: text.max_length,
                 pad_id: text.pad_id,
             },
-            Program::Table { columns } => InputSpec::Table { features: columns.features() },
+            Program::Table { columns } => {
+                InputSpec::Table { features: columns.features(), cardinalities: Vec::new() }
+            }
         };
         Self { program, input }
     }
@@ -97,12 +100,26 @@ impl Preprocessor {
             }
             (Program::Text { text, .. }, Raw::Text(words)) => text.run(&words),
             (Program::Table { columns }, Raw::Row(row)) if row.len() == columns.features() => {
-                Ok(Features::Row(row))
+                Ok(Features::Row { numbers: row, categories: Vec::new() })
             }
             (_, raw) => {
                 Err(DataError::Kind { place: name.into(), expected: self.kind(), got: raw.describe() })
             }
         }
+    }
+
+    /// Prepares one sample with its label, which some tasks fit to the tokens.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn example(
+        &self,
+        raw: Raw,
+        label: &Label,
+        name: &str,
+        augment: Option<u64>,
+    ) -> Result<(Features, Label), DataError> {
+        Ok((self.prepare_named(raw, name, augment)?, label.clone()))
     }
 
     /// "image", "text" or "table".

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::batch::Features;
 use crate::decode::DecodedImage;
 use crate::error::DataError;
+use crate::label::Label;
 use crate::preprocessor::Preprocessor;
 use crate::source::Source;
 
@@ -40,13 +41,13 @@ struct Inner {
     source: Arc<dyn Source>,
     /// Places in the source.
     rows: Vec<usize>,
-    /// Class of each row.
-    labels: Vec<Option<usize>>,
+    /// Label of each row.
+    labels: Vec<Label>,
     lengths: OnceLock<Vec<u32>>,
 }
 
 impl Split {
-    pub(crate) fn new(source: Arc<dyn Source>, rows: Vec<usize>, labels: Vec<Option<usize>>) -> Self {
+    pub(crate) fn new(source: Arc<dyn Source>, rows: Vec<usize>, labels: Vec<Label>) -> Self {
         Self(Arc::new(Inner { source, rows, labels, lengths: OnceLock::new() }))
     }
 
@@ -60,9 +61,9 @@ impl Split {
         self.0.rows.is_empty()
     }
 
-    /// Class index of sample `i`.
-    pub fn label(&self, i: usize) -> Option<usize> {
-        self.0.labels.get(i).copied().flatten()
+    /// Label of sample `i`.
+    pub fn label(&self, i: usize) -> &Label {
+        self.0.labels.get(i).unwrap_or(&Label::None)
     }
 
     /// Where sample `i` comes from: its path, or `file:row`.
@@ -89,7 +90,7 @@ impl Split {
     /// Samples of each of `classes` classes.
     pub fn class_counts(&self, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];
-        for &label in self.0.labels.iter().flatten() {
+        for label in self.0.labels.iter().filter_map(Label::class) {
             if let Some(count) = counts.get_mut(label) {
                 *count += 1;
             }

@@ -75,8 +75,13 @@ fn a_class_unknown_to_training_or_to_the_model() {
     let config: DataConfig = serde_json::from_value(folder(&dir.path().join("train"))).unwrap();
     let data = Dataset::open(&config, &OpenOptions::default()).unwrap();
     let known = ["cat".to_string(), "cow".to_string()];
-    let error =
-        Dataset::open_for(&config, Arc::clone(&data.preprocessor), &known).expect_err("it was accepted");
+    let error = Dataset::open_for(
+        &config,
+        Arc::clone(&data.preprocessor),
+        &known,
+        kiln_core::TaskKind::Classification,
+    )
+    .expect_err("it was accepted");
     says(&error, &["dog"]);
 }
 

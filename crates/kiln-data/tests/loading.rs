@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use kiln_data::config::{DataConfig, LoaderConfig};
 use kiln_data::{
-    Dataset, HostBatch, HostFeatures, Loader, OpenOptions, Order, Preprocessor, Raw, Split, batches, inputs,
+    Dataset, HostBatch, HostFeatures, HostTarget, Label, Loader, OpenOptions, Order, Preprocessor, Raw,
+    Split, batches, inputs,
 };
 use serde_json::{Value, json};
 
@@ -101,7 +102,7 @@ fn evaluation_keeps_the_order_and_does_not_augment() {
     let got = all(&train, &data.preprocessor, &config, Order::Sequential);
     assert_eq!(got.iter().map(HostBatch::size).collect::<Vec<_>>(), [4, 4, 2]);
     assert_eq!(got.iter().flat_map(|b| b.indices.clone()).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
-    assert_eq!(got[0].classes, Some(vec![0; 4]));
+    assert_eq!(got[0].target, Some(HostTarget::Classes(vec![0; 4])));
     assert_eq!(all(&train, &data.preprocessor, &config, Order::Sequential), got);
     let training = all(&train, &data.preprocessor, &config, Order::Train { seed: 1, epoch: 0 });
     assert_eq!(training.len(), 1);
@@ -276,7 +277,7 @@ fn tab_separated_quotes_are_characters() {
     let train = data.train.unwrap();
     assert_eq!(train.raw(0).unwrap(), Raw::Text("\"good".into()));
     assert_eq!(data.classes, ["0", "1", "2", "10"]);
-    assert_eq!((train.label(0), train.label(2)), (Some(1), Some(3)));
+    assert_eq!((train.label(0), train.label(2)), (&Label::Class(1), &Label::Class(3)));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use kiln_data::Preprocessor;
 use kiln_models::{Card, Model};
 
 use crate::EvalError;
+use crate::tasks::{self, Task};
 
 const CARD: &str = "config.json";
 
@@ -23,8 +24,10 @@ pub struct Bundle {
     pub model: Model,
     /// From raw input to the net's input, as in training.
     pub preprocessor: Arc<Preprocessor>,
-    /// Class names in index order.
+    /// Names of the labels in index order.
     pub classes: Vec<String>,
+    /// What the net learned.
+    pub task: &'static dyn Task,
 }
 
 impl Bundle {
@@ -43,7 +46,8 @@ impl Bundle {
         let model = kiln_models::open(folder, device)?;
         let preprocessor = Arc::new(Preprocessor::load(folder)?);
         let classes = model.card.classes();
-        Ok(Self { model, preprocessor, classes })
+        let task = tasks::of(model.card.task()?)?;
+        Ok(Self { model, preprocessor, classes, task })
     }
 
     /// Writes a model folder, so that a reader sees the old one or the new one whole, also after a power cut.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use burn::tensor::DataError as TensorError;
 use kiln_core::files::FileError;
-use kiln_core::{Exit, WrongInput};
+use kiln_core::{Exit, TaskKind, WrongInput};
 use kiln_data::DataError;
 use kiln_models::ModelError;
 
@@ -48,6 +48,15 @@ pub enum EvalError {
         /// Logits a sample.
         got: usize,
     },
+    /// A kind of task that cannot be scored.
+    #[error("{kind} cannot be scored by this build")]
+    NoTask {
+        /// The task.
+        kind: TaskKind,
+    },
+    /// An answer of another kind than the task has.
+    #[error(transparent)]
+    Answered(#[from] BadAnswer),
     /// A sample without a class was to be scored.
     #[error("{name}: no label: only labelled samples can be scored")]
     Unlabelled {
@@ -85,7 +94,7 @@ impl EvalError {
             EvalError::Answer { .. } => Some(
                 "the weights or the sample hold NaN or huge numbers; a lower learning_rate may help".into(),
             ),
-            EvalError::Read(_) => None,
+            EvalError::Read(_) | EvalError::NoTask { .. } | EvalError::Answered(_) => None,
         }
     }
 
@@ -100,7 +109,10 @@ impl EvalError {
             | EvalError::Classes { .. }
             | EvalError::Unlabelled { .. } => Exit::Data,
             EvalError::Occupied { .. } => Exit::Usage,
-            EvalError::Answer { .. } | EvalError::Read(_) => Exit::Failed,
+            EvalError::Answer { .. }
+            | EvalError::Read(_)
+            | EvalError::NoTask { .. }
+            | EvalError::Answered(_) => Exit::Failed,
         }
     }
 }

@@ -7,9 +7,11 @@ pub mod evaluate;
 pub mod predictor;
 pub mod report;
 pub mod scores;
+pub mod tasks;
 
 pub use bundle::Bundle;
 pub use error::EvalError;
-pub use evaluate::{evaluate, evaluate_with};
+pub use evaluate::Evaluation;
 pub use predictor::{Answer, Prediction, Predictions, Predictor};
 pub use scores::Scores;
+pub use tasks::Task;

@@ -5,11 +5,12 @@
 use std::collections::VecDeque;
 
 use burn::tensor::Device;
-use kiln_data::{DataError, Features, HostBatch, Raw, collate};
+use kiln_data::{DataError, Features, HostBatch, Label, Raw, collate};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::scores::{BadAnswer, best, softmax};
-use crate::{Bundle, EvalError, evaluate::ask};
+use crate::tasks::Answered;
+use crate::{Bundle, EvalError};
 
 /// One answer, or why there is none. Serialises as one line of `kiln predict`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,12 +32,9 @@ pub enum Answer {
 pub struct Prediction {
     /// Path, or file and row, or the text.
     pub input: String,
-    /// The most probable class.
-    pub label: String,
-    /// Its probability.
-    pub score: f64,
-    /// Every class's probability, in the model's class order; they sum to 1.
-    pub probabilities: serde_json::Map<String, serde_json::Value>,
+    /// The task's answer; for classification `label`, `score` and `probabilities`.
+    #[serde(flatten)]
+    pub answer: Map<String, Value>,
 }
 
 /// A bundle on a device, with a batch size.
@@ -76,34 +74,30 @@ impl Predictor {
         for (name, result) in prepared {
             slots.push((name, result.map(|f| features.push(f))));
         }
-        let logits = self.logits(features)?;
-        let mut rows = logits.chunks_exact(self.bundle.classes.len().max(1));
-        let answer = |(input, slot): (String, Result<(), String>)| match slot {
-            Ok(()) => self.answer(input, rows.next().unwrap_or_default()),
-            Err(error) => Answer::Unanswered { input, error },
+        let mut answers = self.answers(features)?.into_iter();
+        let answer = |(input, slot): (String, Result<(), String>)| {
+            let answered = slot.and_then(|()| match answers.next() {
+                Some(answer) => answer.map_err(|reason| reason.to_string()),
+                None => Err("the model gave no answer".into()),
+            });
+            match answered {
+                Ok(answer) => Answer::Prediction(Prediction { input, answer }),
+                Err(error) => Answer::Unanswered { input, error },
+            }
         };
         Ok(slots.into_iter().map(answer).collect())
     }
 
-    /// `[B, K]` logits, flat.
-    fn logits(&self, features: Vec<Features>) -> Result<Vec<f32>, EvalError> {
+    /// The task's answer for each of a batch of prepared inputs.
+    fn answers(&self, features: Vec<Features>) -> Result<Vec<Answered>, EvalError> {
         if features.is_empty() {
             return Ok(Vec::new());
         }
-        let samples = features.into_iter().enumerate().map(|(i, features)| (i, features, None)).collect();
+        let samples =
+            features.into_iter().enumerate().map(|(i, features)| (i, features, Label::None)).collect();
         let host = HostBatch::gather(samples, self.bundle.preprocessor.input());
-        let input = collate(host, &self.device).input;
-        ask(&*self.bundle.model.net, input, self.bundle.classes.len())
-    }
-
-    fn answer(&self, input: String, logits: &[f32]) -> Answer {
-        let Some(top) = best(logits) else {
-            return Answer::Unanswered { input, error: BadAnswer::NotFinite.to_string() };
-        };
-        let p = softmax(logits);
-        let named = self.bundle.classes.iter().cloned().zip(p.iter().map(|x| (*x).into()));
-        let label = self.bundle.classes[top].clone();
-        Answer::Prediction(Prediction { input, label, score: p[top], probabilities: named.collect() })
+        let output = self.bundle.model.net.apply(collate(host, &self.device).input)?;
+        self.bundle.task.answers(output, &self.bundle.classes)
     }
 }
 

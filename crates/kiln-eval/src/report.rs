@@ -3,22 +3,43 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use crate::scores::{Quality, Scores};
+use crate::scores::{ClassificationReport, Quality, Scores};
 
 /// More classes than this, and the matrix is folded into its most confused pairs.
 const WIDEST: usize = 20;
 
 /// The scores as a page of text, without a newline at its end.
 pub fn page(scores: &Scores) -> String {
-    let head = format!(
-        "samples   {}\nloss      {:.4}\naccuracy  {:.4}\n",
-        scores.samples, scores.loss, scores.accuracy
-    );
-    let confusion = if scores.per_class.len() > WIDEST { pairs(scores) } else { matrix(scores) };
-    format!("{head}\n{}\n\n{confusion}", classes(scores))
+    let mut lines = vec![("samples".to_string(), scores.samples.to_string())];
+    lines.push(("loss".into(), format!("{:.4}", scores.loss)));
+    lines.extend(scores.metrics.iter().map(|(name, value)| (name.clone(), number(value))));
+    let wide = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let head: String = lines.iter().map(|(name, value)| format!("{name:wide$}  {value}\n")).collect();
+    match &scores.report {
+        Some(report) => format!("{head}\n{}", classification(report, scores.samples)),
+        None => head.trim_end().to_string(),
+    }
 }
 
-fn classes(scores: &Scores) -> String {
+/// Whole numbers whole, others with four digits, what is not defined as `-`.
+pub fn number(value: &serde_json::Value) -> String {
+    match (value.as_u64(), value.as_f64()) {
+        (Some(n), _) => n.to_string(),
+        (None, Some(x)) => format!("{x:.4}"),
+        (None, None) => "-".into(),
+    }
+}
+
+fn classification(report: &ClassificationReport, samples: u64) -> String {
+    let confusion = match report.confusion.len() {
+        0 => return classes(report, samples),
+        k if k > WIDEST => pairs(report),
+        _ => matrix(report),
+    };
+    format!("{}\n\n{confusion}", classes(report, samples))
+}
+
+fn classes(report: &ClassificationReport, samples: u64) -> String {
     let mut table = new(["class", "precision", "recall", "f1", "support"].map(String::from).to_vec());
     let row = |name: &str, q: &Quality, support: u64| {
         let mut cells = vec![name.to_string()];
@@ -26,15 +47,15 @@ fn classes(scores: &Scores) -> String {
         cells.push(support.to_string());
         cells
     };
-    for line in &scores.per_class {
+    for line in &report.per_class {
         table.add_row(row(&line.class, &line.quality, line.support));
     }
-    table.add_row(row("macro avg", &scores.macro_avg, scores.samples));
-    table.add_row(row("weighted avg", &scores.weighted_avg, scores.samples));
+    table.add_row(row("macro avg", &report.macro_avg, samples));
+    table.add_row(row("weighted avg", &report.weighted_avg, samples));
     text(&mut table)
 }
 
-fn matrix(scores: &Scores) -> String {
+fn matrix(scores: &ClassificationReport) -> String {
     let names = scores.per_class.iter().map(|c| c.class.clone());
     let mut table = new(std::iter::once("is \\ answered".to_string()).chain(names).collect());
     for (line, counts) in scores.per_class.iter().zip(&scores.confusion) {
@@ -43,7 +64,7 @@ fn matrix(scores: &Scores) -> String {
     format!("confusion\n{}", text(&mut table))
 }
 
-fn pairs(scores: &Scores) -> String {
+fn pairs(scores: &ClassificationReport) -> String {
     let k = scores.per_class.len();
     let all = (0..k).flat_map(|is| (0..k).map(move |answered| (is, answered)));
     let mut wrong: Vec<_> = all.filter(|(i, j)| i != j && scores.confusion[*i][*j] > 0).collect();
@@ -88,7 +109,9 @@ mod tests {
             logits[*answer] = 9.0;
             tally.add(&logits, *truth).unwrap();
         }
-        tally.scores()
+        let mut metrics = serde_json::Map::new();
+        metrics.insert("accuracy".into(), tally.accuracy().into());
+        Scores { samples: tally.samples(), loss: tally.loss(), metrics, report: Some(tally.report()) }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! How good answers are: loss, accuracy, precision, recall, F1 and confusion, summed over batches on the host.
 //! Owns the numbers and their definitions (scikit-learn's, with `zero_division=0`); sees no net and no file.
-//! `evaluate` fills a `Tally` and hands `Scores` to the loop and to `kiln eval`.
+//! The classification task fills a `Tally`; every task hands `Scores` to the loop and to `kiln eval`.
 //!
 //! Shapes: `B` batch, `K` classes.
 
+use kiln_core::event::Metrics;
 use serde::Serialize;
 
 /// Precision, recall and F1 of one class, or their mean over classes. 0 where a quotient has no denominator.
@@ -34,20 +35,38 @@ pub struct ClassScores {
 pub struct Scores {
     /// Samples scored.
     pub samples: u64,
-    /// Mean cross-entropy over samples, in nats, without label smoothing.
+    /// Mean loss over what is scored, in nats where it is a cross-entropy, without label smoothing.
     pub loss: f64,
-    /// Share of samples whose highest logit is the right class (the first of equals answers).
-    pub accuracy: f64,
-    /// Unweighted mean F1 over classes.
-    pub macro_f1: f64,
+    /// The task's metrics by name, the main one first; null where one is not defined on these samples.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// More than single numbers.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ClassificationReport>,
+}
+
+/// What each class came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassificationReport {
     /// By class, in index order.
     pub per_class: Vec<ClassScores>,
     /// Unweighted mean over classes.
     pub macro_avg: Quality,
     /// Mean over classes weighted by support.
     pub weighted_avg: Quality,
-    /// `[K, K]` counts: row = the right class, column = the answer.
+    /// `[K, K]` counts: row = the right class, column = the answer. Empty where a sample may have several classes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub confusion: Vec<Vec<u64>>,
+}
+
+impl Scores {
+    /// A metric by its name; `loss` is one.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        match name {
+            "loss" => Some(self.loss),
+            name => self.metrics.get(name).and_then(serde_json::Value::as_f64),
+        }
+    }
 }
 
 /// Sums answers batch by batch; the order and the batch size do not matter (to 1e-12 of the loss: f64 sums).
@@ -81,17 +100,27 @@ impl Tally {
         Ok(())
     }
 
-    /// The scores of what was added. With no samples every number is 0.
-    pub fn scores(&self) -> Scores {
-        let per_class: Vec<_> = (0..self.classes.len()).map(|k| self.class(k)).collect();
+    /// Samples added.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Mean cross-entropy over samples; 0 of none.
+    pub fn loss(&self) -> f64 {
+        quotient(self.loss, self.samples as f64)
+    }
+
+    /// Share of samples whose highest logit is the right class (the first of equals answers); 0 of none.
+    pub fn accuracy(&self) -> f64 {
         let right: u64 = (0..self.classes.len()).map(|k| self.confusion[k][k]).sum();
-        let macro_avg = mean(per_class.iter().map(|c| (c.quality, 1.0)));
-        Scores {
-            samples: self.samples,
-            loss: quotient(self.loss, self.samples as f64),
-            accuracy: quotient(right as f64, self.samples as f64),
-            macro_f1: macro_avg.f1,
-            macro_avg,
+        quotient(right as f64, self.samples as f64)
+    }
+
+    /// Class by class. With no samples every number is 0.
+    pub fn report(&self) -> ClassificationReport {
+        let per_class: Vec<_> = (0..self.classes.len()).map(|k| self.class(k)).collect();
+        ClassificationReport {
+            macro_avg: mean(per_class.iter().map(|c| (c.quality, 1.0))),
             weighted_avg: mean(per_class.iter().map(|c| (c.quality, c.support as f64))),
             per_class,
             confusion: self.confusion.clone(),
@@ -126,6 +155,14 @@ pub enum BadAnswer {
         logits: usize,
         /// `K`
         classes: usize,
+    },
+    /// Another kind of answer or label than the task has.
+    #[error("the answer does not fit the label: expected {expected}, got {got}")]
+    Kind {
+        /// What the task compares.
+        expected: &'static str,
+        /// What there was.
+        got: &'static str,
     },
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use kiln_data::config::DataConfig;
 use kiln_data::{Dataset, OpenOptions, Split};
-use kiln_eval::{Answer, Bundle, EvalError, Prediction, Predictor, Scores, evaluate};
+use kiln_eval::{Answer, Bundle, EvalError, Evaluation, Prediction, Predictor, Scores};
 use kiln_models::config::{MlpConfig, ModelConfig};
 
 /// 60 rows of three numbers in three classes, 20 of them to test on.
@@ -27,7 +27,7 @@ fn dataset(folder: &Path) -> Dataset {
         let text: String = std::iter::once("a,b,c,tree\n".to_string()).chain(rows.map(row)).collect();
         fs::write(folder.join(name), text).unwrap();
     }
-    Dataset::open(&config(folder), &OpenOptions { tokenizer_folder: None }).unwrap()
+    Dataset::open(&config(folder), &OpenOptions::default()).unwrap()
 }
 
 fn config(folder: &Path) -> DataConfig {
@@ -40,23 +40,30 @@ fn config(folder: &Path) -> DataConfig {
 
 fn save(folder: &Path, dataset: &Dataset, seed: u64) {
     let model = MlpConfig { pretrained: None, hidden: vec![8], dropout: 0.5 };
-    let model =
-        kiln_models::build(&ModelConfig::Mlp(model), &dataset.input, &dataset.classes, &Device::flex(), seed)
-            .unwrap();
+    let model = kiln_models::build(
+        &ModelConfig::Mlp(model),
+        &dataset.input,
+        &dataset.classes,
+        kiln_core::TaskKind::Classification,
+        &Device::flex(),
+        seed,
+    )
+    .unwrap();
     Bundle::save(folder, &model.card, &model.net.state(), &dataset.preprocessor).unwrap();
 }
 
 fn score(bundle: &Bundle, split: &Split, batch_size: usize) -> Scores {
     let loader = kiln_data::config::LoaderConfig { batch_size, workers: 0, ..Default::default() };
-    evaluate(
-        &*bundle.model.net.valid(),
+    let evaluation = Evaluation {
+        net: &*bundle.model.net.valid(),
+        task: bundle.task,
+        labels: &bundle.classes,
         split,
-        &bundle.preprocessor,
-        &bundle.classes,
-        &loader,
-        &Device::flex(),
-    )
-    .unwrap()
+        preprocessor: &bundle.preprocessor,
+        loader: &loader,
+        device: &Device::flex(),
+    };
+    evaluation.run(&mut |_, _| true).unwrap().unwrap()
 }
 
 fn ask(bundle: Bundle, split: &Split, batch_size: usize) -> Vec<Prediction> {
@@ -81,21 +88,23 @@ fn predictions_and_scores_agree_at_any_batch_size() {
     for batch_size in [1, 6, 64] {
         let other = score(&open(), &test, batch_size);
         assert!((other.loss - scores.loss).abs() < 1e-6);
-        assert_eq!(other.confusion, scores.confusion);
+        assert_eq!(other.report, scores.report);
 
         let answers = ask(open(), &test, batch_size);
         let names: Vec<_> = (0..test.len()).map(|i| test.name(i)).collect();
         assert_eq!(answers.iter().map(|p| p.input.clone()).collect::<Vec<_>>(), names);
-        let truth = |i: usize| dataset.classes[test.label(i).unwrap()].clone();
-        let p = |i: usize| answers[i].probabilities[&truth(i)].as_f64().unwrap();
+        let truth = |i: usize| dataset.classes[test.label(i).class().unwrap()].clone();
+        let p = |i: usize| answers[i].answer["probabilities"][&truth(i)].as_f64().unwrap();
         let loss = (0..test.len()).map(|i| -p(i).ln()).sum::<f64>() / test.len() as f64;
         assert!((loss - scores.loss).abs() < 1e-6, "{loss} {}", scores.loss);
-        let right = (0..test.len()).filter(|i| answers[*i].label == truth(*i)).count();
-        assert!((right as f64 / test.len() as f64 - scores.accuracy).abs() < 1e-12);
+        let right = (0..test.len()).filter(|i| answers[*i].answer["label"] == truth(*i)).count();
+        assert!((right as f64 / test.len() as f64 - scores.metric("accuracy").unwrap()).abs() < 1e-12);
         for answer in &answers {
-            let sum: f64 = answer.probabilities.values().filter_map(|p| p.as_f64()).sum();
+            let answer = &answer.answer;
+            let probabilities = answer["probabilities"].as_object().unwrap();
+            let sum: f64 = probabilities.values().filter_map(|p| p.as_f64()).sum();
             assert!((sum - 1.0).abs() < 1e-12);
-            assert_eq!(answer.probabilities[&answer.label].as_f64(), Some(answer.score));
+            assert_eq!(probabilities[answer["label"].as_str().unwrap()], answer["score"]);
         }
     }
 }

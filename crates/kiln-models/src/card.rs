@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kiln_core::InputSpec;
 use kiln_core::files;
+use kiln_core::{InputSpec, TaskKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -25,6 +25,10 @@ pub struct Card {
     /// Which family reads this: `bert`, or `kiln_...` for kiln's own.
     #[serde(default)]
     pub model_type: String,
+    /// `single_label_classification`, `multi_label_classification` or `regression`, as `transformers` has it; absent
+    /// where `architectures` says enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_type: Option<String>,
     /// Class names by index.
     #[serde(default)]
     pub id2label: BTreeMap<usize, String>,
@@ -40,12 +44,13 @@ pub struct Card {
 }
 
 impl Card {
-    /// A card for a net with these classes; `sizes` is the family's own part.
+    /// A card for a net with these labels; `sizes` is the family's own part.
     pub(crate) fn new(
         architecture: &str,
         model_type: &str,
         input: &InputSpec,
-        classes: &[String],
+        labels: &[String],
+        task: TaskKind,
         sizes: &impl Serialize,
     ) -> Result<Self, ModelError> {
         let sizes = match serde_json::to_value(sizes) {
@@ -60,11 +65,41 @@ impl Card {
         Ok(Self {
             architectures: vec![architecture.to_string()],
             model_type: model_type.to_string(),
-            id2label: classes.iter().cloned().enumerate().collect(),
-            label2id: classes.iter().cloned().enumerate().map(|(i, c)| (c, i)).collect(),
+            problem_type: problem_type(task).map(str::to_string),
+            id2label: labels.iter().cloned().enumerate().collect(),
+            label2id: labels.iter().cloned().enumerate().map(|(i, c)| (c, i)).collect(),
             kiln_input: Some(input.clone()),
             sizes,
         })
+    }
+
+    /// What the net learned, by its head's class and `problem_type`; `transformers`' rule where both are silent: one
+    /// label is a regression.
+    ///
+    /// # Errors
+    /// A `problem_type` that is none of the three.
+    pub fn task(&self) -> Result<TaskKind, ModelError> {
+        let ends = |suffix: &str| self.architectures.first().is_some_and(|name| name.ends_with(suffix));
+        if ends("ForTokenClassification") {
+            return Ok(TaskKind::TokenClassification);
+        }
+        if ends("ForMaskedLM") || ends("ForPreTraining") {
+            return Ok(TaskKind::MaskedLanguageModeling);
+        }
+        if ends("LMHeadModel") || ends("ForCausalLM") {
+            return Ok(TaskKind::CausalLanguageModeling);
+        }
+        match self.problem_type.as_deref() {
+            Some("multi_label_classification") => Ok(TaskKind::MultiLabelClassification),
+            Some("regression") => Ok(TaskKind::Regression),
+            Some("single_label_classification") => Ok(TaskKind::Classification),
+            None if self.num_labels() == 1 => Ok(TaskKind::Regression),
+            None => Ok(TaskKind::Classification),
+            Some(other) => Err(ModelError::config(
+                format!("{FILE}: problem_type is {other:?}"),
+                "write single_label_classification, multi_label_classification or regression",
+            )),
+        }
     }
 
     /// Class names in index order.
@@ -120,7 +155,9 @@ impl Card {
 
     /// `transformers` leaves `id2label` out where it has its default, two labels.
     fn complete_labels(&mut self) {
-        if self.id2label.is_empty() {
+        if self.task().is_ok_and(TaskKind::is_language_modeling) {
+            (self.id2label, self.label2id) = Default::default();
+        } else if self.id2label.is_empty() {
             let count = self.sizes.get("num_labels").and_then(Value::as_u64).unwrap_or(2).min(1 << 20);
             self.id2label = (0..count as usize).map(|i| (i, format!("LABEL_{i}"))).collect();
             self.label2id = self.id2label.iter().map(|(i, c)| (c.clone(), *i)).collect();
@@ -145,8 +182,16 @@ impl Card {
     }
 }
 
-/// A classifier has at least two classes, each with its own name.
-pub(crate) fn check_classes(classes: &[String]) -> Result<(), ModelError> {
+fn problem_type(task: TaskKind) -> Option<&'static str> {
+    match task {
+        TaskKind::MultiLabelClassification => Some("multi_label_classification"),
+        TaskKind::Regression => Some("regression"),
+        _ => None,
+    }
+}
+
+/// Labels have names of their own; a classifier has at least two classes, several labels or a regression one.
+pub(crate) fn check_labels(classes: &[String], task: TaskKind) -> Result<(), ModelError> {
     let mut seen = std::collections::HashSet::new();
     if let Some(twice) = classes.iter().find(|c| !seen.insert(c.as_str())) {
         return Err(ModelError::config(
@@ -154,7 +199,18 @@ pub(crate) fn check_classes(classes: &[String]) -> Result<(), ModelError> {
             "give each class its own name",
         ));
     }
-    if classes.len() < 2 {
+    let needed = match task {
+        TaskKind::Classification | TaskKind::TokenClassification => 2,
+        TaskKind::MultiLabelClassification | TaskKind::Regression => 1,
+        TaskKind::MaskedLanguageModeling | TaskKind::CausalLanguageModeling => 0,
+    };
+    if needed == 1 && classes.is_empty() {
+        return Err(ModelError::config(
+            format!("{task} needs at least one label, the data has none"),
+            "name the label columns",
+        ));
+    }
+    if classes.len() < needed {
         return Err(ModelError::config(
             format!("a classifier needs at least two classes, the data has {}", classes.len()),
             "check the label column or the class folders of the data",

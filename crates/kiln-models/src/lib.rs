@@ -19,7 +19,7 @@ use burn::tensor::Device;
 use kiln_core::device::processor;
 use kiln_core::files::{self, FileError};
 use kiln_core::seed::{Purpose, mix};
-use kiln_core::{InputSpec, LoadReport, Net, StateDict};
+use kiln_core::{InputSpec, LoadReport, Net, StateDict, TaskKind};
 
 pub use card::Card;
 pub use config::ModelConfig;
@@ -49,13 +49,14 @@ pub struct Model {
 pub fn build(
     config: &ModelConfig,
     input: &InputSpec,
-    classes: &[String],
+    labels: &[String],
+    task: TaskKind,
     device: &Device,
     seed: u64,
 ) -> Result<Model, ModelError> {
     let family = families::of_config(config)?;
-    card::check_classes(classes)?;
-    let card = family.card(config, input, classes)?;
+    card::check_labels(labels, task)?;
+    let card = family.card(config, input, labels, task)?;
     let mut net = start(family, &card, device, mix(seed, Purpose::Init, &[]))?;
     let Some(path) = config.pretrained() else {
         return Ok(Model { net, card, report: None, notes: Vec::new() });

@@ -6,13 +6,15 @@
 //! `bias`), layout (`[out, in, h, w]`, `[V, D]`) and initial values. Burn's `Linear` is not used because it stores
 //! `[in, out]`; its norms are not because they call their parameters `gamma` and `beta`.
 
+pub mod attention;
 pub mod linear;
 pub mod lora;
 pub mod loss;
 pub mod norm;
 
+pub use attention::attention;
 pub use burn::nn::conv::{Conv2d, Conv2dConfig};
 pub use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, PaddingConfig2d};
 pub use linear::Linear;
-pub use loss::cross_entropy;
+pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse, token_cross_entropy};
 pub use norm::{BatchNorm2d, LayerNorm};

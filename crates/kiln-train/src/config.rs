@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use kiln_core::Every;
+pub use kiln_core::TaskConfig;
 use kiln_data::config::DataConfig;
 use kiln_models::config::ModelConfig;
 use schemars::JsonSchema;
@@ -46,15 +47,6 @@ pub struct Config {
     /// Checkpoints.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
-}
-
-/// What is learned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum TaskConfig {
-    /// One class a sample, cross-entropy.
-    #[default]
-    Classification,
 }
 
 /// The update rule, with PyTorch's semantics and defaults.
@@ -180,19 +172,10 @@ pub struct TrainConfig {
 pub struct EvaluateConfig {
     /// How often the validation split is scored: `"500 steps"`, `"1 epoch"`, `"10 minutes"`.
     pub every: Every,
-    /// The number that chooses the best checkpoint and stops early.
-    pub metric_for_best_model: BestMetric,
-}
-
-/// Validation numbers that can choose the best checkpoint.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BestMetric {
-    /// Higher is better.
-    #[default]
-    Accuracy,
-    /// Lower is better.
-    Loss,
+    /// The number that chooses the best checkpoint and stops early: `loss` or a metric of the task; by default the
+    /// task's first (`accuracy` for classification).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric_for_best_model: Option<String>,
 }
 
 /// Checkpoints.
@@ -210,7 +193,7 @@ pub struct CheckpointConfig {
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { every: Every::Epochs(1), metric_for_best_model: BestMetric::default() }
+        Self { every: Every::Epochs(1), metric_for_best_model: None }
     }
 }
 

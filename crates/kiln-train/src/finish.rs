@@ -59,7 +59,7 @@ impl Run {
             return Ok(Outcome::Interrupted { run: run.dir.path().to_path_buf(), step });
         }
         let validation = run.choose(session)?;
-        let chosen_step = validation.map_or(run.progress.step, |v| v.step);
+        let chosen_step = validation.as_ref().map_or(run.progress.step, |v| v.step);
         let test = match run.dataset.test.clone() {
             Some(split) => match run.score(&split, "test", session)? {
                 Some(scores) => Some(run.tested(&scores, chosen_step, session)?),
@@ -82,8 +82,8 @@ impl Run {
 
     /// Puts the weights that become the model into the net, and answers their validation result.
     fn choose(&mut self, session: &mut Session<'_>) -> Result<Option<Scored>, TrainError> {
-        let newest = self.progress.newest.filter(|n| n.step == self.progress.step);
-        let Some(best) = self.progress.best.filter(|_| self.config.checkpoint.keep_best) else {
+        let newest = self.progress.newest.clone().filter(|n| n.step == self.progress.step);
+        let Some(best) = self.progress.best.clone().filter(|_| self.config.checkpoint.keep_best) else {
             return Ok(newest);
         };
         if best.step == self.progress.step {
@@ -107,8 +107,7 @@ impl Run {
         step: u64,
         session: &mut Session<'_>,
     ) -> Result<Scored, TrainError> {
-        let Scores { loss, accuracy, macro_f1, .. } = *scores;
-        let scored = Scored { step, loss, accuracy, macro_f1 };
+        let scored = Scored { step, loss: scores.loss, metrics: scores.metrics.clone() };
         self.evaluated(&scored, "test", false, session)?;
         Ok(scored)
     }

@@ -10,6 +10,8 @@ mod train_rules;
 use std::path::Path;
 
 use kiln_core::config::{Fault, Reading, Report, Spec};
+use kiln_eval::EvalError;
+use kiln_eval::tasks::{self, Metric};
 use serde_json::{Value, json};
 
 pub use check::check;
@@ -84,6 +86,16 @@ pub fn schema() -> Value {
     schema
 }
 
+/// The number that chooses the best checkpoint: the config's, else the task's first.
+///
+/// # Errors
+/// A task that cannot be scored.
+pub fn metric(config: &Config) -> Result<Metric, EvalError> {
+    let task = tasks::of(config.task.kind())?;
+    let named = config.evaluate.metric_for_best_model.as_deref().and_then(|name| task.metric(name));
+    Ok(named.or_else(|| task.metrics().first().copied()).unwrap_or(tasks::LOSS))
+}
+
 fn spec() -> Spec {
     Spec { schema: schema(), unhashed: UNHASHED, exclusive: EXCLUSIVE }
 }
@@ -97,6 +109,7 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     rules.model();
     rules.optimizer();
     rules.train();
+    rules.metric();
     if look_for_files {
         rules.files();
     }

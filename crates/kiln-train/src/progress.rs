@@ -1,7 +1,8 @@
 //! Where a run is: everything of a checkpoint that is not a tensor. A loop that starts from it draws the same
 //! batches and the same random numbers as one that was never interrupted.
 
-use crate::config::BestMetric;
+use kiln_core::event::Metrics;
+use kiln_eval::tasks::Metric;
 use serde::{Deserialize, Serialize};
 
 /// Position, metric state and best so far.
@@ -38,27 +39,31 @@ pub struct Progress {
 }
 
 /// A validation result.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scored {
     /// Its optimizer step.
     pub step: u64,
     /// Mean loss.
     pub loss: f64,
-    /// Share of correct answers.
-    pub accuracy: f64,
-    /// Unweighted mean F1 over classes.
-    pub macro_f1: f64,
+    /// The task's metrics.
+    #[serde(flatten)]
+    pub metrics: Metrics,
 }
 
 impl Scored {
-    /// Whether it beats `other` by the chosen metric; of equal accuracies the lower loss wins.
-    pub fn beats(&self, other: Option<&Scored>, metric: BestMetric) -> bool {
-        other.is_none_or(|other| match metric {
-            BestMetric::Accuracy => {
-                self.accuracy > other.accuracy || (self.accuracy == other.accuracy && self.loss < other.loss)
-            }
-            BestMetric::Loss => self.loss < other.loss,
-        })
+    /// Whether it beats `other` by the chosen metric; of equals the lower loss wins. A metric that is not defined
+    /// loses to any number.
+    pub fn beats(&self, other: Option<&Scored>, metric: Metric) -> bool {
+        let Some(other) = other else { return true };
+        let number = |scored: &Scored| match metric.name {
+            "loss" => Some(scored.loss),
+            name => scored.metrics.get(name).and_then(serde_json::Value::as_f64),
+        };
+        let rank = |scored: &Scored| {
+            number(scored).map_or(f64::NEG_INFINITY, |x| if metric.higher_is_better { x } else { -x })
+        };
+        let (own, others) = (rank(self), rank(other));
+        own > others || (own == others && self.loss < other.loss)
     }
 }
 
@@ -108,10 +113,14 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use kiln_eval::tasks::LOSS;
+
     use super::*;
 
     fn scored(accuracy: f64, loss: f64) -> Scored {
-        Scored { step: 1, loss, accuracy, macro_f1: accuracy }
+        let mut metrics = Metrics::new();
+        metrics.insert("accuracy".into(), accuracy.into());
+        Scored { step: 1, loss, metrics }
     }
 
     #[test]
@@ -131,17 +140,20 @@ mod tests {
 
     #[test]
     fn a_tie_goes_to_the_lower_loss() {
+        const ACCURACY: Metric = Metric { name: "accuracy", higher_is_better: true };
         let old = scored(0.5, 1.0);
         for (new, metric, expected) in [
-            (scored(0.6, 2.0), BestMetric::Accuracy, true),
-            (scored(0.5, 0.9), BestMetric::Accuracy, true),
-            (scored(0.5, 1.0), BestMetric::Accuracy, false),
-            (scored(0.4, 0.1), BestMetric::Accuracy, false),
-            (scored(0.4, 0.9), BestMetric::Loss, true),
-            (scored(0.9, 1.0), BestMetric::Loss, false),
+            (scored(0.6, 2.0), ACCURACY, true),
+            (scored(0.5, 0.9), ACCURACY, true),
+            (scored(0.5, 1.0), ACCURACY, false),
+            (scored(0.4, 0.1), ACCURACY, false),
+            (scored(0.4, 0.9), LOSS, true),
+            (scored(0.9, 1.0), LOSS, false),
         ] {
             assert_eq!(new.beats(Some(&old), metric), expected, "{new:?} {metric:?}");
         }
-        assert!(old.beats(None, BestMetric::Loss));
+        assert!(old.beats(None, LOSS));
+        let undefined = Scored { step: 2, loss: 0.1, metrics: Metrics::new() };
+        assert!(!undefined.beats(Some(&old), ACCURACY) && old.beats(Some(&undefined), ACCURACY));
     }
 }

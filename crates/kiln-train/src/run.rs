@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use kiln_core::event::{Callback, EvalInfo, Event, StepInfo};
 use kiln_core::seed::{Purpose, mix};
-use kiln_core::{Gradients, Net, Output, RunDir};
+use kiln_core::{Gradients, Net, RunDir};
 use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
+use kiln_eval::tasks::{Metric, Task};
+use kiln_eval::{EvalError, Evaluation};
 use kiln_models::Card;
-use kiln_nn::loss::cross_entropy;
 
 use crate::checkpoint::{self, Checkpoint};
-use crate::config::{Config, TaskConfig};
+use crate::config::Config;
 use crate::error::TrainError;
 use crate::metrics_log::MetricsLog;
 use crate::optim::Optimizer;
@@ -71,6 +72,8 @@ pub struct Run {
     pub(crate) dataset: Dataset,
     pub(crate) train: Split,
     pub(crate) card: Card,
+    pub(crate) task: &'static dyn Task,
+    pub(crate) metric: Metric,
     // What it works with.
     pub(crate) dir: RunDir,
     pub(crate) log: MetricsLog,
@@ -234,7 +237,7 @@ impl Run {
         Ok(group)
     }
 
-    /// Mean loss, samples and gradients of one batch; the gradients are of the summed loss where `summed`.
+    /// Mean loss, its weight (samples or scored tokens) and gradients of one batch; the gradients are of the summed loss where `summed`.
     fn micro_batch(
         &self,
         host: HostBatch,
@@ -244,21 +247,18 @@ impl Run {
         let indices = host.indices.clone();
         self.device.seed(mix(self.config.seed, Purpose::Device, &[self.progress.step, micro as u64]));
         let batch = collate(host, &self.device);
-        let Some(classes) = batch.classes else {
+        let (weight, Some(target)) = (batch.weight, batch.target) else {
             return Err(TrainError::Unlabelled(
                 indices.first().map_or_else(String::new, |i| self.train.name(*i)),
             ));
         };
-        let Output::Logits(logits) = self.net.apply(batch.input)?;
-        let loss = match self.config.task {
-            TaskConfig::Classification => {
-                cross_entropy(logits, classes, self.config.train.label_smoothing_factor)
-            }
-        };
+        let output = self.net.apply(batch.input)?;
+        let smoothing = self.config.train.label_smoothing_factor;
+        let loss = self.task.loss(output, target, weight, smoothing).map_err(EvalError::from)?;
         let value = loss.clone().into_scalar::<f32>();
         self.finite("loss", value, &indices)?;
-        let loss = if summed { loss.mul_scalar(batch.size as f64) } else { loss };
-        Ok((value, batch.size as u64, self.net.gradients(loss)))
+        let loss = if summed { loss.mul_scalar(weight as f64) } else { loss };
+        Ok((value, weight, self.net.gradients(loss)))
     }
 
     /// Passes a finite number on; anything else ends the run before it reaches the weights.
@@ -280,17 +280,12 @@ impl Run {
             return Ok(Some(false));
         };
         let Some(scores) = self.score(&validation, "validation", session)? else { return Ok(None) };
-        let scored = Scored {
-            step: self.progress.step,
-            loss: scores.loss,
-            accuracy: scores.accuracy,
-            macro_f1: scores.macro_f1,
-        };
-        let is_best = scored.beats(self.progress.best.as_ref(), self.config.evaluate.metric_for_best_model);
+        let scored = Scored { step: self.progress.step, loss: scores.loss, metrics: scores.metrics };
+        let is_best = scored.beats(self.progress.best.as_ref(), self.metric);
         self.progress.pending_evaluation = false;
-        self.progress.newest = Some(scored);
+        self.progress.newest = Some(scored.clone());
         if is_best {
-            (self.progress.best, self.progress.stale_evaluations) = (Some(scored), 0);
+            (self.progress.best, self.progress.stale_evaluations) = (Some(scored.clone()), 0);
         } else {
             self.progress.stale_evaluations += 1;
         }
@@ -306,8 +301,8 @@ impl Run {
         is_best: bool,
         session: &mut Session<'_>,
     ) -> Result<(), TrainError> {
-        let Scored { step, loss, accuracy, macro_f1 } = *scored;
-        let info = EvalInfo { step, split, loss, accuracy, macro_f1, is_best };
+        let Scored { step, loss, metrics } = scored.clone();
+        let info = EvalInfo { step, split, loss, metrics, is_best };
         self.log.write(&info)?;
         session.tell(&Event::Evaluated(&info));
         Ok(())
@@ -322,19 +317,19 @@ impl Run {
     ) -> Result<Option<kiln_eval::Scores>, TrainError> {
         let net = self.net.valid();
         let device = self.device.clone().inner();
-        let loader = self.config.data.loader();
-        let scores = kiln_eval::evaluate_with(
-            &*net,
+        let evaluation = Evaluation {
+            net: &*net,
+            task: self.task,
+            labels: &self.dataset.classes,
             split,
-            &self.dataset.preprocessor,
-            &self.dataset.classes,
-            loader,
-            &device,
-            &mut |done, total| {
-                session.tell(&Event::Evaluating { split: name, done, total });
-                !session.interrupted()
-            },
-        )?;
+            preprocessor: &self.dataset.preprocessor,
+            loader: self.config.data.loader(),
+            device: &device,
+        };
+        let scores = evaluation.run(&mut |done, total| {
+            session.tell(&Event::Evaluating { split: name, done, total });
+            !session.interrupted()
+        })?;
         Ok(scores)
     }
 
@@ -360,7 +355,7 @@ impl Run {
             progress: self.progress.clone(),
         };
         let folder = checkpoint::save(&self.dir.checkpoints(), &checkpoint, &self.config_text)?;
-        let best = self.progress.best.filter(|_| self.config.checkpoint.keep_best).map(|b| b.step);
+        let best = self.progress.best.as_ref().filter(|_| self.config.checkpoint.keep_best).map(|b| b.step);
         checkpoint::prune(&self.dir.checkpoints(), self.config.checkpoint.keep_last, best)?;
         session.tell(&Event::Saved { path: &folder, step: self.progress.step });
         Ok(folder)

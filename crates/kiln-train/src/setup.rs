@@ -12,6 +12,7 @@ use kiln_core::event::Event;
 use kiln_core::files::{FileError, write_atomic};
 use kiln_core::run_dir::RunDirError;
 use kiln_data::{Dataset, OpenOptions, Split};
+use kiln_eval::tasks::{self, Metric, Task};
 use kiln_models::Model;
 
 use crate::checkpoint::{self, Latest};
@@ -173,17 +174,21 @@ struct Parts {
     train: Split,
     model: Model,
     optimizer: Optimizer,
+    task: &'static dyn Task,
+    metric: Metric,
     device: Device,
 }
 
 impl Parts {
     /// Opens data and device and builds the start weights: pretrained where given, else from the seed.
     fn open(config: &Config, session: &mut Session<'_>) -> Result<Self, TrainError> {
+        let task = tasks::of(config.task.kind())?;
+        let metric = load::metric(config)?;
         let spec: DeviceSpec = config.device.parse()?;
         let chosen = device::resolve(&spec)?;
         session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
         let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
-        let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder })?;
+        let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder, task: config.task })?;
         let train = dataset.train.clone().ok_or(TrainError::NoTrainingSamples)?;
         let plan = Plan::new(config, train.len());
         if plan.batches_per_epoch == 0 {
@@ -194,8 +199,14 @@ impl Parts {
         }
         session.tell(&Event::Note(&describe(&dataset)));
         let device = chosen.device.autodiff();
-        let model =
-            kiln_models::build(&config.model, &dataset.input, &dataset.classes, &device, config.seed)?;
+        let model = kiln_models::build(
+            &config.model,
+            &dataset.input,
+            &dataset.classes,
+            config.task.kind(),
+            &device,
+            config.seed,
+        )?;
         let parameters: usize = model
             .net
             .parameters()
@@ -211,7 +222,7 @@ impl Parts {
             session.tell(&Event::Note(note));
         }
         let optimizer = Optimizer::new(&config.optimizer);
-        Ok(Self { plan, dataset, train, model, optimizer, device })
+        Ok(Self { plan, dataset, train, model, optimizer, task, metric, device })
     }
 
     /// Puts a checkpoint's weights and optimizer state in place.
@@ -258,7 +269,7 @@ impl Parts {
         log: MetricsLog,
         progress: Progress,
     ) -> Run {
-        let Self { plan, dataset, train, model, optimizer, device } = self;
+        let Self { plan, dataset, train, model, optimizer, task, metric, device } = self;
         Run {
             config,
             config_text,
@@ -266,6 +277,8 @@ impl Parts {
             dataset,
             train,
             card: model.card,
+            task,
+            metric,
             dir,
             log,
             device,
@@ -286,5 +299,9 @@ fn describe(dataset: &Dataset) -> String {
     .into_iter()
     .flatten()
     .collect();
-    format!("data: {} samples, {} classes", counts.join(", "), dataset.classes.len())
+    let classes = match dataset.classes.len() {
+        0 => String::new(),
+        n => format!(", {n} classes"),
+    };
+    format!("data: {} samples{classes}", counts.join(", "))
 }

@@ -37,7 +37,7 @@ fn train(
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in 0..STEPS {
         let (input, classes) = batch(step);
-        let Output::Logits(logits) = net.apply(input).unwrap();
+        let Output::Logits(logits) = net.apply(input).unwrap() else { panic!("one answer a token") };
         let classes = Tensor::<1, Int>::from_data(TensorData::from(classes.as_slice()), &cpu());
         let loss = cross_entropy(logits, classes, recipe.label_smoothing);
         losses.push(f64::from(loss.clone().into_scalar::<f32>()));
@@ -90,7 +90,10 @@ fn tiny_bert_follows_transformers() {
     }))
     .unwrap();
     let input = InputSpec::Tokens { vocab_size: 100, max_length: 64, pad_id: 0 };
-    let mut net = kiln_models::build(&config, &input, &classes(2), &cpu(), 1).unwrap().net;
+    let mut net =
+        kiln_models::build(&config, &input, &classes(2), kiln_core::TaskKind::Classification, &cpu(), 1)
+            .unwrap()
+            .net;
     fill(&mut *net, |_| 0.4);
     let recipe = Recipe {
         optimizer: adamw(),
@@ -115,7 +118,10 @@ fn a_cifar_resnet_follows_torch_with_its_running_statistics() {
     let fixture = fixture("resnet20.json");
     let config: ModelConfig = serde_json::from_value(json!({"kind": "resnet", "preset": "cifar20"})).unwrap();
     let input = InputSpec::Image { channels: 3, height: 16, width: 16 };
-    let mut net = kiln_models::build(&config, &input, &classes(10), &cpu(), 1).unwrap().net;
+    let mut net =
+        kiln_models::build(&config, &input, &classes(10), kiln_core::TaskKind::Classification, &cpu(), 1)
+            .unwrap()
+            .net;
     fill(&mut *net, |shape| 3.4 / (shape[1..].iter().product::<usize>() as f64).sqrt());
     let recipe = Recipe {
         optimizer: json!({"kind": "sgd", "momentum": 0.9, "nesterov": true, "weight_decay": 1e-3,
@@ -158,13 +164,22 @@ fn minilm_follows_transformers_on_sst2() {
         "tokenizer": {"max_length": 64}, "loader": {"batch_size": 16, "shuffle": false},
     }))
     .unwrap();
-    let options = kiln_data::OpenOptions { tokenizer_folder: Some(&folder) };
+    let options = kiln_data::OpenOptions { tokenizer_folder: Some(&folder), ..Default::default() };
     let dataset = kiln_data::Dataset::open(&source, &options).unwrap();
     let config: ModelConfig = serde_json::from_value(json!({
         "kind": "bert", "pretrained": folder, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
     }))
     .unwrap();
-    let mut net = kiln_models::build(&config, &dataset.input, &dataset.classes, &cpu(), 1).unwrap().net;
+    let mut net = kiln_models::build(
+        &config,
+        &dataset.input,
+        &dataset.classes,
+        kiln_core::TaskKind::Classification,
+        &cpu(),
+        1,
+    )
+    .unwrap()
+    .net;
     let mut state = net.state();
     let head: Vec<f32> = (0..2 * 384).map(|i| (0.02 * f64::from(i).sin()) as f32).collect();
     state.insert("classifier.weight".into(), TensorData::new(head, [2, 384]));
@@ -183,7 +198,7 @@ fn minilm_follows_transformers_on_sst2() {
     let widths = floats(&fixture["recipe"]["tokens_per_row"]);
     let (losses, norms, _) = train(net, &recipe, |s| {
         let host = batches.borrow_mut().next().unwrap().unwrap();
-        let truth = host.classes.clone().unwrap();
+        let Some(kiln_data::HostTarget::Classes(truth)) = host.target.clone() else { panic!("no classes") };
         let batch = kiln_data::collate(host, &cpu());
         let Input::Tokens(tokens) = &batch.input else { panic!("not tokens") };
         assert_eq!(tokens.ids.dims()[1] as f64, widths[s as usize], "padding of step {s}");

@@ -9,7 +9,7 @@ use kiln_core::Exit;
 use kiln_core::device::{Chosen, DeviceSpec};
 use kiln_data::config::LoaderConfig;
 use kiln_data::{Dataset, OpenOptions, Split};
-use kiln_eval::{Bundle, Scores, evaluate_with};
+use kiln_eval::{Bundle, Evaluation, Scores, tasks};
 use kiln_train::config::Config;
 use serde::Serialize;
 
@@ -116,20 +116,28 @@ fn subject(args: &Args) -> Result<Subject, Failure> {
 /// The model a config starts from: pretrained where it says so, else from the seed.
 fn start_weights(config: &Config, chosen: &Chosen) -> Result<(Bundle, Dataset), Failure> {
     let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
-    let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder })?;
-    let model =
-        kiln_models::build(&config.model, &dataset.input, &dataset.classes, &chosen.device, config.seed)?;
+    let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder, task: config.task })?;
+    let model = kiln_models::build(
+        &config.model,
+        &dataset.input,
+        &dataset.classes,
+        config.task.kind(),
+        &chosen.device,
+        config.seed,
+    )?;
     if let Some(report) = &model.report {
         report::talk(&format!("pretrained weights: {report}"));
     }
     model.notes.iter().for_each(|note| report::talk(note));
     let (preprocessor, classes) = (dataset.preprocessor.clone(), dataset.classes.clone());
-    Ok((Bundle { model, preprocessor, classes }, dataset))
+    let task = tasks::of(config.task.kind())?;
+    Ok((Bundle { model, preprocessor, classes, task }, dataset))
 }
 
 fn trained(model: &Path, config: &Config, chosen: &Chosen) -> Result<(Bundle, Dataset), Failure> {
     let bundle = Bundle::open(model, &chosen.device)?;
-    let dataset = Dataset::open_for(&config.data, bundle.preprocessor.clone(), &bundle.classes)?;
+    let dataset =
+        Dataset::open_for(&config.data, bundle.preprocessor.clone(), &bundle.classes, bundle.task.kind())?;
     Ok((bundle, dataset))
 }
 
@@ -155,19 +163,20 @@ fn score(subject: &Subject, split: &Split) -> Result<Scores, Failure> {
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} ETA {eta}") {
         bar.set_style(style);
     }
-    let Bundle { model, preprocessor, classes } = &subject.bundle;
-    let scores = evaluate_with(
-        &*model.net.valid(),
+    let Bundle { model, preprocessor, classes, task } = &subject.bundle;
+    let evaluation = Evaluation {
+        net: &*model.net.valid(),
+        task: *task,
+        labels: classes,
         split,
         preprocessor,
-        classes,
-        &subject.loader,
-        &subject.chosen.device,
-        &mut |done, _| {
-            bar.set_position(done as u64);
-            true
-        },
-    );
+        loader: &subject.loader,
+        device: &subject.chosen.device,
+    };
+    let scores = evaluation.run(&mut |done, _| {
+        bar.set_position(done as u64);
+        true
+    });
     bar.finish_and_clear();
     scores?.ok_or_else(|| Failure::new(Exit::Failed, "interrupted"))
 }

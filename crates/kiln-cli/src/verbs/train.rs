@@ -97,16 +97,21 @@ fn catch_signals() -> Result<(), Failure> {
 }
 
 fn table(summary: &Summary) -> String {
+    let names: Vec<&String> =
+        summary.validation.iter().chain(&summary.test).next().map_or(vec![], |s| s.metrics.keys().collect());
     let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING).set_header(["split", "loss", "accuracy", "macro F1"]);
+    let header = ["split".to_string(), "loss".into()];
+    table
+        .load_style(comfy_table::presets::NOTHING)
+        .set_header(header.into_iter().chain(names.iter().map(|name| name.replace('_', " "))));
     let mut row = |name: &str, scored: &Option<Scored>| {
         if let Some(s) = scored {
-            table.add_row([
-                name.to_string(),
-                loss(s.loss),
-                format!("{:.2} %", s.accuracy * 100.0),
-                format!("{:.4}", s.macro_f1),
-            ]);
+            let mut cells = vec![name.to_string(), loss(s.loss)];
+            cells.extend(names.iter().map(|name| match s.metrics.get(*name) {
+                Some(value) => crate::progress::cell(name, value),
+                None => "-".into(),
+            }));
+            table.add_row(cells);
         }
     };
     row("validation", &summary.validation);

@@ -6,9 +6,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Source, class_index};
+use kiln_core::TaskKind;
+
+use super::{Source, class_index, only_classes};
 use crate::decode::{decode_file, size_of};
 use crate::error::DataError;
+use crate::label::Label;
 use crate::split::Raw;
 
 /// Endings of the formats that are built in.
@@ -60,13 +63,14 @@ impl Source for FolderSource {
         self.classes.clone()
     }
 
-    fn labels(&self, classes: &[String]) -> Result<Vec<usize>, DataError> {
+    fn labels(&self, task: TaskKind, classes: &[String]) -> Result<Vec<Label>, DataError> {
+        only_classes(task, || self.place())?;
         let map: Vec<usize> = self
             .classes
             .iter()
             .map(|class| class_index(class, classes, || self.root.join(class).display().to_string()))
             .collect::<Result<_, _>>()?;
-        Ok(self.files.iter().map(|(_, class)| map[*class]).collect())
+        Ok(self.files.iter().map(|(_, class)| Label::Class(map[*class])).collect())
     }
 
     fn hash(&self, i: usize) -> [u8; 32] {

@@ -6,10 +6,12 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use kiln_core::TaskKind;
 
-use super::Source;
+use super::{Source, only_classes};
 use crate::decode::DecodedImage;
 use crate::error::DataError;
+use crate::label::Label;
 use crate::split::Raw;
 
 /// Unsigned bytes in three and in one dimension.
@@ -72,9 +74,10 @@ impl Source for IdxSource {
     }
 
     /// An IDX label is an index already.
-    fn labels(&self, classes: &[String]) -> Result<Vec<usize>, DataError> {
+    fn labels(&self, task: TaskKind, classes: &[String]) -> Result<Vec<Label>, DataError> {
+        only_classes(task, || self.place())?;
         let known = |(i, &label): (usize, &u8)| match usize::from(label) {
-            class if class < classes.len() => Ok(class),
+            class if class < classes.len() => Ok(Label::Class(class)),
             class => Err(DataError::Class {
                 place: format!("{}:{i}", self.labels_path.display()),
                 class: class.to_string(),

@@ -7,7 +7,10 @@ pub(crate) mod jsonl;
 pub(crate) mod rows;
 pub(crate) mod table;
 
+use kiln_core::TaskKind;
+
 use crate::error::DataError;
+use crate::label::Label;
 use crate::split::Raw;
 
 /// Named samples in a fixed order, each with the word of its class.
@@ -18,14 +21,26 @@ pub(crate) trait Source: std::fmt::Debug + Send + Sync {
     fn raw(&self, i: usize) -> Result<Raw, DataError>;
     /// The classes in index order where nobody names them.
     fn classes(&self) -> Vec<String>;
-    /// Class index of every sample.
-    fn labels(&self, classes: &[String]) -> Result<Vec<usize>, DataError>;
+    /// The label of every sample; `names` are the classes in index order.
+    fn labels(&self, task: TaskKind, names: &[String]) -> Result<Vec<Label>, DataError>;
     /// What fixes the split of sample `i`: a hash of its relative path or of its content.
     fn hash(&self, i: usize) -> [u8; 32];
     /// `(H, W)` of sample `i` before any transform; `None` where samples are no images.
     fn size(&self, i: usize) -> Result<Option<(usize, usize)>, DataError>;
     /// Where the source is, for messages.
     fn place(&self) -> String;
+}
+
+/// A source whose samples have one class each was asked for labels of another task.
+pub(crate) fn only_classes(task: TaskKind, place: impl FnOnce() -> String) -> Result<(), DataError> {
+    match task {
+        TaskKind::Classification => Ok(()),
+        other => Err(DataError::Kind {
+            place: place(),
+            expected: "samples with labels for the task",
+            got: format!("one class a sample, which {other} cannot learn from"),
+        }),
+    }
 }
 
 /// The index of `class`, or an error that calls the place by name.

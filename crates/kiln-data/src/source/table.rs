@@ -5,11 +5,14 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use kiln_core::TaskKind;
+
 use super::jsonl::Objects;
 use super::rows::{Row, Rows, Separated, row};
-use super::{Source, class_index};
+use super::{Source, class_index, only_classes};
 use crate::config::Column;
 use crate::error::DataError;
+use crate::label::Label;
 use crate::preprocessor::Columns;
 use crate::split::Raw;
 
@@ -127,11 +130,12 @@ impl Source for TableSource {
         words
     }
 
-    fn labels(&self, classes: &[String]) -> Result<Vec<usize>, DataError> {
+    fn labels(&self, task: TaskKind, classes: &[String]) -> Result<Vec<Label>, DataError> {
+        only_classes(task, || self.place())?;
         let first = |word: usize| self.labels.iter().position(|&w| w == word).unwrap_or_default();
         let index = |(k, word): (usize, &String)| class_index(word, classes, || self.name(first(k)));
         let map: Vec<usize> = self.words.iter().enumerate().map(index).collect::<Result<_, _>>()?;
-        Ok(self.labels.iter().map(|&word| map[word]).collect())
+        Ok(self.labels.iter().map(|&word| Label::Class(map[word])).collect())
     }
 
     fn hash(&self, i: usize) -> [u8; 32] {

@@ -7,11 +7,11 @@
 use burn::module::Module;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, activation, module};
-use kiln_core::{Forward, InputSpec, Net};
+use kiln_core::{Forward, InputSpec, Net, TaskKind};
 use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Linear, PaddingConfig2d};
 use serde::{Deserialize, Serialize};
 
-use super::{dropout, wrong_branch, wrong_input};
+use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
 use crate::{Card, ModelConfig, ModelError};
 
 #[derive(Module, Debug)]
@@ -82,12 +82,19 @@ impl super::Family for Family {
         Ok("head")
     }
 
-    fn card(&self, config: &ModelConfig, input: &InputSpec, classes: &[String]) -> Result<Card, ModelError> {
+    fn card(
+        &self,
+        config: &ModelConfig,
+        input: &InputSpec,
+        labels: &[String],
+        task: TaskKind,
+    ) -> Result<Card, ModelError> {
+        one_answer_a_sample("cnn", task)?;
         let ModelConfig::Cnn(config) = config else { return Err(wrong_branch(config)) };
         let sizes =
             Sizes { channels: config.channels.clone(), hidden_size: config.hidden, dropout: config.dropout };
         flat_size(&sizes, input)?;
-        Card::new("Cnn", self.model_type(), input, classes, &sizes)
+        Card::new("Cnn", self.model_type(), input, labels, task, &sizes)
     }
 
     fn net(&self, card: &Card, device: &Device) -> Result<Box<dyn Net>, ModelError> {

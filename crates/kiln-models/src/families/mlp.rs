@@ -6,11 +6,11 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
-use kiln_core::{Forward, InputSpec, Net};
+use kiln_core::{Forward, InputSpec, Net, TaskKind};
 use kiln_nn::{Dropout, Linear};
 use serde::{Deserialize, Serialize};
 
-use super::{dropout, wrong_branch, wrong_input};
+use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
 use crate::{Card, ModelConfig, ModelError};
 
 #[derive(Module, Debug)]
@@ -56,7 +56,14 @@ impl super::Family for Family {
         Ok("head")
     }
 
-    fn card(&self, config: &ModelConfig, input: &InputSpec, classes: &[String]) -> Result<Card, ModelError> {
+    fn card(
+        &self,
+        config: &ModelConfig,
+        input: &InputSpec,
+        labels: &[String],
+        task: TaskKind,
+    ) -> Result<Card, ModelError> {
+        one_answer_a_sample("mlp", task)?;
         let ModelConfig::Mlp(config) = config else { return Err(wrong_branch(config)) };
         features(input)?;
         if let Some(at) = config.hidden.iter().position(|width| *width == 0) {
@@ -64,7 +71,7 @@ impl super::Family for Family {
             return Err(ModelError::config(message, "give every hidden layer a width"));
         }
         let sizes = Sizes { hidden_sizes: config.hidden.clone(), dropout: config.dropout };
-        Card::new("Mlp", self.model_type(), input, classes, &sizes)
+        Card::new("Mlp", self.model_type(), input, labels, task, &sizes)
     }
 
     fn net(&self, card: &Card, device: &Device) -> Result<Box<dyn Net>, ModelError> {
@@ -83,7 +90,8 @@ impl super::Family for Family {
 /// `F`
 fn features(input: &InputSpec) -> Result<usize, ModelError> {
     match input {
-        InputSpec::Table { features } => Ok(*features),
+        InputSpec::Table { features, cardinalities } if cardinalities.is_empty() => Ok(*features),
+        InputSpec::Table { .. } => Err(wrong_input("mlp", "numbers", input)),
         InputSpec::Image { channels, height, width } => Ok(channels * height * width),
         InputSpec::Tokens { .. } => Err(wrong_input("mlp", "table rows or images", input)),
     }

@@ -10,7 +10,7 @@ mod resnet;
 use std::path::Path;
 
 use burn::tensor::Device;
-use kiln_core::{InputSpec, Net};
+use kiln_core::{InputSpec, Net, TaskKind};
 use kiln_nn::{Dropout, DropoutConfig};
 
 use crate::card::{self, Card};
@@ -33,11 +33,18 @@ pub trait Family: Sync {
     fn base_prefix(&self) -> &'static str {
         ""
     }
-    /// Resolves every size from the config, the input and the classes.
+    /// Resolves every size from the config, the input, the labels' names (of classes, or of the numbers of a
+    /// regression; none for language modelling) and the task.
     ///
     /// # Errors
-    /// Sizes that do not fit each other or the input.
-    fn card(&self, config: &ModelConfig, input: &InputSpec, classes: &[String]) -> Result<Card, ModelError>;
+    /// Sizes that do not fit each other or the input; a task that the family has no head for.
+    fn card(
+        &self,
+        config: &ModelConfig,
+        input: &InputSpec,
+        labels: &[String],
+        task: TaskKind,
+    ) -> Result<Card, ModelError>;
     /// Builds the net that a card describes, with its initial weights not yet drawn.
     ///
     /// # Errors
@@ -87,6 +94,22 @@ fn wrong_branch(config: &ModelConfig) -> ModelError {
         format!("[model] kind = {:?} was given to another family", config.kind()),
         "report this as a fault",
     )
+}
+
+/// A family without a head for a task.
+fn wrong_task(family: &str, task: TaskKind, has: &[TaskKind]) -> ModelError {
+    let has: Vec<&str> = has.iter().map(|task| task.name()).collect();
+    ModelError::config(
+        format!("[model] kind = {family:?} has no head for [task] kind = \"{task}\""),
+        format!("this model learns {}; choose one of these, or another model", has.join(", ")),
+    )
+}
+
+/// Refuses tasks that answer every token.
+fn one_answer_a_sample(family: &str, task: TaskKind) -> Result<(), ModelError> {
+    const HAS: [TaskKind; 3] =
+        [TaskKind::Classification, TaskKind::MultiLabelClassification, TaskKind::Regression];
+    if HAS.contains(&task) { Ok(()) } else { Err(wrong_task(family, task, &HAS)) }
 }
 
 /// A net that reads one kind of input was given data of another.

@@ -84,7 +84,7 @@ pub(crate) fn tokens(fixture: &Value, device: &Device) -> Input {
 }
 
 pub(crate) fn logits(net: &dyn Net, input: Input) -> Tensor<2> {
-    let Output::Logits(logits) = net.apply(input).unwrap();
+    let Output::Logits(logits) = net.apply(input).unwrap() else { panic!("one answer a token") };
     logits
 }
 

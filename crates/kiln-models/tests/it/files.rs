@@ -55,7 +55,14 @@ fn no_flipped_bit_of_the_header_panics_or_changes_values_unseen() {
 
 fn mlp(path: &Path, k: usize) -> Result<kiln_models::Model, kiln_models::ModelError> {
     let config = config(json!({"kind": "mlp", "hidden": [3], "pretrained": path}));
-    build(&config, &InputSpec::Table { features: 4 }, &classes(k), &Device::flex(), 1)
+    build(
+        &config,
+        &InputSpec::Table { features: 4, cardinalities: vec![] },
+        &classes(k),
+        kiln_core::TaskKind::Classification,
+        &Device::flex(),
+        1,
+    )
 }
 
 #[test]

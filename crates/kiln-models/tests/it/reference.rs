@@ -49,7 +49,9 @@ fn residual_nets_follow_torchvision_and_the_cifar_reference() {
     ] {
         let config = config(json!({"kind": "resnet", "preset": preset}));
         let device = Device::flex().autodiff();
-        let mut model = build(&config, &image(3, side), &classes(k), &device, 1).unwrap();
+        let mut model =
+            build(&config, &image(3, side), &classes(k), kiln_core::TaskKind::Classification, &device, 1)
+                .unwrap();
         // Random 50-layer gradients are ill-conditioned: PyTorch's own float32 is off by up to 4.3e-3 there, and by
         // 6.5e-6 with 34 layers.
         let tolerance = if preset == "resnet50" { 1e-2 } else { 1e-3 };
@@ -67,7 +69,15 @@ fn tiny_bert() -> (Value, InputSpec) {
 #[test]
 fn bert_follows_transformers_with_padding() {
     let (sizes, input) = tiny_bert();
-    let mut model = build(&config(sizes), &input, &classes(3), &Device::flex().autodiff(), 1).unwrap();
+    let mut model = build(
+        &config(sizes),
+        &input,
+        &classes(3),
+        kiln_core::TaskKind::Classification,
+        &Device::flex().autodiff(),
+        1,
+    )
+    .unwrap();
     let data = fixture("bert");
     follows("bert", model.net.as_mut(), |d| tokens(&data, d), [2, 0], 1e-3);
 }
@@ -75,7 +85,15 @@ fn bert_follows_transformers_with_padding() {
 #[test]
 fn attention_for_training_and_for_answering_agree() {
     let (sizes, input) = tiny_bert();
-    let model = build(&config(sizes), &input, &classes(3), &Device::flex().autodiff(), 5).unwrap();
+    let model = build(
+        &config(sizes),
+        &input,
+        &classes(3),
+        kiln_core::TaskKind::Classification,
+        &Device::flex().autodiff(),
+        5,
+    )
+    .unwrap();
     let data = json!({"ids": [[3, 4, 5, 0], [0, 0, 0, 0]], "mask": [[1, 1, 1, 0], [0, 0, 0, 0]]});
     let trained = logits(model.net.as_ref(), tokens(&data, &Device::flex().autodiff()))
         .into_data()
@@ -97,7 +115,15 @@ fn published_cifar_checkpoints_give_pytorchs_logits() {
     for (preset, file) in [("cifar20", "resnet20-12fca82f"), ("cifar56", "resnet56-4bfd9763")] {
         let path = data.join("cifar-resnets").join(format!("{file}.th"));
         let config = config(json!({"kind": "resnet", "preset": preset, "pretrained": path}));
-        let model = build(&config, &image(3, 32), &classes(10), &Device::flex(), 1).unwrap();
+        let model = build(
+            &config,
+            &image(3, 32),
+            &classes(10),
+            kiln_core::TaskKind::Classification,
+            &Device::flex(),
+            1,
+        )
+        .unwrap();
         assert!(model.report.unwrap().missing.is_empty());
         close(
             file,
@@ -113,7 +139,8 @@ fn minilm_gives_transformers_outputs_and_comes_back_from_a_saved_folder() {
     let Some(data) = real_data() else { return };
     let config = config(json!({"kind": "bert", "pretrained": data.join("all-MiniLM-L6-v2")}));
     let input = InputSpec::Tokens { vocab_size: 30522, max_length: 128, pad_id: 0 };
-    let mut model = build(&config, &input, &classes(2), &Device::flex(), 1).unwrap();
+    let mut model =
+        build(&config, &input, &classes(2), kiln_core::TaskKind::Classification, &Device::flex(), 1).unwrap();
     assert!(
         model.notes[0].contains("new head for 2 classes: classifier.bias, classifier.weight")
             || model.notes[0].contains("new head for 2 classes: classifier.weight, classifier.bias"),
@@ -146,7 +173,7 @@ fn minilm_gives_transformers_outputs_and_comes_back_from_a_saved_folder() {
 #[test]
 fn every_family_comes_back_from_its_folder() {
     let (sizes, text) = tiny_bert();
-    let table = InputSpec::Table { features: 6 };
+    let table = InputSpec::Table { features: 6, cardinalities: vec![] };
     let cases = [
         (json!({"kind": "mlp", "hidden": [8, 5]}), table),
         (json!({"kind": "cnn", "channels": [4, 6], "hidden": 7}), image(1, 9)),
@@ -156,7 +183,15 @@ fn every_family_comes_back_from_its_folder() {
     ];
     for (config_json, input) in cases {
         let folder = tempfile::tempdir().unwrap();
-        let built = build(&config(config_json.clone()), &input, &classes(3), &Device::flex(), 3).unwrap();
+        let built = build(
+            &config(config_json.clone()),
+            &input,
+            &classes(3),
+            kiln_core::TaskKind::Classification,
+            &Device::flex(),
+            3,
+        )
+        .unwrap();
         save(folder.path(), &built.card, &built.net.state()).unwrap();
         let opened = open(folder.path(), &Device::flex()).unwrap();
         assert!(opened.report.unwrap().is_exact(), "{config_json}");
@@ -170,7 +205,17 @@ fn every_family_comes_back_from_its_folder() {
 fn the_seed_decides_every_weight() {
     let make = |seed| {
         let config = config(json!({"kind": "cnn"}));
-        build(&config, &image(1, 28), &classes(10), &Device::flex(), seed).unwrap().net.state()
+        build(
+            &config,
+            &image(1, 28),
+            &classes(10),
+            kiln_core::TaskKind::Classification,
+            &Device::flex(),
+            seed,
+        )
+        .unwrap()
+        .net
+        .state()
     };
     // Burn flex draws from one generator for all threads: other tests may draw in between, so only difference is
     // tested here; equality is the resume test's.
@@ -184,7 +229,9 @@ fn a_bert_folder_for_the_peer() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = kept.map_or(temporary.path().to_path_buf(), std::path::PathBuf::from);
     let (sizes, input) = tiny_bert();
-    let model = build(&config(sizes), &input, &classes(3), &Device::flex(), 9).unwrap();
+    let model =
+        build(&config(sizes), &input, &classes(3), kiln_core::TaskKind::Classification, &Device::flex(), 9)
+            .unwrap();
     save(&folder, &model.card, &model.net.state()).unwrap();
     let mut peer = fixture("bert");
     let answer =

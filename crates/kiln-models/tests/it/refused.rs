@@ -11,7 +11,14 @@ use serde_json::{Value, json};
 use crate::common::*;
 
 fn refused(config_json: Value, input: InputSpec, k: usize) -> ModelError {
-    match build(&config(config_json.clone()), &input, &classes(k), &Device::flex(), 1) {
+    match build(
+        &config(config_json.clone()),
+        &input,
+        &classes(k),
+        kiln_core::TaskKind::Classification,
+        &Device::flex(),
+        1,
+    ) {
         Ok(_) => panic!("accepted: {config_json}"),
         Err(error) => error,
     }
@@ -25,7 +32,15 @@ fn text(vocab_size: usize, max_length: usize) -> InputSpec {
 fn bert_folder() -> (tempfile::TempDir, Value) {
     let sizes = json!({"kind": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
         "intermediate_size": 16, "max_position_embeddings": 12});
-    let model = build(&config(sizes), &text(20, 12), &classes(2), &Device::flex(), 1).unwrap();
+    let model = build(
+        &config(sizes),
+        &text(20, 12),
+        &classes(2),
+        kiln_core::TaskKind::Classification,
+        &Device::flex(),
+        1,
+    )
+    .unwrap();
     let folder = tempfile::tempdir().unwrap();
     save(folder.path(), &model.card, &model.net.state()).unwrap();
     let card = serde_json::from_str(&fs::read_to_string(folder.path().join("config.json")).unwrap()).unwrap();
@@ -41,13 +56,23 @@ fn says(error: &ModelError, words: &[&str]) {
 #[test]
 fn data_of_the_wrong_kind_or_size() {
     says(&refused(json!({"kind": "mlp"}), text(9, 9), 2), &["mlp", "text"]);
-    says(&refused(json!({"kind": "cnn"}), InputSpec::Table { features: 3 }, 2), &["cnn", "table rows"]);
+    says(
+        &refused(json!({"kind": "cnn"}), InputSpec::Table { features: 3, cardinalities: vec![] }, 2),
+        &["cnn", "table rows"],
+    );
     says(&refused(json!({"kind": "cnn", "channels": [4, 4, 4, 4]}), image(1, 8), 2), &["4 stages", "8x8"]);
     says(
-        &refused(json!({"kind": "mlp", "hidden": [4, 0]}), InputSpec::Table { features: 3 }, 2),
+        &refused(
+            json!({"kind": "mlp", "hidden": [4, 0]}),
+            InputSpec::Table { features: 3, cardinalities: vec![] },
+            2,
+        ),
         &["hidden[1]"],
     );
-    says(&refused(json!({"kind": "mlp"}), InputSpec::Table { features: 3 }, 1), &["two classes", "1"]);
+    says(
+        &refused(json!({"kind": "mlp"}), InputSpec::Table { features: 3, cardinalities: vec![] }, 1),
+        &["two classes", "1"],
+    );
     says(&refused(json!({"kind": "bert"}), text(9, 9), 2), &["hidden_size", "intermediate_size"]);
 }
 
@@ -157,7 +182,9 @@ fn an_encoder_without_prefix_and_with_old_norm_names_is_read() {
     old.insert("embeddings.position_ids".into(), burn::tensor::TensorData::new(vec![0i64, 1], [1, 2]));
     fs::write(&path, kiln_models::weights::to_safetensors(&old, &[]).unwrap()).unwrap();
     let bert = config(json!({"kind": "bert", "pretrained": folder.path()}));
-    let model = build(&bert, &text(20, 12), &classes(3), &Device::flex(), 1).unwrap();
+    let model =
+        build(&bert, &text(20, 12), &classes(3), kiln_core::TaskKind::Classification, &Device::flex(), 1)
+            .unwrap();
     assert_eq!(model.report.unwrap().unexpected, ["embeddings.position_ids"]);
     assert!(model.notes[0].starts_with("new head for 3 classes: "), "{:?}", model.notes);
     assert!(

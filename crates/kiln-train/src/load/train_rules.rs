@@ -3,6 +3,8 @@
 
 use kiln_core::device::DeviceSpec;
 
+use kiln_eval::tasks::{self, LOSS};
+
 use super::Rules;
 use crate::config::OptimizerConfig;
 
@@ -67,6 +69,19 @@ impl Rules<'_> {
         let best =
             self.config.checkpoint.keep_best && no_validation && self.resolved.is_set("checkpoint.keep_best");
         self.fault_if(best, "checkpoint.keep_best", "`keep_best` needs validation data", VALIDATION);
+    }
+
+    /// The best checkpoint is chosen by a number that the task has.
+    pub(super) fn metric(&mut self) {
+        let Some(name) = &self.config.evaluate.metric_for_best_model else { return };
+        let Ok(task) = tasks::of(self.config.task.kind()) else { return };
+        if task.metric(name).is_none() {
+            let all: Vec<&str> = task.metrics().iter().chain([&LOSS]).map(|metric| metric.name).collect();
+            let message =
+                format!("`{name}` is not a metric of [task] kind = \"{}\"", self.config.task.kind());
+            let remedy = format!("choose one of {}", all.join(", "));
+            self.fault("evaluate.metric_for_best_model", message, remedy);
+        }
     }
 
     fn warmup(&mut self) {

@@ -8,9 +8,9 @@ mod sizes;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use kiln_core::{InputSpec, Net};
+use kiln_core::{InputSpec, Net, TaskKind};
 
-use super::{wrong_branch, wrong_input};
+use super::{one_answer_a_sample, wrong_branch, wrong_input};
 use crate::config::BertConfig;
 use crate::{Card, ModelConfig, ModelError, card};
 use sizes::Sizes;
@@ -38,7 +38,14 @@ impl super::Family for Family {
         "bert."
     }
 
-    fn card(&self, config: &ModelConfig, input: &InputSpec, classes: &[String]) -> Result<Card, ModelError> {
+    fn card(
+        &self,
+        config: &ModelConfig,
+        input: &InputSpec,
+        labels: &[String],
+        task: TaskKind,
+    ) -> Result<Card, ModelError> {
+        one_answer_a_sample("bert", task)?;
         let ModelConfig::Bert(config) = config else { return Err(wrong_branch(config)) };
         let InputSpec::Tokens { vocab_size, max_length, pad_id } = input else {
             return Err(wrong_input("bert", "text", input));
@@ -49,7 +56,7 @@ impl super::Family for Family {
         };
         sizes.check()?;
         sizes.check_input(*vocab_size, *max_length)?;
-        Card::new("BertForSequenceClassification", self.model_type(), input, classes, &sizes)
+        Card::new("BertForSequenceClassification", self.model_type(), input, labels, task, &sizes)
     }
 
     fn net(&self, card: &Card, device: &Device) -> Result<Box<dyn Net>, ModelError> {

@@ -5,8 +5,9 @@
 //! Shapes: `B` batch, `T` tokens, `D` hidden, `N` heads, `V` vocabulary, `K` classes.
 
 use burn::module::{Initializer, Module};
-use burn::tensor::{Bool, Device, Tensor, activation, module, ops::AttentionModuleOptions};
+use burn::tensor::{Device, Tensor, activation};
 use kiln_core::{Forward, Tokens};
+use kiln_nn::attention::{Mask, attention};
 use kiln_nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, Linear};
 
 use super::sizes::Sizes;
@@ -75,43 +76,13 @@ impl SelfAttention {
     }
 
     /// `[B, T, D]` to the same.
-    fn forward(&self, x: Tensor<3>, padding: &Padding) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, padding: &Mask) -> Tensor<3> {
         let [b, t, d] = x.dims();
         let split = |x: Tensor<3>| x.reshape([b, t, self.heads, d / self.heads]).swap_dims(1, 2);
         let query = split(self.query.forward(x.clone()));
         let key = split(self.key.forward(x.clone()));
         let value = split(self.value.forward(x));
-        self.attend(query, key, value, padding).swap_dims(1, 2).reshape([b, t, d])
-    }
-
-    /// `[B, N, T, D/N]` three times to one. Without a graph to record, the backend's fused form.
-    fn attend(&self, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, padding: &Padding) -> Tensor<4> {
-        let [_, _, _, width] = query.dims();
-        if let Some(bias) = &padding.bias {
-            let query = query.mul_scalar((width as f64).sqrt().recip());
-            let scores = query.matmul(key.swap_dims(2, 3)) + bias.clone();
-            return self.dropout.forward(activation::softmax(scores, 3)).matmul(value);
-        }
-        let [b, heads, t, _] = query.dims();
-        let mask = padding.mask.clone().expand([b, heads, t, t]);
-        module::attention(query, key, value, Some(mask), None, AttentionModuleOptions::default())
-    }
-}
-
-/// Which keys are padding, in the form that the device's attention takes.
-struct Padding {
-    /// `[B, 1, 1, T]`, true at padding.
-    mask: Tensor<4, Bool>,
-    /// `[B, 1, 1, T]`, zero at tokens and the lowest float at padding, so that a row of nothing but padding gives
-    /// equal weights and not a division by zero; on training devices.
-    bias: Option<Tensor<4>>,
-}
-
-impl Padding {
-    fn new(tokens: &Tensor<2, Bool>, train: bool) -> Self {
-        let mask: Tensor<4, Bool> = tokens.clone().bool_not().unsqueeze_dims(&[1, 2]);
-        let bias = train.then(|| mask.clone().float().mul_scalar(f32::MIN));
-        Self { mask, bias }
+        attention(query, key, value, Some(padding), &self.dropout).swap_dims(1, 2).reshape([b, t, d])
     }
 }
 
@@ -166,7 +137,7 @@ impl Layer {
     }
 
     /// `[B, T, D]` to the same.
-    fn forward(&self, x: Tensor<3>, padding: &Padding) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, padding: &Mask) -> Tensor<3> {
         let x = self.attention.output.forward(self.attention.self_.forward(x.clone(), padding), x);
         let wide = activation::gelu(self.intermediate.dense.forward(x.clone()));
         self.output.forward(wide, x)
@@ -203,7 +174,7 @@ impl Bert {
     /// Ids `[B, T]` to hidden states `[B, T, D]`.
     fn encode(&self, x: &Tokens) -> Tensor<3> {
         let hidden = self.embeddings.forward(x);
-        let padding = Padding::new(&x.mask, hidden.device().is_autodiff());
+        let padding = Mask::padding(&x.mask, hidden.device().is_autodiff());
         self.encoder.layer.iter().fold(hidden, |hidden, layer| layer.forward(hidden, &padding))
     }
 

@@ -7,11 +7,11 @@ mod imagenet;
 
 use burn::module::Initializer;
 use burn::tensor::{Device, Tensor};
-use kiln_core::{InputSpec, Net};
+use kiln_core::{InputSpec, Net, TaskKind};
 use kiln_nn::{Conv2d, Conv2dConfig, PaddingConfig2d};
 use serde::{Deserialize, Serialize};
 
-use super::{wrong_branch, wrong_input};
+use super::{one_answer_a_sample, wrong_branch, wrong_input};
 use crate::config::ResnetPreset;
 use crate::{Card, ModelConfig, ModelError};
 
@@ -64,10 +64,17 @@ impl super::Family for Family {
         })
     }
 
-    fn card(&self, config: &ModelConfig, input: &InputSpec, classes: &[String]) -> Result<Card, ModelError> {
+    fn card(
+        &self,
+        config: &ModelConfig,
+        input: &InputSpec,
+        labels: &[String],
+        task: TaskKind,
+    ) -> Result<Card, ModelError> {
+        one_answer_a_sample("resnet", task)?;
         let ModelConfig::Resnet(config) = config else { return Err(wrong_branch(config)) };
         channels(input)?;
-        Card::new("ResNet", self.model_type(), input, classes, &Sizes { preset: config.preset })
+        Card::new("ResNet", self.model_type(), input, labels, task, &Sizes { preset: config.preset })
     }
 
     fn net(&self, card: &Card, device: &Device) -> Result<Box<dyn Net>, ModelError> {

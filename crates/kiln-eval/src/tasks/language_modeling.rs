@@ -1,0 +1,114 @@
+//! A vocabulary of scores at every token: the next token (causal) or hidden ones (masked).
+//! Owns the choice of loss and perplexity; which tokens are targets is kiln-data's choice.
+//!
+//! Shapes: `B` batch, `T` tokens, `V` vocabulary.
+
+use burn::tensor::{Int, Tensor, TensorData, activation};
+use kiln_core::{IGNORE, Output, Target, TaskKind};
+use kiln_data::HostTarget;
+use kiln_nn::token_cross_entropy;
+use serde_json::{Map, json};
+
+use super::{Answered, Metric, Misfit, Tally, Task, kind_of, kind_of_host, wrong_answer};
+use crate::EvalError;
+use crate::scores::{BadAnswer, Scores};
+
+/// Guesses the next token.
+pub(super) const CAUSAL: LanguageModeling = LanguageModeling(TaskKind::CausalLanguageModeling);
+/// Guesses hidden tokens.
+pub(super) const MASKED: LanguageModeling = LanguageModeling(TaskKind::MaskedLanguageModeling);
+
+pub(super) struct LanguageModeling(TaskKind);
+
+impl Task for LanguageModeling {
+    fn kind(&self) -> TaskKind {
+        self.0
+    }
+
+    fn loss(
+        &self,
+        output: Output,
+        target: Target,
+        scored: u64,
+        smoothing: f64,
+    ) -> Result<Tensor<1>, BadAnswer> {
+        match (output, target) {
+            (Output::TokenLogits(logits), Target::Tokens(ids)) => {
+                Ok(token_cross_entropy(logits, ids, scored, smoothing))
+            }
+            (Output::TokenLogits(_), other) => Err(wrong_answer("one token a place", kind_of(&other))),
+            (other, _) => Err(wrong_answer("one answer a token", other.kind())),
+        }
+    }
+
+    fn tally(&self, _: &[String]) -> Box<dyn Tally> {
+        Box::new(Perplexity::default())
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &[
+            Metric { name: "perplexity", higher_is_better: false },
+            Metric { name: "accuracy", higher_is_better: true },
+        ]
+    }
+
+    fn answers(&self, output: Output, _: &[String]) -> Result<Vec<Answered>, EvalError> {
+        Err(wrong_answer("one label a sample", output.kind()).into())
+    }
+}
+
+/// Negative log-likelihood and hits, token by token; the vocabulary of scores stays on the device.
+#[derive(Default)]
+struct Perplexity {
+    nll: f64,
+    tokens: u64,
+    right: u64,
+    samples: u64,
+}
+
+impl Tally for Perplexity {
+    fn add(&mut self, output: Output, target: &HostTarget) -> Result<(), Misfit> {
+        let HostTarget::Tokens { ids, width } = target else {
+            let reason = wrong_answer("one token a place", kind_of_host(target));
+            return Err(Misfit::Answer { sample: 0, reason });
+        };
+        let Output::TokenLogits(logits) = output else {
+            let reason = wrong_answer("one answer a token", output.kind());
+            return Err(Misfit::Answer { sample: 0, reason });
+        };
+        let (nll, right) = on_device(logits, ids)?;
+        for (place, id) in ids.iter().enumerate().filter(|(_, id)| **id != IGNORE) {
+            if !nll[place].is_finite() {
+                let sample = place / (*width).max(1);
+                return Err(Misfit::Answer { sample, reason: BadAnswer::NotFinite });
+            }
+            self.nll += f64::from(nll[place]);
+            self.right += u64::from(right[place] == *id);
+            self.tokens += 1;
+        }
+        self.samples += (ids.len() / (*width).max(1)) as u64;
+        Ok(())
+    }
+
+    fn scores(&self) -> Scores {
+        let tokens = self.tokens.max(1) as f64;
+        let loss = self.nll / tokens;
+        let mut metrics = Map::new();
+        metrics.insert("perplexity".into(), json!(loss.exp()));
+        metrics.insert("accuracy".into(), json!(self.right as f64 / tokens));
+        metrics.insert("tokens".into(), json!(self.tokens));
+        Scores { samples: self.samples, loss, metrics, report: None }
+    }
+}
+
+/// `-ln p` of each target and the most probable token of each place, `[B T]`.
+fn on_device(logits: Tensor<3>, ids: &[i64]) -> Result<(Vec<f32>, Vec<i64>), EvalError> {
+    let [b, t, v] = logits.dims();
+    let logits = logits.reshape([b * t, v]);
+    let wanted: Vec<i64> = ids.iter().map(|id| (*id).max(0)).collect();
+    let wanted = Tensor::<2, Int>::from_data(TensorData::new(wanted, [b * t, 1]), &logits.device());
+    let nll = activation::log_softmax(logits.clone(), 1).gather(1, wanted).neg();
+    let nll = nll.into_data().convert::<f32>().try_to_vec::<f32>()?;
+    let right = logits.argmax(1).into_data().convert::<i64>().try_to_vec::<i64>()?;
+    Ok((nll, right))
+}

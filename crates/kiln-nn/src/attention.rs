@@ -1,0 +1,70 @@
+//! Scaled dot-product attention (Vaswani et al., 2017) with padding and causal masks, as
+//! `torch.nn.functional.scaled_dot_product_attention`.
+//! Owns the choice of form: explicit where a graph is recorded, the backend's fused one elsewhere; never projects.
+//! The transformer families of kiln-models call it.
+//!
+//! Shapes: `B` batch, `N` heads, `T` tokens, `S` keys, `W` head width.
+
+use burn::nn::Dropout;
+use burn::tensor::{Bool, Int, Tensor, activation, module, ops::AttentionModuleOptions};
+
+/// Which keys a query may not see, in the forms that the device's attention takes.
+#[derive(Debug, Clone)]
+pub struct Mask {
+    /// True where a key is hidden: `[B or 1, 1, T or 1, S]`.
+    hidden: Tensor<4, Bool>,
+    /// The same as numbers to add to the scores: zero where seen, the lowest float where hidden, so that a row of
+    /// nothing but padding gives equal weights and not a division by zero. On training devices.
+    bias: Option<Tensor<4>>,
+}
+
+impl Mask {
+    /// Hides keys where `tokens [B, S]` is false. `train`: on an autodiff device.
+    pub fn padding(tokens: &Tensor<2, Bool>, train: bool) -> Self {
+        Self::new(tokens.clone().bool_not().unsqueeze_dims(&[1, 2]), train)
+    }
+
+    /// Hides padding, and keys behind the query.
+    pub fn causal(tokens: &Tensor<2, Bool>, train: bool) -> Self {
+        let [b, t] = tokens.dims();
+        let padding: Tensor<4, Bool> = tokens.clone().bool_not().unsqueeze_dims(&[1, 2]);
+        let place = Tensor::<1, Int>::arange(0..t as i64, &tokens.device());
+        let behind: Tensor<4, Bool> = place
+            .clone()
+            .reshape([1, 1, 1, t])
+            .expand([1, 1, t, t])
+            .greater(place.reshape([1, 1, t, 1]).expand([1, 1, t, t]));
+        Self::new(padding.expand([b, 1, t, t]).bool_or(behind.expand([b, 1, t, t])), train)
+    }
+
+    /// From `[B or 1, 1, T or 1, S]`, true where hidden.
+    pub fn new(hidden: Tensor<4, Bool>, train: bool) -> Self {
+        let bias = train.then(|| hidden.clone().float().mul_scalar(f32::MIN));
+        Self { hidden, bias }
+    }
+}
+
+/// `query [B, N, T, W]`, `key` and `value` `[B, N, S, W]` to `[B, N, T, W]`; `dropout` acts on the weights.
+pub fn attention(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    mask: Option<&Mask>,
+    dropout: &Dropout,
+) -> Tensor<4> {
+    let [b, heads, t, width] = query.dims();
+    let keys = key.dims()[2];
+    if query.device().is_autodiff() {
+        let query = query.mul_scalar((width as f64).sqrt().recip());
+        let mut scores = query.matmul(key.swap_dims(2, 3));
+        if let Some(mask) = mask {
+            scores = match &mask.bias {
+                Some(bias) => scores + bias.clone(),
+                None => scores.mask_fill(mask.hidden.clone(), f32::MIN),
+            };
+        }
+        return dropout.forward(activation::softmax(scores, 3)).matmul(value);
+    }
+    let hidden = mask.map(|mask| mask.hidden.clone().expand([b, heads, t, keys]));
+    module::attention(query, key, value, hidden, None, AttentionModuleOptions::default())
+}
