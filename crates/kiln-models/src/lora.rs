@@ -215,8 +215,7 @@ fn saved(model: &Model, patterns: Option<&[String]>) -> Result<Vec<String>, Mode
 
 /// A classifier's or regressor's last layer; a language model's head is the embedding or pretrained.
 fn default_head(card: &Card) -> Option<String> {
-    let language = ["LMHead", "CausalLM", "MaskedLM"];
-    if card.architectures.iter().any(|a| language.iter().any(|l| a.contains(l))) {
+    if card.task().ok()?.is_language_modeling() {
         return None;
     }
     let family = families::of_card(card, std::path::Path::new("")).ok()?;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use kiln_core::adapter::{Adaptable, NewAdapter};
 use kiln_core::files::{self, FileError};
-use kiln_core::{Net, StateDict};
+use kiln_core::{Net, StateDict, TaskKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -115,14 +115,15 @@ pub fn save(
 
 /// `peft.TaskType` of a model class.
 fn task_type(card: &Card) -> Option<&'static str> {
-    let class = card.architectures.first()?;
-    let types = [
-        ("ForSequenceClassification", "SEQ_CLS"),
-        ("ForTokenClassification", "TOKEN_CLS"),
-        ("LMHeadModel", "CAUSAL_LM"),
-        ("ForCausalLM", "CAUSAL_LM"),
-    ];
-    types.iter().find(|(end, _)| class.ends_with(end)).map(|(_, name)| *name)
+    match card.task().ok()? {
+        _ if card.model_type.starts_with("kiln_") => None,
+        TaskKind::Classification | TaskKind::MultiLabelClassification | TaskKind::Regression => {
+            Some("SEQ_CLS")
+        }
+        TaskKind::TokenClassification => Some("TOKEN_CLS"),
+        TaskKind::CausalLanguageModeling => Some("CAUSAL_LM"),
+        TaskKind::MaskedLanguageModeling => None,
+    }
 }
 
 /// Gives `model` the adapters of a folder and loads the modules saved with them.

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use kiln_core::Every;
 pub use kiln_core::TaskConfig;
 use kiln_data::config::DataConfig;
+use kiln_models::LoraConfig;
 use kiln_models::config::ModelConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use crate::finetune::{FinetuneConfig, GroupConfig};
 
 /// A run, as configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +39,12 @@ pub struct Config {
     pub model: ModelConfig,
     /// The update rule.
     pub optimizer: OptimizerConfig,
+    /// What trains, when, and at which rate; by default everything, always, at one rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finetune: Option<FinetuneConfig>,
+    /// Low-rank adapters instead of the model's own weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// The learning rate over time.
     #[serde(default)]
     pub schedule: ScheduleConfig,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use kiln_core::event::Event;
 use kiln_core::files::{FileError, write_atomic};
 use kiln_eval::{Bundle, Scores};
+use kiln_models::peft;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
@@ -71,13 +72,25 @@ impl Run {
             None => None,
         };
         run.log.sync()?;
-        Bundle::save(&run.dir.model(), &run.card, &run.net.state(), &run.dataset.preprocessor)?;
+        run.leave_model()?;
         let summary = run.summary(chosen_step, validation, test);
         let path = run.dir.path().join("summary.json");
         let text =
             serde_json::to_vec_pretty(&summary).map_err(|e| FileError::at(&path, "write")(e.into()))?;
         write_atomic(&path, &text)?;
         Ok(Outcome::Finished(Box::new(summary)))
+    }
+
+    /// Writes `model/`, with adapters merged into its weights, and beside it `adapter/` with the adapters alone.
+    fn leave_model(&self) -> Result<(), TrainError> {
+        let state = self.net.state();
+        if let Some(lora) = &self.finetune.lora {
+            let base = self.config.model.pretrained().map(|path| path.display().to_string());
+            peft::save(&self.dir.path().join("adapter"), lora, &state, &self.card, base.as_deref())?;
+        }
+        let merged = self.finetune.merged(state)?;
+        Bundle::save(&self.dir.model(), &self.card, &merged, &self.dataset.preprocessor)?;
+        Ok(())
     }
 
     /// Puts the weights that become the model into the net, and answers their validation result.

@@ -6,6 +6,7 @@
 pub mod checkpoint;
 pub mod config;
 mod error;
+pub mod finetune;
 mod finish;
 pub mod load;
 mod metrics_log;

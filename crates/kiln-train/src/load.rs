@@ -4,6 +4,7 @@
 
 mod check;
 mod data_rules;
+mod finetune_rules;
 mod model_rules;
 mod train_rules;
 
@@ -108,6 +109,7 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     rules.data();
     rules.model();
     rules.optimizer();
+    rules.finetune();
     rules.train();
     rules.metric();
     if look_for_files {

@@ -36,6 +36,14 @@ impl Plan {
 }
 
 impl OptimizerConfig {
+    /// Weight decay, and whether biases and norm weights decay too.
+    pub fn weight_decay(&self) -> (f64, bool) {
+        match self {
+            OptimizerConfig::Adamw(c) => (c.weight_decay, c.decay_bias_and_norm),
+            OptimizerConfig::Sgd(c) => (c.weight_decay, c.decay_bias_and_norm),
+        }
+    }
+
     /// The peak learning rate.
     pub fn learning_rate(&self) -> f64 {
         match self {

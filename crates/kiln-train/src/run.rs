@@ -18,6 +18,7 @@ use kiln_models::Card;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::error::TrainError;
+use crate::finetune::Finetune;
 use crate::metrics_log::MetricsLog;
 use crate::optim::Optimizer;
 use crate::plan::Plan;
@@ -74,6 +75,7 @@ pub struct Run {
     pub(crate) card: Card,
     pub(crate) task: &'static dyn Task,
     pub(crate) metric: Metric,
+    pub(crate) finetune: Finetune,
     // What it works with.
     pub(crate) dir: RunDir,
     pub(crate) log: MetricsLog,
@@ -126,6 +128,7 @@ impl Run {
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
                 // ---- one optimizer step ----------------------------------------------------------------
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
+                self.finetune.thaw(&mut *self.net, self.progress.step);
                 let group = self.gradients(&mut loader, batches)?;
                 let norm = self.finite("gradient norm", group.gradients.norm(), &group.indices)?;
                 let gradients = match self.config.train.max_grad_norm {

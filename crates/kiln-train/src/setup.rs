@@ -18,6 +18,7 @@ use kiln_models::Model;
 use crate::checkpoint::{self, Latest};
 use crate::config::Config;
 use crate::error::TrainError;
+use crate::finetune::{self, Finetune};
 use crate::load::{self, Loaded};
 use crate::metrics_log::MetricsLog;
 use crate::optim::Optimizer;
@@ -173,6 +174,7 @@ struct Parts {
     dataset: Dataset,
     train: Split,
     model: Model,
+    finetune: Finetune,
     optimizer: Optimizer,
     task: &'static dyn Task,
     metric: Metric,
@@ -199,7 +201,7 @@ impl Parts {
         }
         session.tell(&Event::Note(&describe(&dataset)));
         let device = chosen.device.autodiff();
-        let model = kiln_models::build(
+        let mut model = kiln_models::build(
             &config.model,
             &dataset.input,
             &dataset.classes,
@@ -207,22 +209,18 @@ impl Parts {
             &device,
             config.seed,
         )?;
-        let parameters: usize = model
-            .net
-            .parameters()
-            .iter()
-            .filter(|p| p.trainable)
-            .map(|p| p.shape.iter().product::<usize>())
-            .sum();
-        session.tell(&Event::Note(&format!("model: {parameters} trainable parameters")));
+        let finetune = Finetune::new(config, &mut model, &plan)?;
+        let (decay, decays_all) = config.optimizer.weight_decay();
+        let groups = finetune::table(&finetune, config.optimizer.learning_rate(), decay, decays_all);
+        session.tell(&Event::Note(&groups));
         if let Some(report) = &model.report {
             session.tell(&Event::Note(&format!("pretrained weights: {report}")));
         }
         for note in &model.notes {
             session.tell(&Event::Note(note));
         }
-        let optimizer = Optimizer::new(&config.optimizer);
-        Ok(Self { plan, dataset, train, model, optimizer, task, metric, device })
+        let optimizer = Optimizer::new(&config.optimizer).with_settings(finetune.settings());
+        Ok(Self { plan, dataset, train, model, finetune, optimizer, task, metric, device })
     }
 
     /// Puts a checkpoint's weights and optimizer state in place.
@@ -246,6 +244,7 @@ impl Parts {
         if !report.is_exact() {
             return Err(TrainError::Weights { path: folder.clone(), report: report.to_string() });
         }
+        self.finetune.set(&mut *self.model.net, progress.step);
         self.optimizer
             .load_state(&checkpoint.optimizer, &*self.model.net, &self.device)
             .map_err(|source| TrainError::State { path: folder.clone(), source })?;
@@ -269,7 +268,7 @@ impl Parts {
         log: MetricsLog,
         progress: Progress,
     ) -> Run {
-        let Self { plan, dataset, train, model, optimizer, task, metric, device } = self;
+        let Self { plan, dataset, train, model, finetune, optimizer, task, metric, device } = self;
         Run {
             config,
             config_text,
@@ -279,6 +278,7 @@ impl Parts {
             card: model.card,
             task,
             metric,
+            finetune,
             dir,
             log,
             device,

@@ -238,6 +238,7 @@ impl<'a> Rules<'a> {
         let s = self.sources();
         let tokenizer = self.table().and_then(|table| table.tokenizer.path.clone());
         let pretrained = self.config.model.pretrained().cloned();
+        let adapter = self.config.lora.as_ref().and_then(|lora| lora.pretrained.clone());
         for (key, path) in [
             ("data.path", s.path),
             ("data.train", s.train),
@@ -245,6 +246,7 @@ impl<'a> Rules<'a> {
             ("data.test", s.test),
             ("data.tokenizer.path", &tokenizer),
             ("model.pretrained", &pretrained),
+            ("lora.pretrained", &adapter),
         ] {
             // A variable that is not set has its own fault, and leaves its name in the path.
             let named = path.as_ref().filter(|path| !path.to_string_lossy().contains("${"));

@@ -266,6 +266,37 @@ fn is_read(code: &str, name: &str) -> bool {
 }
 
 #[test]
+fn fine_tuning_tables_are_read_back_and_their_conflicts_refused() {
+    let tables = "[finetune]\nfreeze = [\"bert.embeddings.*\"]\nunfreeze_every = \"2 epochs\"\nlayer_decay = 0.75\n\
+        [[finetune.groups]]\nparameters = [\"classifier.*\"]\nlearning_rate = 1e-3\n\
+        [[finetune.groups]]\nparameters = [\"*.bias\"]\nweight_decay = 0.0\n";
+    let text = format!("{TEXT}{tables}");
+    let (_folder, path) = folder(&text);
+    let loaded = load(&path, &[]).unwrap();
+    assert_eq!(loaded.config.finetune.as_ref().unwrap().groups.len(), 2);
+    let again = from_resolved_toml(&loaded.resolved.to_toml(), &path).unwrap();
+    assert_eq!(again.config, loaded.config);
+    for (from, to, message) in [
+        ("layer_decay", "train_only = [\"*\"]\nlayer_decay", "both `freeze` and `train_only`"),
+        ("2 epochs", "2 minutes", "is a time"),
+        ("bert.embeddings.*", "bert.[", "is not a pattern"),
+        ("layer_decay = 0.75", "layer_decay = 1.5", "layer_decay"),
+        ("[\"*.bias\"]\nweight_decay = 0.0", "[\"*.bias\"]", "changes nothing"),
+        ("[\"classifier.*\"]", "[]", "without parameters"),
+    ] {
+        refused(&text.replace(from, to), &[], message);
+    }
+    refused(&text, &["optimizer.learning_rate=0"], "which is 0");
+    refused(&format!("{text}[lora]\n"), &[], "has nothing to thaw");
+    let lora = format!("{TEXT}[lora]\nrank = 4\ntarget_modules = [\"query\"]\n");
+    refused(&lora, &["lora.target_modules=[]"], "`target_modules` is empty");
+    refused(&lora, &["lora.rank=0"], "lora.rank");
+    let brought = format!("{TEXT}[lora]\npretrained = \"there\"\nrank = 4\n");
+    refused(&brought, &[], "`lora.rank` is the adapter's own to say");
+    refused(&brought.replace("there\"\nrank = 4", "nowhere\""), &[], "`lora.pretrained` is not there");
+}
+
+#[test]
 fn every_key_of_the_schema_is_read_by_code() {
     let mut found = Vec::new();
     properties(&schema(), &mut found);

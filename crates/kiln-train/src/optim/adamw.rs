@@ -32,11 +32,11 @@ impl Rule for AdamW {
         gradient: Tensor<1>,
         state: &mut Slots,
         lr: f64,
-        decay: bool,
+        weight_decay: f64,
     ) -> Tensor<1> {
         state.step += 1;
-        let value = match decay && self.weight_decay != 0.0 {
-            true => value.mul_scalar(1.0 - lr * self.weight_decay),
+        let value = match weight_decay != 0.0 {
+            true => value.mul_scalar(1.0 - lr * weight_decay),
             false => value,
         };
         let (mean, square) = match <[Tensor<1>; 2]>::try_from(std::mem::take(&mut state.tensors)) {
@@ -55,6 +55,10 @@ impl Rule for AdamW {
 
     fn slots(&self) -> &'static [&'static str] {
         &["exp_avg", "exp_avg_sq"]
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 
     fn decays_bias_and_norm(&self) -> bool {

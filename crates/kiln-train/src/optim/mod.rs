@@ -20,23 +20,44 @@ use crate::config::OptimizerConfig;
 
 /// One parameter's update.
 pub trait Rule: Send {
-    /// The new value `[N]` from the old one, the gradient and the learning rate; `decay` says whether weight decay
-    /// applies to this parameter. The first call for a parameter gets an empty state.
+    /// The new value `[N]` from the old one, the gradient and the the parameter's learning rate and weight decay.
+    /// The first call for a parameter gets an empty state.
     fn update(
         &self,
         value: Tensor<1>,
         gradient: Tensor<1>,
         state: &mut Slots,
         lr: f64,
-        decay: bool,
+        weight_decay: f64,
     ) -> Tensor<1>;
 
     /// Names of the tensors in a parameter's state after its first update.
     fn slots(&self) -> &'static [&'static str];
 
+    /// The configured weight decay.
+    fn weight_decay(&self) -> f64;
+
     /// Whether biases and norm weights (parameters of one dimension) are decayed.
     fn decays_bias_and_norm(&self) -> bool;
 }
+
+/// How one parameter's updates differ from the others'.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Setting {
+    /// Factor of the schedule's learning rate.
+    pub rate_scale: f64,
+    /// Weight decay instead of the rule's.
+    pub weight_decay: Option<f64>,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { rate_scale: 1.0, weight_decay: None }
+    }
+}
+
+/// Settings by parameter name; a parameter without one has the default.
+pub type Settings = BTreeMap<String, Setting>;
 
 /// One parameter's state.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +72,7 @@ pub struct Slots {
 pub struct Optimizer {
     rule: Box<dyn Rule>,
     states: BTreeMap<String, Slots>,
+    settings: Settings,
 }
 
 /// A saved optimizer state that does not fit the model or the rule.
@@ -65,17 +87,27 @@ impl Optimizer {
             OptimizerConfig::Adamw(c) => Box::new(AdamW::from(c)),
             OptimizerConfig::Sgd(c) => Box::new(Sgd::from(c)),
         };
-        Self { rule, states: BTreeMap::new() }
+        Self { rule, states: BTreeMap::new(), settings: Settings::new() }
+    }
+
+    /// The same with rates and decays of its own for some parameters. Biases and norm weights that the rule does not
+    /// decay are not decayed by a setting either.
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
     }
 
     /// One step: every parameter that has a gradient is updated, the others are left alone.
     pub fn step(&mut self, net: Box<dyn Net>, mut gradients: Gradients, lr: f64) -> Box<dyn Net> {
-        let (rule, states) = (&self.rule, &mut self.states);
+        let Self { rule, states, settings } = self;
         net.update(&mut |info: &ParamInfo, value| {
             let Some(gradient) = gradients.0.remove(&info.name) else { return value };
             let state = states.entry(info.name.clone()).or_default();
-            let decay = info.shape.len() > 1 || rule.decays_bias_and_norm();
-            rule.update(value, gradient, state, lr, decay)
+            let own = settings.get(&info.name).copied().unwrap_or_default();
+            let weight_decay = match info.shape.len() > 1 || rule.decays_bias_and_norm() {
+                true => own.weight_decay.unwrap_or(rule.weight_decay()),
+                false => 0.0,
+            };
+            rule.update(value, gradient, state, lr * own.rate_scale, weight_decay)
         })
     }
 

@@ -32,11 +32,11 @@ impl Rule for Sgd {
         gradient: Tensor<1>,
         state: &mut Slots,
         lr: f64,
-        decay: bool,
+        weight_decay: f64,
     ) -> Tensor<1> {
         state.step += 1;
-        let gradient = match decay && self.weight_decay != 0.0 {
-            true => gradient + value.clone().mul_scalar(self.weight_decay),
+        let gradient = match weight_decay != 0.0 {
+            true => gradient + value.clone().mul_scalar(weight_decay),
             false => gradient,
         };
         if self.momentum == 0.0 {
@@ -58,6 +58,10 @@ impl Rule for Sgd {
 
     fn slots(&self) -> &'static [&'static str] {
         if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        self.weight_decay
     }
 
     fn decays_bias_and_norm(&self) -> bool {

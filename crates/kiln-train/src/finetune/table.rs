@@ -1,0 +1,83 @@
+//! The groups of parameters as a person reads them before the first step.
+//! Owns the words and columns; never what is in them (`finetune`).
+
+use super::Finetune;
+
+/// One line of the table.
+struct Row {
+    what: String,
+    tensors: usize,
+    values: usize,
+    rate: String,
+    decay: String,
+}
+
+/// How many of all values train, and, where groups differ, a line for each: tensors, values, peak learning rate and
+/// weight decay. `peak` and `decay` are the optimizer's own; `decays_all` says whether biases and norms decay too.
+pub fn table(finetune: &Finetune, peak: f64, decay: f64, decays_all: bool) -> String {
+    let parameters = finetune.parameters();
+    let mut rows: Vec<Row> = Vec::new();
+    let (mut all, mut training) = (0, 0);
+    for p in parameters {
+        let values: usize = p.shape.iter().product();
+        let setting = finetune.settings.get(&p.name).copied().unwrap_or_default();
+        let ever = finetune.trains(&p.name, u64::MAX);
+        all += values;
+        training += if ever { values } else { 0 };
+        let decay = if p.shape.len() > 1 || decays_all { setting.weight_decay.unwrap_or(decay) } else { 0.0 };
+        let (rate, decay) = match ever {
+            true => (format!("{:.3e}", peak * setting.rate_scale), format!("{decay}")),
+            false => ("-".into(), "-".into()),
+        };
+        let what = label(finetune, &p.name, ever);
+        match rows.iter_mut().find(|r| (&r.what, &r.rate, &r.decay) == (&what, &rate, &decay)) {
+            Some(row) => (row.tensors, row.values) = (row.tensors + 1, row.values + values),
+            None => rows.push(Row { what, tensors: 1, values, rate, decay }),
+        }
+    }
+    let head = match training == all {
+        true => format!("model: {all} parameters, all train"),
+        false => format!(
+            "model: {all} parameters, {training} train ({:.2} %)",
+            100.0 * training as f64 / all.max(1) as f64
+        ),
+    };
+    if finetune.is_plain() { head } else { head + "\n" + &lines(&rows) }
+}
+
+fn label(finetune: &Finetune, name: &str, ever: bool) -> String {
+    if !ever {
+        return "frozen".into();
+    }
+    let mut what = match (finetune.group(name), &finetune.layers) {
+        (Some(group), _) => format!("group {}", group + 1),
+        (None, Some(layers)) => format!("layer {} of {}", layers.number(name), layers.top()),
+        (None, None) if kiln_models::lora::is_factor(name) => "adapters".into(),
+        (None, None) => "others".into(),
+    };
+    match finetune.thaws_at(name) {
+        0 => {}
+        step => what += &format!(", from step {}", step + 1),
+    }
+    what
+}
+
+fn lines(rows: &[Row]) -> String {
+    let widest = rows.iter().map(|r| r.what.len()).max().unwrap_or(0).max("parameters".len());
+    let line = |what: &str, tensors: &str, values: &str, rate: &str, decay: &str| {
+        format!("  {what:<widest$}  {tensors:>7}  {values:>11}  {rate:>13}  {decay:>12}")
+    };
+    let mut all = vec![line("parameters", "tensors", "values", "learning rate", "weight decay")];
+    all.extend(
+        rows.iter().map(|r| line(&r.what, &r.tensors.to_string(), &r.values.to_string(), &r.rate, &r.decay)),
+    );
+    all.join("\n")
+}
+
+impl Finetune {
+    /// Whether every parameter trains at the optimizer's own rate and decay.
+    fn is_plain(&self) -> bool {
+        let all = self.parameters.iter().all(|p| self.trains(&p.name, 0));
+        all && self.groups.is_empty() && self.layers.is_none()
+    }
+}
