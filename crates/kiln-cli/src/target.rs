@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use kiln_core::device::{self, Chosen, DeviceSpec};
 use kiln_core::{Exit, InputSpec, RunDir};
 use kiln_data::Preprocessor;
+use kiln_models::Card;
 use kiln_train::config::Config;
 use kiln_train::load;
 
@@ -92,7 +93,10 @@ fn lone(model: &Path, overrides: &[String]) -> Result<load::Loaded, Failure> {
         }
         InputSpec::Image { .. } | InputSpec::Table { .. } => "kind = \"mlp\"".to_string(),
     };
-    let text = format!("[model]\n{kind}\n[optimizer]\nkind = \"sgd\"\n[train]\nmax_steps = 1\n");
+    let task = Card::read(model).and_then(|card| card.task())?;
+    let text = format!(
+        "[task]\nkind = \"{task}\"\n[model]\n{kind}\n[optimizer]\nkind = \"sgd\"\n[train]\nmax_steps = 1\n"
+    );
     Ok(load::load_text(&text, &model.join("config.toml"), &with_training_data(overrides))?)
 }
 
