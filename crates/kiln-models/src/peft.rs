@@ -113,16 +113,17 @@ pub fn save(
     Ok(())
 }
 
-/// `peft.TaskType` of a model class.
+/// `peft.TaskType` of a model class; images have none.
 fn task_type(card: &Card) -> Option<&'static str> {
+    let sequence =
+        card.architectures.first().is_some_and(|class| class.ends_with("ForSequenceClassification"));
     match card.task().ok()? {
-        _ if card.model_type.starts_with("kiln_") => None,
-        TaskKind::Classification | TaskKind::MultiLabelClassification | TaskKind::Regression => {
-            Some("SEQ_CLS")
-        }
         TaskKind::TokenClassification => Some("TOKEN_CLS"),
         TaskKind::CausalLanguageModeling => Some("CAUSAL_LM"),
-        TaskKind::MaskedLanguageModeling => None,
+        TaskKind::Classification | TaskKind::MultiLabelClassification | TaskKind::Regression if sequence => {
+            Some("SEQ_CLS")
+        }
+        _ => None,
     }
 }
 
@@ -177,7 +178,7 @@ fn read_config(folder: &Path) -> Result<AdapterConfig, ModelError> {
     if config.r == 0 {
         return Err(fault("r is 0, expected at least 1".into(), plain));
     }
-    const UNSUPPORTED: [&str; 7] = [
+    const UNSUPPORTED: [&str; 10] = [
         "use_dora",
         "lora_bias",
         "rank_pattern",
@@ -185,7 +186,17 @@ fn read_config(folder: &Path) -> Result<AdapterConfig, ModelError> {
         "layer_replication",
         "trainable_token_indices",
         "target_parameters",
+        "use_qalora",
+        "use_bdlora",
+        "alora_invocation_tokens",
     ];
+    // These start from weights that the base model does not have.
+    let moved = config.rest.get("init_lora_weights").and_then(Value::as_str).filter(|start| {
+        ["pissa", "olora", "corda", "loftq", "lora_ga"].iter().any(|word| start.starts_with(word))
+    });
+    if let Some(start) = moved {
+        return Err(fault(format!("init_lora_weights is {start:?}, which changes the base model"), plain));
+    }
     let used = |key: &&&str| config.rest.get(**key).is_some_and(|v| !is_off(v));
     match UNSUPPORTED.iter().find(used) {
         Some(key) => Err(fault(format!("{key} is {}, which kiln does not have", config.rest[*key]), plain)),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)] // helpers of tests are tests too
 
+mod adapters;
 mod common;
 mod files;
 mod reference;

@@ -59,7 +59,7 @@ fn residual_nets_follow_torchvision_and_the_cifar_reference() {
     }
 }
 
-fn tiny_bert() -> (Value, InputSpec) {
+pub(crate) fn tiny_bert() -> (Value, InputSpec) {
     let sizes = json!({"kind": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
         "intermediate_size": 64, "max_position_embeddings": 16, "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0});
