@@ -1,7 +1,7 @@
 """Opens an adapter that kiln saved with peft on the base it was trained on, and compares the logits beside it.
 
 Usage: python peft_opens_adapter.py FOLDER
-FOLDER has base/, adapter/, merged/ and peer.json with {"ids", "mask", "types", "logits"}. Exit status 1 if a tensor is
+FOLDER/adapter, which kiln-models' tests write, has base/, adapter/, merged/ and peer.json with {"ids", "mask", "types", "logits"}. Exit status 1 if a tensor is
 missing or unexpected, if logits differ, or if peft's merged model and kiln's differ.
 """
 
@@ -13,7 +13,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-folder = sys.argv[1]
+folder = f"{sys.argv[1]}/adapter"
 open_model = transformers.AutoModelForSequenceClassification.from_pretrained
 base = open_model(f"{folder}/base")
 config = peft.PeftConfig.from_pretrained(f"{folder}/adapter")
