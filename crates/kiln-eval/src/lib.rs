@@ -4,6 +4,7 @@
 pub mod bundle;
 pub mod error;
 pub mod evaluate;
+pub mod metrics;
 pub mod predictor;
 pub mod report;
 pub mod scores;

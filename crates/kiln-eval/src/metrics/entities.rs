@@ -1,0 +1,192 @@
+//! Entity precision, recall and F1 of tag sequences, as seqeval counts them: an entity is right when type, first and
+//! last token are.
+//! Owns the reading of tags into entities and the counts by type; knows no tokenizer and no label file.
+//! Reference: seqeval 1.2 (`get_entities`, conlleval's rules: any of B- I- E- S- and bare tags, nothing refused) and its
+//! `mode="strict", scheme=IOB2`.
+
+use std::collections::BTreeMap;
+
+use super::counts::average;
+use super::{Average, Counts, MetricError, Quality, check_class, check_length};
+
+/// How tags are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EntityScheme {
+    /// conlleval's rules: an `I-` that follows nothing of its type begins an entity.
+    #[default]
+    Lenient,
+    /// IOB2: an entity is a `B-` and the `I-` of its type that follow; any other `I-` is ignored.
+    StrictIob2,
+}
+
+/// A tag taken apart. Types are numbers into the list of type names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tag {
+    prefix: char,
+    kind: usize,
+}
+
+/// An entity: type, first token, last token.
+type Span = (usize, u64, u64);
+
+/// Where a reader of tags stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Reader {
+    previous: Option<Tag>,
+    begin: u64,
+}
+
+/// Counts of entities by type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entities {
+    scheme: EntityScheme,
+    tags: Vec<Tag>,
+    kinds: Vec<String>,
+    counts: Vec<Counts>,
+    readers: [Reader; 2],
+    position: u64,
+}
+
+impl Entities {
+    /// Nothing yet, over these tags (`O`, `B-PER`, `I-PER`, ...).
+    ///
+    /// # Errors
+    /// A tag is empty, or is none of `B`, `I`, `O` in strict IOB2.
+    pub fn new(tags: &[String], scheme: EntityScheme) -> Result<Self, MetricError> {
+        // Types in order of name; `_` is the type of tags without one, `O` among them.
+        let read: Vec<(char, String)> =
+            tags.iter().map(|tag| split(tag, scheme)).collect::<Result<_, _>>()?;
+        let mut kinds: BTreeMap<String, usize> = read.iter().map(|(_, kind)| (kind.clone(), 0)).collect();
+        kinds.insert("_".to_owned(), 0);
+        kinds.values_mut().enumerate().for_each(|(i, kind)| *kind = i);
+        Ok(Self {
+            scheme,
+            tags: read.iter().map(|(prefix, kind)| Tag { prefix: *prefix, kind: kinds[kind] }).collect(),
+            counts: vec![Counts::default(); kinds.len()],
+            kinds: kinds.into_keys().collect(),
+            readers: [Reader::default(); 2],
+            position: 0,
+        })
+    }
+
+    /// Adds one sequence: its right tags and the tags answered, as numbers into the list of tags.
+    ///
+    /// # Errors
+    /// The lengths differ, or a number is not of a tag.
+    pub fn add(&mut self, truth: &[usize], answer: &[usize]) -> Result<(), MetricError> {
+        check_length("tags answered", truth.len(), answer.len())?;
+        truth.iter().chain(answer).try_for_each(|tag| check_class(*tag, self.tags.len()))?;
+        let length = truth.len() as u64;
+        let truth = self.spans(0, truth);
+        let answer = self.spans(1, answer);
+        self.position += length + 1;
+        for (kind, ..) in &truth {
+            self.counts[*kind].support += 1;
+        }
+        for span in &answer {
+            self.counts[span.0].answered += 1;
+            // Entities are in order of their last token, each of which ends at most one.
+            let same_end = truth.binary_search_by_key(&span.2, |right| right.2);
+            self.counts[span.0].right += u64::from(same_end.is_ok_and(|i| truth[i] == *span));
+        }
+        Ok(())
+    }
+
+    /// Adds the sequences of another.
+    ///
+    /// # Errors
+    /// It has other types.
+    pub fn merge(&mut self, other: &Self) -> Result<(), MetricError> {
+        check_length("types", self.kinds.len(), other.kinds.len())?;
+        if let Some((_, kind)) = self.kinds.iter().zip(&other.kinds).find(|(a, b)| a != b) {
+            return Err(MetricError::Tag { tag: kind.clone(), expected: "the same types on both sides" });
+        }
+        self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| a.merge(b));
+        Ok(())
+    }
+
+    /// Counts of each type that was there or answered, in order of name.
+    pub fn per_type(&self) -> Vec<(&str, Counts)> {
+        let types = self.kinds.iter().map(String::as_str).zip(self.counts.iter().copied());
+        types.filter(|(_, counts)| counts.support + counts.answered > 0).collect()
+    }
+
+    /// Precision, recall and F1 over the types that were there or answered. Without any, micro and weighted are 0, as
+    /// seqeval defines it, and macro is `None`.
+    pub fn quality(&self, how: Average) -> Option<Quality> {
+        let counts: Vec<_> = self.per_type().into_iter().map(|(_, counts)| counts).collect();
+        average(&counts, how)
+    }
+
+    /// The entities of one side's sequence, in order of their last token. Places count on through all sequences, each
+    /// closed by an `O`: a lenient reader carries its state over, as seqeval does.
+    fn spans(&mut self, side: usize, tags: &[usize]) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let outside = Tag { prefix: 'O', kind: self.kinds.iter().position(|kind| kind == "_").unwrap_or(0) };
+        let tags = tags.iter().map(|tag| self.tags[*tag]).chain([outside]);
+        for (place, tag) in (self.position..).zip(tags) {
+            let reader = &mut self.readers[side];
+            let previous = reader.previous;
+            let (ends, begins) = match self.scheme {
+                EntityScheme::Lenient => (ends(previous, tag), begins(previous, tag)),
+                EntityScheme::StrictIob2 => step_iob2(previous, tag),
+            };
+            if let Some(Tag { kind, .. }) = previous.filter(|_| ends) {
+                spans.push((kind, reader.begin, place - 1));
+            }
+            if begins {
+                reader.begin = place;
+            }
+            let ignored =
+                self.scheme == EntityScheme::StrictIob2 && tag.prefix == 'I' && (ends || !inside(previous));
+            reader.previous = Some(if ignored { outside } else { tag });
+        }
+        spans
+    }
+}
+
+/// Prefix and type of a tag: its first character, and what follows the first hyphen after it.
+fn split(tag: &str, scheme: EntityScheme) -> Result<(char, String), MetricError> {
+    let expected = match scheme {
+        EntityScheme::Lenient => "at least one character",
+        EntityScheme::StrictIob2 => "O, or B- or I- and a type (IOB2)",
+    };
+    let refuse = || MetricError::Tag { tag: tag.to_owned(), expected };
+    let mut rest = tag.chars();
+    let prefix = rest.next().ok_or_else(refuse)?;
+    let rest = rest.as_str();
+    let kind = match scheme {
+        EntityScheme::Lenient => rest.split_once('-').map_or(rest, |(_, kind)| kind),
+        EntityScheme::StrictIob2 if !"BIO".contains(prefix) => return Err(refuse()),
+        EntityScheme::StrictIob2 => rest.trim_matches('-'),
+    };
+    Ok((prefix, if kind.is_empty() { "_" } else { kind }.to_owned()))
+}
+
+/// conlleval: whether an entity ends before this tag.
+fn ends(previous: Option<Tag>, tag: Tag) -> bool {
+    previous.is_some_and(|before| match (before.prefix, tag.prefix) {
+        ('E' | 'S', _) | ('B' | 'I', 'B' | 'S' | 'O') => true,
+        ('O' | '.', _) => false,
+        _ => before.kind != tag.kind,
+    })
+}
+
+/// conlleval: whether an entity begins with this tag.
+fn begins(previous: Option<Tag>, tag: Tag) -> bool {
+    match (previous.map_or('O', |before| before.prefix), tag.prefix) {
+        (_, 'B' | 'S') | ('E' | 'S' | 'O', 'E' | 'I') => true,
+        (_, 'O' | '.') => false,
+        _ => previous.is_none_or(|before| before.kind != tag.kind),
+    }
+}
+
+/// Strict IOB2: whether an entity ends before this tag, and whether one begins with it.
+fn step_iob2(previous: Option<Tag>, tag: Tag) -> (bool, bool) {
+    let goes_on = tag.prefix == 'I' && previous.is_some_and(|before| before.kind == tag.kind);
+    (inside(previous) && !goes_on, tag.prefix == 'B')
+}
+
+fn inside(previous: Option<Tag>) -> bool {
+    previous.is_some_and(|before| before.prefix != 'O')
+}
