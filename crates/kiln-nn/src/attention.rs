@@ -8,6 +8,8 @@
 use burn::nn::Dropout;
 use burn::tensor::{Bool, Int, Tensor, activation, module, ops::AttentionModuleOptions};
 
+use crate::meter;
+
 /// Which keys a query may not see, in the forms that the device's attention takes.
 #[derive(Debug, Clone)]
 pub struct Mask {
@@ -54,6 +56,7 @@ pub fn attention(
 ) -> Tensor<4> {
     let [b, heads, t, width] = query.dims();
     let keys = key.dims()[2];
+    meter::attention(&query, &key);
     if query.device().is_autodiff() {
         let query = query.mul_scalar((width as f64).sqrt().recip());
         let mut scores = query.matmul(key.swap_dims(2, 3));

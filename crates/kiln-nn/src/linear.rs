@@ -8,6 +8,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, module};
 
 use crate::lora::Slot;
+use crate::meter;
 
 /// A fully connected layer, as `torch.nn.Linear`.
 #[derive(Module, Debug)]
@@ -59,6 +60,10 @@ impl Linear {
     /// `[.., IN]` to `[.., OUT]`. The transpose is a view: the matrix product reads the weight in place.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (weight, bias) = (self.weight.val().transpose(), self.bias.as_ref().map(Param::val));
-        self.lora.add(module::linear(x.clone(), weight, bias), || x)
+        let (read, kept) = (meter::bytes(&x), self.lora.keep(&x));
+        let y = module::linear(x, weight, bias);
+        let products = || 2 * y.shape().num_elements() * self.weight.dims()[1];
+        meter::layer(products, || self.weight.val().is_require_grad(), read, &y);
+        self.lora.add(y, kept)
     }
 }

@@ -13,7 +13,7 @@ use burn::module::{
 use burn::tensor::{Device, Tensor, module};
 use kiln_core::adapter::{self, Delivery};
 
-use crate::{Dropout, DropoutConfig};
+use crate::{Dropout, DropoutConfig, meter};
 
 /// One of the two factors.
 #[derive(Module, Debug)]
@@ -24,7 +24,11 @@ pub struct Factor {
 
 impl Factor {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        module::linear(x, self.weight.val().transpose(), None)
+        let read = meter::bytes(&x);
+        let y = module::linear(x, self.weight.val().transpose(), None);
+        let products = || 2 * y.shape().num_elements() * self.weight.dims()[1];
+        meter::layer(products, || self.weight.val().is_require_grad(), read, &y);
+        y
     }
 }
 
@@ -64,10 +68,15 @@ impl Adapter {
 pub struct Slot(Option<Adapter>);
 
 impl Slot {
-    /// The layer's answer `y` to `x`, with the adapter's part.
-    pub fn add<const D: usize>(&self, y: Tensor<D>, x: impl FnOnce() -> Tensor<D>) -> Tensor<D> {
-        match &self.0 {
-            Some(adapter) => y + adapter.forward(x()),
+    /// The layer's input, where an adapter will want it after the layer has used it up.
+    pub fn keep<const D: usize>(&self, x: &Tensor<D>) -> Option<Tensor<D>> {
+        self.is_filled().then(|| x.clone())
+    }
+
+    /// The layer's answer `y` with the adapter's to the input that was kept.
+    pub fn add<const D: usize>(&self, y: Tensor<D>, kept: Option<Tensor<D>>) -> Tensor<D> {
+        match self.0.as_ref().zip(kept) {
+            Some((adapter, x)) => y + adapter.forward(x),
             None => y,
         }
     }

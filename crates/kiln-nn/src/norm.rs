@@ -7,6 +7,8 @@
 use burn::module::{Flag, Initializer, Module, Param, RunningState};
 use burn::tensor::{Device, Tensor, module};
 
+use crate::meter;
+
 /// Normalises the last dimension (Ba et al., 2016), as `torch.nn.LayerNorm`.
 #[derive(Module, Debug)]
 pub struct LayerNorm {
@@ -27,7 +29,10 @@ impl LayerNorm {
 
     /// `[.., D]` to `[.., D]`.
     pub fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
-        module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps)
+        let read = meter::bytes(&x);
+        let y = module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps);
+        meter::layer(|| 0, || self.weight.val().is_require_grad(), read, &y);
+        y
     }
 }
 
@@ -66,11 +71,15 @@ impl BatchNorm2d {
     /// `[B, C, H, W]` to the same. Uses the batch's statistics, and updates the running ones, on an autodiff device;
     /// elsewhere, and frozen, uses the running ones.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        if x.device().is_autodiff() && self.training.is_enabled() {
-            return self.train_step(x);
-        }
-        let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
-        module::batch_norm(x, self.weight.val(), self.bias.val(), mean, variance, self.eps)
+        let read = meter::bytes(&x);
+        let y = if x.device().is_autodiff() && self.training.is_enabled() {
+            self.train_step(x)
+        } else {
+            let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
+            module::batch_norm(x, self.weight.val(), self.bias.val(), mean, variance, self.eps)
+        };
+        meter::layer(|| 0, || self.weight.val().is_require_grad(), read, &y);
+        y
     }
 
     fn train_step(&self, x: Tensor<4>) -> Tensor<4> {
