@@ -99,19 +99,18 @@ fn text(table: &mut Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scores::Tally;
+    use crate::metrics::Confusion;
 
     fn scores(k: usize, answers: &[(usize, usize)]) -> Scores {
         let classes: Vec<_> = (0..k).map(|i| format!("class-{i}")).collect();
-        let mut tally = Tally::new(&classes);
+        let mut confusion = Confusion::new(k);
         for (truth, answer) in answers {
-            let mut logits = vec![0.0; k];
-            logits[*answer] = 9.0;
-            tally.add(&logits, *truth).unwrap();
+            confusion.add(*truth, *answer).unwrap();
         }
         let mut metrics = serde_json::Map::new();
-        metrics.insert("accuracy".into(), tally.accuracy().into());
-        Scores { samples: tally.samples(), loss: tally.loss(), metrics, report: Some(tally.report()) }
+        metrics.insert("accuracy".into(), confusion.accuracy().into());
+        let report = Some(ClassificationReport::of(&confusion, &classes));
+        Scores { samples: confusion.samples(), loss: 0.0, metrics, report }
     }
 
     #[test]

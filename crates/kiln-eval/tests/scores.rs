@@ -2,7 +2,12 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
 
-use kiln_eval::scores::{BadAnswer, Quality, Tally, softmax};
+use burn::tensor::{Device, Tensor};
+use kiln_core::{Output, TaskKind};
+use kiln_data::HostTarget;
+use kiln_eval::Scores;
+use kiln_eval::scores::{BadAnswer, Quality, softmax};
+use kiln_eval::tasks::{self, Misfit, Tally};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -23,13 +28,22 @@ fn cases() -> Vec<Case> {
     serde_json::from_str(include_str!("fixtures/scores.json")).expect("the fixture is JSON")
 }
 
-fn score(case: &Case, order: impl Iterator<Item = usize>) -> Tally {
-    let classes: Vec<_> = (0..case.support.len()).map(|k| k.to_string()).collect();
-    let mut tally = Tally::new(&classes);
+fn tally(classes: usize) -> Box<dyn Tally> {
+    let labels: Vec<_> = (0..classes).map(|k| k.to_string()).collect();
+    tasks::of(TaskKind::Classification).unwrap().tally(&labels)
+}
+
+fn add(tally: &mut dyn Tally, logits: &[f32], truth: i64) -> Result<(), Misfit> {
+    let row = Tensor::<1>::from_floats(logits, &Device::flex()).unsqueeze();
+    tally.add(Output::Logits(row), &HostTarget::Classes(vec![truth]))
+}
+
+fn score(case: &Case, order: impl Iterator<Item = usize>) -> Scores {
+    let mut tally = tally(case.support.len());
     for i in order {
-        tally.add(&case.logits[i], case.truth[i]).expect("finite");
+        add(&mut *tally, &case.logits[i], case.truth[i] as i64).expect("finite");
     }
-    tally
+    tally.scores()
 }
 
 fn assert_close(quality: Quality, expected: [f64; 3]) {
@@ -41,23 +55,18 @@ fn assert_close(quality: Quality, expected: [f64; 3]) {
 #[test]
 fn equal_scikit_learn() {
     for case in cases() {
-        let tally = score(&case, 0..case.truth.len());
-        let scores = tally.report();
-        assert_eq!(tally.samples(), case.truth.len() as u64);
-        assert!(
-            (tally.loss() - case.loss).abs() < 1e-6 * case.loss.max(1.0),
-            "{} {}",
-            tally.loss(),
-            case.loss
-        );
-        assert!((tally.accuracy() - case.accuracy).abs() < 1e-12);
-        assert_eq!(scores.confusion, case.confusion);
-        for ((line, expected), support) in scores.per_class.iter().zip(&case.per_class).zip(&case.support) {
+        let scores = score(&case, 0..case.truth.len());
+        let report = scores.report.clone().unwrap();
+        assert_eq!(scores.samples, case.truth.len() as u64);
+        assert!((scores.loss - case.loss).abs() < 1e-6 * case.loss.max(1.0), "{} {}", scores.loss, case.loss);
+        assert!((scores.metric("accuracy").unwrap() - case.accuracy).abs() < 1e-12);
+        assert_eq!(report.confusion, case.confusion);
+        for ((line, expected), support) in report.per_class.iter().zip(&case.per_class).zip(&case.support) {
             assert_close(line.quality, *expected);
             assert_eq!(line.support, *support);
         }
-        assert_close(scores.macro_avg, case.macro_avg);
-        assert_close(scores.weighted_avg, case.weighted);
+        assert_close(report.macro_avg, case.macro_avg);
+        assert_close(report.weighted_avg, case.weighted);
     }
 }
 
@@ -66,20 +75,24 @@ fn the_order_of_samples_does_not_matter() {
     for case in cases() {
         let forward = score(&case, 0..case.truth.len());
         let backward = score(&case, (0..case.truth.len()).rev());
-        assert!((forward.loss() - backward.loss()).abs() <= 1e-12 * forward.loss().max(1.0));
-        assert_eq!(forward.report(), backward.report());
+        assert!((forward.loss - backward.loss).abs() <= 1e-12 * forward.loss.max(1.0));
+        assert_eq!(forward.report, backward.report);
     }
 }
 
 #[test]
 fn answers_that_are_no_numbers_are_refused() {
-    let mut tally = Tally::new(&["a".into(), "b".into()]);
+    let mut tally = tally(2);
+    let mut refused = |logits: &[f32], truth| match add(&mut *tally, logits, truth) {
+        Err(Misfit::Answer { sample: 0, reason }) => reason,
+        other => panic!("{other:?}"),
+    };
     for logits in [[f32::NAN, 0.0], [0.0, f32::INFINITY], [f32::NEG_INFINITY, 0.0]] {
-        assert_eq!(tally.add(&logits, 0), Err(BadAnswer::NotFinite));
+        assert_eq!(refused(&logits, 0), BadAnswer::NotFinite);
     }
-    assert!(matches!(tally.add(&[0.0, 1.0], 2), Err(BadAnswer::Class { truth: 2, .. })));
-    assert!(matches!(tally.add(&[0.0, 1.0, 2.0], 1), Err(BadAnswer::Class { logits: 3, .. })));
-    assert_eq!(tally.samples(), 0);
+    assert!(matches!(refused(&[0.0, 1.0], 2), BadAnswer::Class { truth: 2, .. }));
+    assert!(matches!(refused(&[0.0, 1.0, 2.0], 1), BadAnswer::Class { logits: 3, .. }));
+    assert_eq!(tally.scores().samples, 0);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! One class a sample: images, texts, sentence pairs and rows alike.
-//! Owns nothing but the choice of loss and scores; `scores` has the definitions.
+//! Owns nothing but the choice of loss and scores; `metrics` has the definitions.
 
 use burn::tensor::Tensor;
 use kiln_core::{Output, Target, TaskKind};
@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Answered, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
 use crate::EvalError;
-use crate::scores::{self, BadAnswer, Scores, best, softmax};
+use crate::metrics::{Average, ClassRankings, Confusion, LogLoss, TopK};
+use crate::scores::{BadAnswer, ClassificationReport, Scores, best, softmax};
 
 pub(super) struct Classification;
 
@@ -29,13 +30,16 @@ impl Task for Classification {
     }
 
     fn tally(&self, labels: &[String]) -> Box<dyn super::Tally> {
-        Box::new(Tally(scores::Tally::new(labels)))
+        Box::new(Tally::new(labels))
     }
 
     fn metrics(&self) -> &'static [Metric] {
         &[
             Metric { name: "accuracy", higher_is_better: true },
             Metric { name: "macro_f1", higher_is_better: true },
+            Metric { name: "mcc", higher_is_better: true },
+            Metric { name: "auroc", higher_is_better: true },
+            Metric { name: "top5_accuracy", higher_is_better: true },
         ]
     }
 
@@ -60,7 +64,55 @@ fn answer(logits: &[f32], labels: &[String]) -> Answered {
     Ok(fields)
 }
 
-struct Tally(scores::Tally);
+/// More classes than this have no AUROC: it holds a score of every sample for each class.
+const RANKED: usize = 32;
+
+struct Tally {
+    classes: Vec<String>,
+    loss: LogLoss,
+    confusion: Confusion,
+    /// Where there are more than five classes.
+    top5: Option<TopK>,
+    rankings: Option<ClassRankings>,
+}
+
+impl Tally {
+    fn new(classes: &[String]) -> Self {
+        let k = classes.len();
+        Self {
+            classes: classes.to_vec(),
+            loss: LogLoss::default(),
+            confusion: Confusion::new(k),
+            top5: (k > 5).then(|| TopK::new(5)),
+            rankings: (k <= RANKED).then(|| ClassRankings::new(k)),
+        }
+    }
+
+    fn one(&mut self, logits: &[f32], truth: usize) -> Result<(), BadAnswer> {
+        let answer = best(logits).ok_or(BadAnswer::NotFinite)?;
+        if truth >= self.classes.len() || logits.len() != self.classes.len() {
+            return Err(BadAnswer::Class { truth, logits: logits.len(), classes: self.classes.len() });
+        }
+        self.loss.add_logits(logits, truth)?;
+        self.confusion.add(truth, answer)?;
+        if let Some(top5) = &mut self.top5 {
+            top5.add(logits, truth)?;
+        }
+        if let Some(rankings) = &mut self.rankings {
+            rankings.add_class(&softmax(logits), truth)?;
+        }
+        Ok(())
+    }
+
+    /// Of two classes, the second against the first; of more, the mean over each against the rest.
+    fn auroc(&mut self) -> Option<f64> {
+        let rankings = self.rankings.as_mut()?;
+        match rankings.classes_mut() {
+            [_, second] => second.auroc(),
+            _ => rankings.auroc(Average::Macro),
+        }
+    }
+}
 
 impl super::Tally for Tally {
     fn add(&mut self, output: Output, target: &HostTarget) -> Result<(), Misfit> {
@@ -70,16 +122,24 @@ impl super::Tally for Tally {
         };
         let (logits, width) = rows(output)?;
         for (sample, (row, truth)) in logits.chunks_exact(width.max(1)).zip(classes).enumerate() {
-            self.0.add(row, *truth as usize).map_err(|reason| Misfit::Answer { sample, reason })?;
+            self.one(row, *truth as usize).map_err(|reason| Misfit::Answer { sample, reason })?;
         }
         Ok(())
     }
 
-    fn scores(&self) -> Scores {
-        let report = self.0.report();
+    fn scores(&mut self) -> Scores {
+        let report = ClassificationReport::of(&self.confusion, &self.classes);
         let mut metrics = Map::new();
-        metrics.insert("accuracy".into(), json!(self.0.accuracy()));
+        metrics.insert("accuracy".into(), json!(self.confusion.accuracy()));
+        if let Some(top5) = &self.top5 {
+            metrics.insert("top5_accuracy".into(), json!(top5.accuracy()));
+        }
         metrics.insert("macro_f1".into(), json!(report.macro_avg.f1));
-        Scores { samples: self.0.samples(), loss: self.0.loss(), metrics, report: Some(report) }
+        metrics.insert("mcc".into(), json!(self.confusion.matthews()));
+        if self.rankings.is_some() {
+            metrics.insert("auroc".into(), json!(self.auroc()));
+        }
+        let loss = self.loss.mean().unwrap_or_default();
+        Scores { samples: self.confusion.samples(), loss, metrics, report: Some(report) }
     }
 }

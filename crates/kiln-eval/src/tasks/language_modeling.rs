@@ -11,6 +11,7 @@ use serde_json::{Map, json};
 
 use super::{Answered, Metric, Misfit, Tally, Task, kind_of, kind_of_host, wrong_answer};
 use crate::EvalError;
+use crate::metrics::Perplexity;
 use crate::scores::{BadAnswer, Scores};
 
 /// Guesses the next token.
@@ -42,7 +43,7 @@ impl Task for LanguageModeling {
     }
 
     fn tally(&self, _: &[String]) -> Box<dyn Tally> {
-        Box::new(Perplexity::default())
+        Box::new(Tokens::default())
     }
 
     fn metrics(&self) -> &'static [Metric] {
@@ -57,16 +58,15 @@ impl Task for LanguageModeling {
     }
 }
 
-/// Negative log-likelihood and hits, token by token; the vocabulary of scores stays on the device.
+/// Likelihood and hits, token by token; the vocabulary of scores stays on the device.
 #[derive(Default)]
-struct Perplexity {
-    nll: f64,
-    tokens: u64,
+struct Tokens {
+    perplexity: Perplexity,
     right: u64,
     samples: u64,
 }
 
-impl Tally for Perplexity {
+impl Tally for Tokens {
     fn add(&mut self, output: Output, target: &HostTarget) -> Result<(), Misfit> {
         let HostTarget::Tokens { ids, width } = target else {
             let reason = wrong_answer("one token a place", kind_of_host(target));
@@ -78,25 +78,23 @@ impl Tally for Perplexity {
         };
         let (nll, right) = on_device(logits, ids)?;
         for (place, id) in ids.iter().enumerate().filter(|(_, id)| **id != IGNORE) {
-            if !nll[place].is_finite() {
-                let sample = place / (*width).max(1);
-                return Err(Misfit::Answer { sample, reason: BadAnswer::NotFinite });
-            }
-            self.nll += f64::from(nll[place]);
+            self.perplexity
+                .add(f64::from(nll[place]), 1)
+                .map_err(|error| Misfit::Answer { sample: place / (*width).max(1), reason: error.into() })?;
             self.right += u64::from(right[place] == *id);
-            self.tokens += 1;
         }
         self.samples += (ids.len() / (*width).max(1)) as u64;
         Ok(())
     }
 
-    fn scores(&self) -> Scores {
-        let tokens = self.tokens.max(1) as f64;
-        let loss = self.nll / tokens;
+    fn scores(&mut self) -> Scores {
+        let tokens = self.perplexity.tokens();
         let mut metrics = Map::new();
-        metrics.insert("perplexity".into(), json!(loss.exp()));
-        metrics.insert("accuracy".into(), json!(self.right as f64 / tokens));
-        metrics.insert("tokens".into(), json!(self.tokens));
+        metrics.insert("perplexity".into(), json!(self.perplexity.perplexity()));
+        let accuracy = (tokens > 0).then(|| self.right as f64 / tokens as f64);
+        metrics.insert("accuracy".into(), json!(accuracy));
+        metrics.insert("tokens".into(), json!(tokens));
+        let loss = self.perplexity.loss().unwrap_or_default();
         Scores { samples: self.samples, loss, metrics, report: None }
     }
 }

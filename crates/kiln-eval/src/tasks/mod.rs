@@ -67,7 +67,7 @@ pub trait Tally {
     fn add(&mut self, output: Output, target: &HostTarget) -> Result<(), Misfit>;
 
     /// The scores of what was added.
-    fn scores(&self) -> Scores;
+    fn scores(&mut self) -> Scores;
 }
 
 /// What a batch could not be scored for.
