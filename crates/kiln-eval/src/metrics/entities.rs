@@ -1,30 +1,14 @@
 //! Entity precision, recall and F1 of tag sequences, as seqeval counts them: an entity is right when type, first and
 //! last token are.
-//! Owns the reading of tags into entities and the counts by type; knows no tokenizer and no label file.
+//! Owns the entities' places and the counts by type; `tags` says where one begins and ends. Knows no label file.
 //! Reference: seqeval 1.2 (`get_entities`, conlleval's rules: any of B- I- E- S- and bare tags, nothing refused) and its
 //! `mode="strict", scheme=IOB2`.
 
 use std::collections::BTreeMap;
 
 use super::counts::average;
+use super::tags::{EntityScheme, OUTSIDE, Tag, begins, ends, inside, split, step_iob2};
 use super::{Average, Counts, MetricError, Quality, check_class, check_length};
-
-/// How tags are read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum EntityScheme {
-    /// conlleval's rules: an `I-` that follows nothing of its type begins an entity.
-    #[default]
-    Lenient,
-    /// IOB2: an entity is a `B-` and the `I-` of its type that follow; any other `I-` is ignored.
-    StrictIob2,
-}
-
-/// A tag taken apart. Types are numbers into the list of type names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tag {
-    prefix: char,
-    kind: usize,
-}
 
 /// An entity: type, first token, last token.
 type Span = (usize, u64, u64);
@@ -53,11 +37,11 @@ impl Entities {
     /// # Errors
     /// A tag is empty, or is none of `B`, `I`, `O` in strict IOB2.
     pub fn new(tags: &[String], scheme: EntityScheme) -> Result<Self, MetricError> {
-        // Types in order of name; `_` is the type of tags without one, `O` among them.
+        // Types in order of name.
         let read: Vec<(char, String)> =
             tags.iter().map(|tag| split(tag, scheme)).collect::<Result<_, _>>()?;
         let mut kinds: BTreeMap<String, usize> = read.iter().map(|(_, kind)| (kind.clone(), 0)).collect();
-        kinds.insert("_".to_owned(), 0);
+        kinds.insert(OUTSIDE.to_owned(), 0);
         kinds.values_mut().enumerate().for_each(|(i, kind)| *kind = i);
         Ok(Self {
             scheme,
@@ -122,7 +106,8 @@ impl Entities {
     /// closed by an `O`: a lenient reader carries its state over, as seqeval does.
     fn spans(&mut self, side: usize, tags: &[usize]) -> Vec<Span> {
         let mut spans = Vec::new();
-        let outside = Tag { prefix: 'O', kind: self.kinds.iter().position(|kind| kind == "_").unwrap_or(0) };
+        let outside =
+            Tag { prefix: 'O', kind: self.kinds.iter().position(|kind| kind == OUTSIDE).unwrap_or(0) };
         let tags = tags.iter().map(|tag| self.tags[*tag]).chain([outside]);
         for (place, tag) in (self.position..).zip(tags) {
             let reader = &mut self.readers[side];
@@ -143,50 +128,4 @@ impl Entities {
         }
         spans
     }
-}
-
-/// Prefix and type of a tag: its first character, and what follows the first hyphen after it.
-fn split(tag: &str, scheme: EntityScheme) -> Result<(char, String), MetricError> {
-    let expected = match scheme {
-        EntityScheme::Lenient => "at least one character",
-        EntityScheme::StrictIob2 => "O, or B- or I- and a type (IOB2)",
-    };
-    let refuse = || MetricError::Tag { tag: tag.to_owned(), expected };
-    let mut rest = tag.chars();
-    let prefix = rest.next().ok_or_else(refuse)?;
-    let rest = rest.as_str();
-    let kind = match scheme {
-        EntityScheme::Lenient => rest.split_once('-').map_or(rest, |(_, kind)| kind),
-        EntityScheme::StrictIob2 if !"BIO".contains(prefix) => return Err(refuse()),
-        EntityScheme::StrictIob2 => rest.trim_matches('-'),
-    };
-    Ok((prefix, if kind.is_empty() { "_" } else { kind }.to_owned()))
-}
-
-/// conlleval: whether an entity ends before this tag.
-fn ends(previous: Option<Tag>, tag: Tag) -> bool {
-    previous.is_some_and(|before| match (before.prefix, tag.prefix) {
-        ('E' | 'S', _) | ('B' | 'I', 'B' | 'S' | 'O') => true,
-        ('O' | '.', _) => false,
-        _ => before.kind != tag.kind,
-    })
-}
-
-/// conlleval: whether an entity begins with this tag.
-fn begins(previous: Option<Tag>, tag: Tag) -> bool {
-    match (previous.map_or('O', |before| before.prefix), tag.prefix) {
-        (_, 'B' | 'S') | ('E' | 'S' | 'O', 'E' | 'I') => true,
-        (_, 'O' | '.') => false,
-        _ => previous.is_none_or(|before| before.kind != tag.kind),
-    }
-}
-
-/// Strict IOB2: whether an entity ends before this tag, and whether one begins with it.
-fn step_iob2(previous: Option<Tag>, tag: Tag) -> (bool, bool) {
-    let goes_on = tag.prefix == 'I' && previous.is_some_and(|before| before.kind == tag.kind);
-    (inside(previous) && !goes_on, tag.prefix == 'B')
-}
-
-fn inside(previous: Option<Tag>) -> bool {
-    previous.is_some_and(|before| before.prefix != 'O')
 }

@@ -5,6 +5,7 @@
 //! Memory is constant in the number of samples, except in `ranking` and `Spearman` (8 bytes a score or pair, 16 with
 //! the vector's spare room). Order does not matter, and merged parts equal the whole.
 
+mod class_rankings;
 mod confusion;
 mod correlation;
 mod counts;
@@ -15,18 +16,21 @@ mod perplexity;
 mod ranking;
 mod regression;
 mod sum;
+mod tags;
 mod top_k;
 
+pub use class_rankings::ClassRankings;
 pub use confusion::Confusion;
 pub use correlation::{Pearson, Spearman};
 pub use counts::{Average, Counts, Quality};
-pub use entities::{Entities, EntityScheme};
+pub use entities::Entities;
 pub use log_loss::LogLoss;
 pub use multi_label::MultiLabel;
 pub use perplexity::Perplexity;
-pub use ranking::{ClassRankings, Ranking};
+pub use ranking::Ranking;
 pub use regression::Regression;
 pub use sum::{Moments, Sum};
+pub use tags::EntityScheme;
 pub use top_k::TopK;
 
 /// What an accumulator cannot add; nothing is added then.
