@@ -32,6 +32,8 @@ enum Verb {
     Doctor(verbs::doctor::Args),
     /// Score a model, a run or a config's start weights on a split
     Eval(verbs::eval::Args),
+    /// List model families and presets, or show what a model costs
+    Models(verbs::models::Args),
     /// Answer one input, a folder, a table or stdin, as JSON lines
     Predict(verbs::predict::Args),
     /// Train from a config, or resume a run
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Config(args) => verbs::config::run(args),
         Verb::Doctor(args) => verbs::doctor::run(args),
         Verb::Eval(args) => verbs::eval::run(args),
+        Verb::Models(args) => verbs::models::run(args),
         Verb::Predict(args) => verbs::predict::run(args),
         Verb::Train(args) => verbs::train::run(args),
     };

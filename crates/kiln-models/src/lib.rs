@@ -4,11 +4,13 @@
 
 pub mod card;
 pub mod config;
+pub mod cost;
 mod error;
 pub mod families;
 pub mod lora;
 pub mod names;
 pub mod peft;
+pub mod presets;
 mod pretrained;
 pub mod weights;
 

@@ -60,7 +60,7 @@ fn ends(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The four names that share most with a pattern: pairs of neighbouring letters, wherever they stand.
-fn closest<'a>(pattern: &str, names: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn closest<'a>(pattern: &str, names: &[&'a str]) -> Vec<&'a str> {
     let pairs = |text: &str| -> Vec<(char, char)> {
         let letters: Vec<char> = text.chars().filter(|c| !"*?[]".contains(*c)).collect();
         letters.windows(2).map(|w| (w[0], w[1])).collect()

@@ -117,7 +117,7 @@ fn subject(args: &Args) -> Result<Subject, Failure> {
 fn start_weights(config: &Config, chosen: &Chosen) -> Result<(Bundle, Dataset), Failure> {
     let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
     let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder, task: config.task })?;
-    let model = kiln_models::build(
+    let mut model = kiln_models::build(
         &config.model,
         &dataset.input,
         &dataset.classes,
@@ -125,6 +125,9 @@ fn start_weights(config: &Config, chosen: &Chosen) -> Result<(Bundle, Dataset), 
         &chosen.device,
         config.seed,
     )?;
+    if let Some(lora) = &config.lora {
+        kiln_models::lora::attach(&mut model, lora, config.seed)?;
+    }
     if let Some(report) = &model.report {
         report::talk(&format!("pretrained weights: {report}"));
     }

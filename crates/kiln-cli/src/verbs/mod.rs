@@ -4,5 +4,6 @@ pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod eval;
+pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod train;
