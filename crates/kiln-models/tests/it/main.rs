@@ -4,6 +4,7 @@
 
 mod adapters;
 mod common;
+mod costs;
 mod files;
 mod reference;
 mod refused;
