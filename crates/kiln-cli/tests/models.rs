@@ -1,5 +1,7 @@
 //! `kiln models` through the real binary: every family and preset, and what a preset, a config and a run cost.
 
+#![allow(clippy::expect_used)] // helpers of tests are tests too
+
 mod support;
 
 use serde_json::Value;

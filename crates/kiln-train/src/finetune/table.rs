@@ -53,6 +53,7 @@ fn label(finetune: &Finetune, name: &str, ever: bool) -> String {
         (Some(group), _) => format!("group {}", group + 1),
         (None, Some(layers)) => format!("layer {} of {}", layers.number(name), layers.top()),
         (None, None) if kiln_models::lora::is_factor(name) => "adapters".into(),
+        (None, None) if finetune.lora.is_some() => "saved whole".into(),
         (None, None) => "others".into(),
     };
     match finetune.thaws_at(name) {
