@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use kiln_core::StateDict;
 use kiln_core::files::{FileError, sync_folder};
 use kiln_data::Preprocessor;
-use kiln_models::{Card, Model};
+use kiln_models::{Card, Model, SaveOptions};
 
 use crate::EvalError;
 use crate::tasks::{self, Task};
@@ -59,13 +59,14 @@ impl Bundle {
         card: &Card,
         state: &StateDict,
         preprocessor: &Preprocessor,
+        options: &SaveOptions,
     ) -> Result<(), EvalError> {
         settle(folder)?;
         refuse_others(folder)?;
         let parent = parent(folder);
         fs::create_dir_all(parent).map_err(FileError::at(parent, "create"))?;
         let fresh = fresh(parent)?;
-        kiln_models::save(fresh.path(), card, state)?;
+        kiln_models::save_as(fresh.path(), card, state, options)?;
         preprocessor.save(fresh.path())?;
         sync_files(fresh.path())?;
         exchange(fresh, folder)

@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use kiln_data::config::DataConfig;
 use kiln_data::{Dataset, OpenOptions, Split};
 use kiln_eval::{Answer, Bundle, EvalError, Evaluation, Prediction, Predictor, Scores};
+use kiln_models::SaveOptions;
 use kiln_models::config::{MlpConfig, ModelConfig};
 
 /// 60 rows of three numbers in three classes, 20 of them to test on.
@@ -49,7 +50,8 @@ fn save(folder: &Path, dataset: &Dataset, seed: u64) {
         seed,
     )
     .unwrap();
-    Bundle::save(folder, &model.card, &model.net.state(), &dataset.preprocessor).unwrap();
+    Bundle::save(folder, &model.card, &model.net.state(), &dataset.preprocessor, &SaveOptions::default())
+        .unwrap();
 }
 
 fn score(bundle: &Bundle, split: &Split, batch_size: usize) -> Scores {
@@ -150,7 +152,8 @@ fn a_model_is_replaced_whole_and_nothing_else_is() {
     let other = out.path().join("photos");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("cat.jpg"), "").unwrap();
-    let refused = Bundle::save(&other, &model.card, &model.net.state(), &dataset.preprocessor);
+    let refused =
+        Bundle::save(&other, &model.card, &model.net.state(), &dataset.preprocessor, &SaveOptions::default());
     assert!(matches!(refused, Err(EvalError::Occupied { .. })), "{refused:?}");
     assert!(other.join("cat.jpg").is_file());
 }

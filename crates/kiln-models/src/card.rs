@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ModelError;
+use crate::{ModelError, SaveType};
 
 /// The file's name in a model folder.
 pub const FILE: &str = "config.json";
@@ -172,6 +172,18 @@ impl Card {
             }
             None => Ok(()),
         }
+    }
+
+    /// The card of weights that are written in another type than float32.
+    pub(crate) fn stored_as(&self, dtype: SaveType) -> Self {
+        let mut card = self.clone();
+        // Older versions of transformers say torch_dtype; both read either.
+        card.sizes.remove("torch_dtype");
+        card.sizes.remove("dtype");
+        if dtype != SaveType::Float32 {
+            card.sizes.insert("dtype".into(), dtype.name().into());
+        }
+        card
     }
 
     /// The file's text.

@@ -28,7 +28,7 @@ pub use config::ModelConfig;
 pub use error::ModelError;
 pub use families::{FAMILIES, Family};
 pub use lora::{Lora, LoraConfig};
-pub use weights::WeightsError;
+pub use weights::{SaveOptions, SaveType, WeightsError};
 
 /// A net with the description that goes beside its weights.
 pub struct Model {
@@ -103,15 +103,28 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model, ModelError> {
     Ok(Model { net, card, report: Some(report), notes })
 }
 
-/// Writes `config.json` and `model.safetensors` (metadata `format=pt`) into `folder`, creating it if needed. Each
-/// file is replaced as a whole and synced.
+/// As [`save_as`], float32 in one file where it is not very large.
 ///
 /// # Errors
-/// Whatever the system reports while writing; a state with a tensor type that safetensors lacks.
+/// As [`save_as`].
 pub fn save(folder: &Path, card: &Card, state: &StateDict) -> Result<(), ModelError> {
+    save_as(folder, card, state, &SaveOptions::default())
+}
+
+/// Writes `config.json` and `model.safetensors` (metadata `format=pt`; shards with an index where it is large) into
+/// `folder`, creating it if needed. Each file is replaced as a whole and synced.
+///
+/// # Errors
+/// Whatever the system reports while writing; a tensor of a type that safetensors lacks, or with a value that the
+/// type asked for cannot hold.
+pub fn save_as(
+    folder: &Path,
+    card: &Card,
+    state: &StateDict,
+    options: &SaveOptions,
+) -> Result<(), ModelError> {
     fs::create_dir_all(folder).map_err(FileError::at(folder, "create"))?;
-    let tensors = weights::to_safetensors(state, &[("format", "pt")])?;
-    files::write_atomic(&folder.join(weights::SAFETENSORS), &tensors)?;
-    files::write_atomic(&folder.join(card::FILE), card.to_json().as_bytes())?;
+    weights::write(folder, state, options)?;
+    files::write_atomic(&folder.join(card::FILE), card.stored_as(options.dtype).to_json().as_bytes())?;
     Ok(())
 }

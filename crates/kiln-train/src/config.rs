@@ -7,6 +7,7 @@ use kiln_core::Every;
 pub use kiln_core::TaskConfig;
 use kiln_data::config::DataConfig;
 use kiln_models::LoraConfig;
+use kiln_models::SaveOptions;
 use kiln_models::config::ModelConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub struct Config {
     /// Checkpoints.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
+    /// The model folder that a run leaves.
+    #[serde(default)]
+    pub export: SaveOptions,
 }
 
 /// The update rule, with PyTorch's semantics and defaults.

@@ -89,7 +89,13 @@ impl Run {
             peft::save(&self.dir.path().join("adapter"), lora, &state, &self.card, base.as_deref())?;
         }
         let merged = self.finetune.merged(state)?;
-        Bundle::save(&self.dir.model(), &self.card, &merged, &self.dataset.preprocessor)?;
+        Bundle::save(
+            &self.dir.model(),
+            &self.card,
+            &merged,
+            &self.dataset.preprocessor,
+            &self.config.export,
+        )?;
         Ok(())
     }
 

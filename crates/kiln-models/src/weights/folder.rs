@@ -9,11 +9,10 @@ use kiln_core::StateDict;
 use kiln_core::files;
 use serde::Deserialize;
 
-use super::{SAFETENSORS, WeightsError, read_file};
+use super::{INDEX, SAFETENSORS, WeightsError, read_file};
 
 /// Looked for in this order; `.json` is an index of shards.
-const NAMES: [&str; 4] =
-    [SAFETENSORS, "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+const NAMES: [&str; 4] = [SAFETENSORS, INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 #[derive(Deserialize)]
 struct Index {

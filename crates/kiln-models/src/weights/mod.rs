@@ -5,6 +5,7 @@
 mod folder;
 mod pytorch;
 mod safetensors;
+mod shards;
 
 use std::fs::File;
 use std::io::Read;
@@ -14,9 +15,13 @@ use kiln_core::StateDict;
 use kiln_core::files::FileError;
 
 pub use safetensors::{from_safetensors, to_safetensors};
+pub(crate) use shards::write;
+pub use shards::{SaveOptions, SaveType};
 
 /// The weights' file in a Hugging Face folder.
 pub const SAFETENSORS: &str = "model.safetensors";
+/// The index of a Hugging Face folder's shards.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// A tensor file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]

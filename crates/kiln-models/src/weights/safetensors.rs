@@ -33,7 +33,15 @@ const TYPES: [(Dtype, &str, DType); 12] = [
 /// # Errors
 /// A tensor of a type that safetensors lacks.
 pub fn to_safetensors(state: &StateDict, metadata: &[(&str, &str)]) -> Result<Vec<u8>, WeightsError> {
-    let mut order: Vec<(&String, &TensorData)> = state.iter().collect();
+    encode(&state.iter().collect::<Vec<_>>(), metadata)
+}
+
+/// As [`to_safetensors`], of tensors by reference.
+pub(super) fn encode(
+    tensors: &[(&String, &TensorData)],
+    metadata: &[(&str, &str)],
+) -> Result<Vec<u8>, WeightsError> {
+    let mut order = tensors.to_vec();
     order.sort_by_key(|(_, data)| std::cmp::Reverse(data.dtype().size()));
     let mut header = Map::new();
     if !metadata.is_empty() {

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{DType, Device, TensorData};
 use kiln_core::{InputSpec, StateDict};
-use kiln_models::{build, weights};
+use kiln_models::{SaveOptions, SaveType, build, weights};
 use serde_json::json;
 
 use crate::common::*;
@@ -146,4 +146,58 @@ fn other_files_are_told_apart() {
     assert!(weights::read(&folder.path().join("absent.pt")).unwrap_err().to_string().contains("absent.pt"));
     fs::remove_file(&path).unwrap();
     assert!(weights::read(folder.path()).unwrap_err().to_string().contains("no weights here"));
+}
+
+fn net() -> kiln_models::Model {
+    let input = InputSpec::Table { features: 4, cardinalities: vec![] };
+    let task = kiln_core::TaskKind::Classification;
+    build(&config(json!({"kind": "mlp"})), &input, &classes(3), task, &Device::flex(), 1).unwrap()
+}
+
+#[test]
+fn a_large_model_is_written_as_shards_and_comes_back() {
+    let model = net();
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let state: StateDict =
+        (0..5).map(|k| (format!("t{k}"), TensorData::new(vec![k as f32; 100_000], [100, 1000]))).collect();
+    let save = |folder: &Path, max_shard_mb, dtype| {
+        kiln_models::save_as(folder, &model.card, &state, &SaveOptions { dtype, max_shard_mb }).unwrap()
+    };
+    save(whole.path(), 2, SaveType::Float32); // 5 times 400 kB
+    assert!(whole.path().join("model.safetensors").is_file());
+    save(parts.path(), 1, SaveType::Float32);
+    let index: serde_json::Value =
+        serde_json::from_slice(&fs::read(parts.path().join("model.safetensors.index.json")).unwrap())
+            .unwrap();
+    assert_eq!(index["metadata"]["total_size"], 2_000_000);
+    let files: Vec<_> = (0..5).map(|k| index["weight_map"][format!("t{k}")].as_str().unwrap()).collect();
+    let [first, second, third] = [1, 2, 3].map(|k| format!("model-0000{k}-of-00003.safetensors"));
+    assert_eq!(files, [&first, &first, &second, &second, &third]);
+    assert!(!parts.path().join("model.safetensors").exists());
+    assert_eq!(weights::read(parts.path()).unwrap(), state);
+    assert_eq!(weights::read(whole.path()).unwrap(), state);
+
+    fs::write(parts.path().join(&second), "cut").unwrap();
+    let error = weights::read(parts.path()).unwrap_err().to_string();
+    assert!(error.contains(&second) && error.contains("truncated"), "{error}");
+    fs::write(parts.path().join("model.safetensors.index.json"), "{\"weight_map\": {\"t0\": ").unwrap();
+    let error = weights::read(parts.path()).unwrap_err().to_string();
+    assert!(error.contains("index.json") && error.contains("line 1"), "{error}");
+}
+
+#[test]
+fn half_precision_weights_are_rounded_once_and_what_overflows_is_refused() {
+    let model = net();
+    let folder = tempfile::tempdir().unwrap();
+    let state: StateDict = [("w".to_string(), TensorData::new(vec![1.0f32, 1.0009765, 70000.0], [3]))].into();
+    let options = |dtype| SaveOptions { dtype, ..SaveOptions::default() };
+    kiln_models::save_as(folder.path(), &model.card, &state, &options(SaveType::Bfloat16)).unwrap();
+    let read = weights::read(folder.path()).unwrap();
+    assert_eq!(read["w"].dtype(), DType::BF16);
+    assert_eq!(read["w"].iter::<f32>().collect::<Vec<_>>(), [1.0, 1.0, 70144.0]);
+    let card = fs::read_to_string(folder.path().join("config.json")).unwrap();
+    assert!(card.contains("\"dtype\": \"bfloat16\""), "{card}");
+    let error =
+        kiln_models::save_as(folder.path(), &model.card, &state, &options(SaveType::Float16)).unwrap_err();
+    assert!(error.to_string().contains("tensor w") && error.hint().unwrap().contains("bfloat16"), "{error}");
 }
