@@ -11,8 +11,6 @@ mod train_rules;
 use std::path::Path;
 
 use kiln_core::config::{Fault, Reading, Report, Spec};
-use kiln_eval::EvalError;
-use kiln_eval::tasks::{self, Metric};
 use serde_json::{Value, json};
 
 pub use check::check;
@@ -85,16 +83,6 @@ pub fn schema() -> Value {
         properties.insert("extends".into(), extends);
     }
     schema
-}
-
-/// The number that chooses the best checkpoint: the config's, else the task's first.
-///
-/// # Errors
-/// A task that cannot be scored.
-pub fn metric(config: &Config) -> Result<Metric, EvalError> {
-    let task = tasks::of(config.task.kind())?;
-    let named = config.evaluate.metric_for_best_model.as_deref().and_then(|name| task.metric(name));
-    Ok(named.or_else(|| task.metrics().first().copied()).unwrap_or(tasks::LOSS))
 }
 
 fn spec() -> Spec {

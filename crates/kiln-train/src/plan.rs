@@ -1,5 +1,8 @@
 //! A config resolved against its data: how many batches, steps and passes. Pure arithmetic, no device.
 
+use kiln_eval::EvalError;
+use kiln_eval::tasks::{self, Metric};
+
 use crate::config::{Config, OptimizerConfig};
 use crate::schedule::Schedule;
 
@@ -32,6 +35,18 @@ impl Plan {
         };
         let schedule = Schedule::new(&config.schedule, config.optimizer.learning_rate(), total_steps);
         Self { train_samples, batches_per_epoch, accumulation, steps_per_epoch, total_steps, schedule }
+    }
+}
+
+impl Config {
+    /// The number that chooses the best checkpoint: the config's, else the task's first.
+    ///
+    /// # Errors
+    /// A task that cannot be scored.
+    pub fn metric(&self) -> Result<Metric, EvalError> {
+        let task = tasks::of(self.task.kind())?;
+        let named = self.evaluate.metric_for_best_model.as_deref().and_then(|name| task.metric(name));
+        Ok(named.or_else(|| task.metrics().first().copied()).unwrap_or(tasks::LOSS))
     }
 }
 

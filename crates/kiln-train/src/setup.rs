@@ -185,7 +185,7 @@ impl Parts {
     /// Opens data and device and builds the start weights: pretrained where given, else from the seed.
     fn open(config: &Config, session: &mut Session<'_>) -> Result<Self, TrainError> {
         let task = tasks::of(config.task.kind())?;
-        let metric = load::metric(config)?;
+        let metric = config.metric()?;
         let spec: DeviceSpec = config.device.parse()?;
         let chosen = device::resolve(&spec)?;
         session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
