@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
-use kiln_core::{Net, StateDict, TaskKind};
+use kiln_core::adapter::NewAdapter;
+use kiln_core::{Forward, Net, StateDict, TaskKind};
 use kiln_models::lora::{attach, is_factor};
 use kiln_models::{Lora, LoraConfig, Model, ModelError, build, peft, save};
 use kiln_nn::cross_entropy;
+use kiln_nn::lora::Slot;
 use serde_json::{Value, json};
 
 use crate::common::*;
@@ -292,4 +295,56 @@ fn patterns_without_a_layer_name_the_closest() {
     assert!(error.to_string().contains("\"clasifier\" matches no module"), "{error}");
     let error = refused(&mut base(3), &lora_config(json!({"modules_to_save": ["bert", "classifier"]})));
     assert!(error.to_string().contains("no linear layer to adapt"), "{error}");
+}
+
+/// GPT-2's layer: the weight is `[IN, OUT]`. A slot knows it by the layer's name.
+#[derive(Module, Debug)]
+struct Conv1D {
+    weight: Param<Tensor<2>>,
+    lora: Slot,
+}
+
+#[derive(Module, Debug)]
+struct Decoder {
+    c_attn: Conv1D,
+}
+
+impl Forward for Decoder {
+    type In = Tensor<2>;
+    type Out = Tensor<2>;
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let kept = self.c_attn.lora.keep(&x);
+        self.c_attn.lora.add(x.matmul(self.c_attn.weight.val()), kept)
+    }
+}
+
+#[test]
+fn a_transposed_weight_is_adapted_and_merged_in_its_own_layout() {
+    let device = Device::flex();
+    let weight = Tensor::<2>::from_data(wave(1, &[6, 4], 1.0), &device);
+    let layer = Conv1D { weight: Param::from_tensor(weight), lora: Slot::default() };
+    let mut net: Box<dyn Net> = Box::new(Decoder { c_attn: layer });
+    let layers = net.adaptable();
+    assert_eq!((layers[0].input, layers[0].output, layers[0].fan_in_fan_out), (6, 4, true));
+    let lora = Lora { rank: 2, alpha: 3.0, dropout: 0.0, use_rslora: false, layers, saved: Vec::new() };
+    let scale = lora.scale();
+    net.adapt(&mut |_| {
+        Some(NewAdapter { a: wave(2, &[2, 6], 1.0), b: wave(3, &[4, 2], 1.0), scale, dropout: 0.0 })
+    });
+    let ask = |net: &dyn Net| {
+        let rows = Some(Tensor::from_data(wave(4, &[3, 6], 1.0), &Device::flex()));
+        let table = kiln_core::Table { numbers: rows, categories: None };
+        logits(net, kiln_core::Input::Table(table)).into_data().try_to_vec::<f32>().unwrap()
+    };
+    let adapted = ask(&*net);
+    let mut merged = net.state();
+    lora.merge(&mut merged).unwrap();
+    assert_eq!(merged.keys().collect::<Vec<_>>(), ["c_attn.weight"]);
+    let weight = Tensor::<2>::from_data(merged["c_attn.weight"].clone(), &device);
+    let plain = Decoder { c_attn: Conv1D { weight: Param::from_tensor(weight), lora: Slot::default() } };
+    assert!(largest(&ask(&plain), &adapted) < 1e-5);
+    let unadapted = Tensor::<2>::from_data(wave(1, &[6, 4], 1.0), &device);
+    let before = Decoder { c_attn: Conv1D { weight: Param::from_tensor(unadapted), lora: Slot::default() } };
+    assert!(largest(&ask(&before), &adapted) > 0.1);
 }
