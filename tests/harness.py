@@ -117,6 +117,22 @@ def minilm(folder):
     return path
 
 
+def lora(minilm):
+    """Writes beside the MiniLM config one that trains adapters; None where there is no MiniLM."""
+    if not minilm:
+        return None
+    path = minilm.with_name("lora.toml")
+    path.write_text('extends = "minilm.toml"\n[lora]\nrank = 4\ndropout = 0.1\ntarget_modules = ["query", "value"]\n')
+    return path
+
+
+def thaw(digits):
+    """Writes beside the digits config one that thaws layer by layer, with rates that fall from the head down."""
+    path = digits.with_name("thaw.toml")
+    path.write_text(f'extends = "{digits.name}"\n[finetune]\nunfreeze_every = "7 steps"\nlayer_decay = 0.8\n')
+    return path
+
+
 def start(kiln, *words):
     """Starts `kiln words...` with its talk kept for the case that it fails."""
     return subprocess.Popen([kiln, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -3,7 +3,9 @@
 byte: final weights, the last checkpoint's weights and optimizer state, and every logged step and evaluation.
 
 Every run has augmentation or dropout and gradient accumulation; data-loader workers 0, 1 and 4 take turns and are held
-against one reference run with 2. With KILN_TEST_DATA, MiniLM on SST-2 takes turns with the convolutional net on the digits.
+against one reference run with 2.
+Recipes take turns: the convolutional net on the digits, the same thawing layer by layer and, with KILN_TEST_DATA, MiniLM
+on SST-2, whole and with adapters.
 Usage: python3 tests/kill_resume.py [--kiln BINARY] [--kills 5] [--seed 1] [--record FILE]
 """
 import itertools
@@ -43,8 +45,9 @@ def main():
     args = harness.arguments(__doc__, kills=(5, "runs to kill"), seed=(1, "of the moments"), record=("", "file for the table"))
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        configs = {name: path for name, path in
-                   (("digits", harness.digits(scratch)), ("minilm", harness.minilm(scratch))) if path}
+        digits, minilm = harness.digits(scratch), harness.minilm(scratch)
+        recipes = {"digits": digits, "minilm": minilm, "thaw": harness.thaw(digits), "lora": harness.lora(minilm)}
+        configs = {name: path for name, path in recipes.items() if path}
         left_alone = {}
         for name, path in configs.items():
             folder = Path(scratch) / name
