@@ -191,9 +191,9 @@ impl<M: Forward + 'static> Net for M {
     }
 
     fn parameters(&self) -> Vec<ParamInfo> {
-        let mut found = Vec::new();
-        walk(self, |info, _| found.push(info));
-        found
+        let mut visitor = List { path: Path::new(M::NAMES), found: Vec::new() };
+        Module::visit(self, &mut visitor);
+        visitor.found
     }
 
     fn state(&self) -> StateDict {
@@ -274,6 +274,27 @@ impl<F: FnMut(ParamInfo, &dyn Fn() -> TensorData)> ModuleVisitor for Walk<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
         (self.see)(self.path.info(&value), &|| value.to_data());
+    }
+}
+
+/// Lists parameters without drawing the values of those that are not yet initialised.
+struct List {
+    path: Path,
+    found: Vec<ParamInfo>,
+}
+
+impl ModuleVisitor for List {
+    follow_path!();
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let info = match param.is_initialized() {
+            true => self.path.info(&param.val()),
+            false => ParamInfo {
+                name: self.path.name(),
+                shape: param.lazy_shape().to_vec(),
+                trainable: param.lazy_device().is_autodiff(),
+            },
+        };
+        self.found.push(info);
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ModelError, SaveType};
+use crate::{ModelError, SaveType, timm};
 
 /// The file's name in a model folder.
 pub const FILE: &str = "config.json";
@@ -155,6 +155,10 @@ impl Card {
 
     /// `transformers` leaves `id2label` out where it has its default, two labels.
     fn complete_labels(&mut self) {
+        if let Some(names) = timm::labels(&self.sizes).filter(|_| self.id2label.is_empty()) {
+            self.id2label = names.into_iter().enumerate().collect();
+            self.label2id = self.id2label.iter().map(|(i, c)| (c.clone(), *i)).collect();
+        }
         if self.task().is_ok_and(TaskKind::is_language_modeling) {
             (self.id2label, self.label2id) = Default::default();
         } else if self.id2label.is_empty() {

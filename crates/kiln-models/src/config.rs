@@ -1,10 +1,14 @@
 //! The `[model]` table of a config: which family, which sizes, which weights to start from.
 //! Owns the words and their defaults; builds nothing. The family's `build` reads its branch.
 
+mod vision;
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use vision::*;
 
 /// Which model, and what it starts from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +20,12 @@ pub enum ModelConfig {
     Cnn(CnnConfig),
     /// Residual net in the CIFAR or the ImageNet form (He et al., 2015).
     Resnet(ResnetConfig),
+    /// Vision transformer: ViT (Dosovitskiy et al., 2020) and DeiT (Touvron et al., 2021).
+    Vit(VitConfig),
+    /// ConvNeXt (Liu et al., 2022).
+    Convnext(ConvnextConfig),
+    /// MobileNetV2 (Sandler et al., 2018).
+    MobilenetV2(MobilenetV2Config),
     /// BERT encoder with pooler and classification head (Devlin et al., 2018).
     Bert(BertConfig),
 }
@@ -59,12 +69,13 @@ pub struct CnnConfig {
 /// `kind = "resnet"`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResnetConfig {
-    /// Weights to start from: a folder with `model.safetensors`, a `.safetensors`, or a PyTorch `.pt/.pth/.th`.
+    /// Weights to start from: a folder of `transformers` or timm, or a file of such weights or of torchvision's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub pretrained: Option<PathBuf>,
-    /// Depth and form.
-    pub preset: ResnetPreset,
+    /// Depth and form; comes from the pretrained folder's `config.json` where that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<ResnetPreset>,
 }
 
 /// Depth and form of a residual net.
@@ -87,6 +98,10 @@ pub enum ResnetPreset {
     Resnet34,
     /// ImageNet form, 50 layers with bottlenecks.
     Resnet50,
+    /// ImageNet form, 101 layers with bottlenecks.
+    Resnet101,
+    /// ImageNet form, 152 layers with bottlenecks.
+    Resnet152,
 }
 
 /// `kind = "bert"`. Sizes come from the pretrained folder's `config.json`; a key given here must agree with it,
@@ -138,6 +153,9 @@ impl ModelConfig {
             ModelConfig::Mlp(_) => "mlp",
             ModelConfig::Cnn(_) => "cnn",
             ModelConfig::Resnet(_) => "resnet",
+            ModelConfig::Vit(_) => "vit",
+            ModelConfig::Convnext(_) => "convnext",
+            ModelConfig::MobilenetV2(_) => "mobilenet_v2",
             ModelConfig::Bert(_) => "bert",
         }
     }
@@ -148,6 +166,9 @@ impl ModelConfig {
             ModelConfig::Mlp(c) => c.pretrained.as_ref(),
             ModelConfig::Cnn(c) => c.pretrained.as_ref(),
             ModelConfig::Resnet(c) => c.pretrained.as_ref(),
+            ModelConfig::Vit(c) => c.pretrained.as_ref(),
+            ModelConfig::Convnext(c) => c.pretrained.as_ref(),
+            ModelConfig::MobilenetV2(c) => c.pretrained.as_ref(),
             ModelConfig::Bert(c) => c.pretrained.as_ref(),
         }
     }

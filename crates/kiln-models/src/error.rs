@@ -54,6 +54,16 @@ impl ModelError {
         ModelError::Config { message: message.into(), remedy: remedy.into() }
     }
 
+    /// The fault with the file it was found in, where it does not name one.
+    pub(crate) fn at(self, path: &std::path::Path) -> Self {
+        match self {
+            ModelError::Config { message, remedy } => {
+                ModelError::Card { path: path.to_path_buf(), message, remedy }
+            }
+            other => other,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

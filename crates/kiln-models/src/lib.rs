@@ -5,13 +5,16 @@
 pub mod card;
 pub mod config;
 pub mod cost;
+pub mod dialect;
 mod error;
 pub mod families;
 pub mod lora;
 pub mod names;
 pub mod peft;
+mod preprocessing;
 pub mod presets;
 mod pretrained;
+mod timm;
 pub mod weights;
 
 use std::fs;
@@ -28,6 +31,7 @@ pub use config::ModelConfig;
 pub use error::ModelError;
 pub use families::{FAMILIES, Family};
 pub use lora::{Lora, LoraConfig};
+pub use preprocessing::{BroughtPreprocessing, brought_preprocessing};
 pub use weights::{SaveOptions, SaveType, WeightsError};
 
 /// A net with the description that goes beside its weights.
@@ -99,7 +103,7 @@ pub fn open(folder: &Path, device: &Device) -> Result<Model, ModelError> {
     let mut net = family.net(&card, device)?;
     net.init();
     let state = weights::read(folder)?;
-    let (report, notes) = pretrained::load_exactly(net.as_mut(), state, family, folder)?;
+    let (report, notes) = pretrained::load_exactly(net.as_mut(), state, family, &card, folder)?;
     Ok(Model { net, card, report: Some(report), notes })
 }
 
@@ -112,7 +116,8 @@ pub fn save(folder: &Path, card: &Card, state: &StateDict) -> Result<(), ModelEr
 }
 
 /// Writes `config.json` and `model.safetensors` (metadata `format=pt`; shards with an index where it is large) into
-/// `folder`, creating it if needed. Each file is replaced as a whole and synced.
+/// `folder`, creating it if needed. Each file is replaced as a whole and synced. Tensors are named as the implementation
+/// names them that the card's `config.json` belongs to.
 ///
 /// # Errors
 /// Whatever the system reports while writing; a tensor of a type that safetensors lacks, or with a value that the
@@ -124,7 +129,9 @@ pub fn save_as(
     options: &SaveOptions,
 ) -> Result<(), ModelError> {
     fs::create_dir_all(folder).map_err(FileError::at(folder, "create"))?;
-    weights::write(folder, state, options)?;
+    let dialects = families::of_card(card, folder)?.dialects(card)?;
+    let state = dialects.first().map_or_else(|| state.clone(), |dialect| dialect.write(state.clone()));
+    weights::write(folder, &state, options)?;
     files::write_atomic(&folder.join(card::FILE), card.stored_as(options.dtype).to_json().as_bytes())?;
     Ok(())
 }

@@ -2,12 +2,13 @@
 //! rule that nothing else may be missing. Owns that rule; never reads files (`weights` does).
 //! `build` and `open` call it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::tensor::DType;
 use kiln_core::{LoadReport, Net, StateDict};
 
+use crate::dialect;
 use crate::families::Family;
 use crate::{Card, ModelError, WeightsError};
 
@@ -21,18 +22,21 @@ pub(crate) fn load(
     card: &Card,
     path: &Path,
 ) -> Loaded {
-    let mut state = spelled_as(net, state, family.base_prefix());
-    let (head_name, classes) = (family.head(card)?, card.num_labels());
-    let head = drop_unfit_head(net, &mut state, head_name);
+    let mut state = spelled_as(net, state, family, card)?;
+    let fitted = family.fit(card, &mut state).map_err(|fault| fault.at(path))?;
+    let (heads, classes) = (family.heads(card)?, card.num_labels());
+    let was = heads.iter().filter_map(|head| drop_unfit_head(net, &mut state, head)).max();
     let (mut report, mut notes) = apply(net, &state, path)?;
-    let (head_missing, missing) = report.missing.drain(..).partition(|name| is_in(name, head_name));
+    notes.extend(fitted);
+    let in_head = |name: &String| heads.iter().any(|head| is_in(name, head));
+    let (head_missing, missing) = report.missing.drain(..).partition(in_head);
     report.missing = missing;
     if !report.missing.is_empty() || !report.mismatched.is_empty() || report.matched.is_empty() {
         report.missing.extend(head_missing);
         return Err(unfit(net, &state, report, path));
     }
     if !head_missing.is_empty() {
-        let was = head.map(|n| format!(" (the file's head has {n})")).unwrap_or_default();
+        let was = was.map(|n| format!(" (the file's head has {n})")).unwrap_or_default();
         notes.insert(0, format!("new head for {classes} classes{was}: {}", head_missing.join(", ")));
     }
     report.missing = head_missing;
@@ -40,8 +44,14 @@ pub(crate) fn load(
 }
 
 /// Loads `state`; every tensor of the net must be in it.
-pub(crate) fn load_exactly(net: &mut dyn Net, state: StateDict, family: &dyn Family, path: &Path) -> Loaded {
-    let state = spelled_as(net, state, family.base_prefix());
+pub(crate) fn load_exactly(
+    net: &mut dyn Net,
+    state: StateDict,
+    family: &dyn Family,
+    card: &Card,
+    path: &Path,
+) -> Loaded {
+    let state = spelled_as(net, state, family, card)?;
     let (report, notes) = apply(net, &state, path)?;
     match report.missing.is_empty() && report.mismatched.is_empty() {
         true => Ok((report, notes)),
@@ -49,20 +59,37 @@ pub(crate) fn load_exactly(net: &mut dyn Net, state: StateDict, family: &dyn Fam
     }
 }
 
-/// Renames tensors to the net's names where the file spells them in a known older or shorter way: without the base
-/// model's prefix, or `gamma` and `beta` for a norm's weight and bias.
-fn spelled_as(net: &dyn Net, state: StateDict, base_prefix: &str) -> StateDict {
-    let known: std::collections::BTreeSet<String> = net.parameters().into_iter().map(|p| p.name).collect();
+/// Renames tensors to the net's names where the file spells them in a way that the family knows: in one of its
+/// dialects, without the base model's prefix, with fused projections split or split ones fused, or, as older files do,
+/// `gamma` and `beta` for a norm's weight and bias.
+fn spelled_as(
+    net: &dyn Net,
+    state: StateDict,
+    family: &dyn Family,
+    card: &Card,
+) -> Result<StateDict, ModelError> {
+    let shapes: BTreeMap<String, Vec<usize>> =
+        net.parameters().into_iter().map(|p| (p.name, p.shape)).collect();
+    let wanted: BTreeSet<String> = shapes.keys().cloned().collect();
+    let (dialects, fused) = (family.dialects(card)?, family.fused());
+    let mut known = wanted.clone();
+    known.extend(wanted.iter().flat_map(|name| dialect::spelled_otherwise(name, fused)));
     let rename = |name: String| -> String {
-        let modern = name.replace(".gamma", ".weight").replace(".beta", ".bias");
-        let with_base = format!("{base_prefix}{modern}");
-        let candidates = [modern, with_base];
-        match !known.contains(&name) {
-            true => candidates.into_iter().find(|c| known.contains(c)).unwrap_or(name),
-            false => name,
+        if known.contains(&name) {
+            return name;
         }
+        let modern = name.replace(".gamma", ".weight").replace(".beta", ".bias");
+        let candidates = dialects.iter().flat_map(|d| [d.candidates(&name), d.candidates(&modern)]).flatten();
+        candidates.into_iter().find(|c| known.contains(c)).unwrap_or(name)
     };
-    state.into_iter().map(|(name, data)| (rename(name), data)).collect()
+    let told = state.into_iter().filter(|(name, data)| !dialect::is_empty_counter(name, data));
+    let mut state: StateDict = told.map(|(name, data)| (rename(name), data)).collect();
+    dialect::join_and_split(&mut state, &wanted, fused);
+    let fitted = |(name, data): (String, _)| match shapes.get(&name) {
+        Some(shape) => (name, dialect::pointwise_as_linear(data, shape)),
+        None => (name, data),
+    };
+    Ok(state.into_iter().map(fitted).collect())
 }
 
 /// Takes the head out of `state` if any of its tensors has another shape; answers the file's number of classes.

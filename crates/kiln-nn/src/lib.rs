@@ -6,17 +6,21 @@
 //! `bias`), layout (`[out, in, h, w]`, `[V, D]`) and initial values. Burn's `Linear` is not used because it stores
 //! `[in, out]`; its norms are not because they call their parameters `gamma` and `beta`.
 
+pub mod activation;
 pub mod attention;
 pub mod conv;
+pub mod drop_path;
 pub mod linear;
 pub mod lora;
 pub mod loss;
 pub mod meter;
 pub mod norm;
 
+pub use activation::{gelu, relu6};
 pub use attention::attention;
 pub use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, PaddingConfig2d};
 pub use conv::{Conv2d, Conv2dConfig};
+pub use drop_path::DropPath;
 pub use linear::Linear;
 pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse, token_cross_entropy};
 pub use norm::{BatchNorm2d, LayerNorm};

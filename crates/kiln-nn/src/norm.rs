@@ -34,10 +34,15 @@ impl LayerNorm {
         meter::layer(|| 0, || self.weight.val().is_require_grad(), read, &y);
         y
     }
+
+    /// `[B, C, H, W]` to the same: normalises the channels of each pixel, as timm's `LayerNorm2d`.
+    pub fn channels_first(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
+    }
 }
 
-/// Normalises each channel over batch and pixels (Ioffe and Szegedy, 2015), as `torch.nn.BatchNorm2d` with its
-/// defaults: eps 1e-5, momentum 0.1, running variance unbiased (Burn's own layer keeps the biased one).
+/// Normalises each channel over batch and pixels (Ioffe and Szegedy, 2015), as `torch.nn.BatchNorm2d`, by
+/// default with its eps 1e-5 and momentum 0.1; running variance unbiased (Burn's own layer keeps the biased one).
 #[derive(Module, Debug)]
 pub struct BatchNorm2d {
     /// `[C]`, starts at one.
@@ -57,14 +62,19 @@ pub struct BatchNorm2d {
 impl BatchNorm2d {
     /// For `channels` channels.
     pub fn new(channels: usize, device: &Device) -> Self {
+        Self::with(channels, 1e-5, 0.1, device)
+    }
+
+    /// As [`BatchNorm2d::new`], with another `eps` and share of the newest batch in the running statistics.
+    pub fn with(channels: usize, eps: f64, momentum: f64, device: &Device) -> Self {
         Self {
             weight: Initializer::Ones.init([channels], device),
             bias: Initializer::Zeros.init([channels], device),
             training: Param::from_bool(true),
             running_mean: RunningState::new(Tensor::zeros([channels], device)),
             running_var: RunningState::new(Tensor::ones([channels], device)),
-            eps: 1e-5,
-            momentum: 0.1,
+            eps,
+            momentum,
         }
     }
 

@@ -4,17 +4,22 @@
 
 mod bert;
 mod cnn;
+mod convnext;
 mod mlp;
+mod mobilenet_v2;
 mod resnet;
+mod vision;
+mod vit;
 
 use std::path::Path;
 
 use burn::tensor::Device;
-use kiln_core::{InputSpec, Net, TaskKind};
+use kiln_core::{InputSpec, Net, StateDict, TaskKind};
 use kiln_nn::{Dropout, DropoutConfig};
 
 use crate::card::{self, Card};
-use crate::{ModelConfig, ModelError};
+use crate::dialect::{Dialect, Fused};
+use crate::{ModelConfig, ModelError, timm};
 
 /// A family: how a config becomes a card, and a card a net.
 pub trait Family: Sync {
@@ -29,9 +34,38 @@ pub trait Family: Sync {
     /// # Errors
     /// A card that lacks a key.
     fn head(&self, card: &Card) -> Result<&'static str, ModelError>;
+    /// Every part of the head, where it has several.
+    ///
+    /// # Errors
+    /// A card that lacks a key.
+    fn heads(&self, card: &Card) -> Result<Vec<&'static str>, ModelError> {
+        Ok(vec![self.head(card)?])
+    }
     /// What a file of the model without its head leaves off the front of every name; empty where it leaves nothing.
     fn base_prefix(&self) -> &'static str {
         ""
+    }
+    /// How files spell the tensors of the model that a card describes; the first is how its own folder does.
+    ///
+    /// # Errors
+    /// A card that lacks a key.
+    fn dialects(&self, _card: &Card) -> Result<Vec<Dialect>, ModelError> {
+        Ok(vec![Dialect::own(self.base_prefix())])
+    }
+    /// Projections that some files keep whole and others in parts.
+    fn fused(&self) -> &'static [Fused] {
+        &[]
+    }
+    /// Whether this family's nets are what a folder's `config.json` describes.
+    fn reads(&self, card: &Card) -> bool {
+        card.model_type == self.model_type()
+    }
+    /// Fits pretrained tensors whose shape depends on the input, such as positions; answers notes on what it changed.
+    ///
+    /// # Errors
+    /// A tensor that cannot be fitted.
+    fn fit(&self, _card: &Card, _state: &mut StateDict) -> Result<Vec<String>, ModelError> {
+        Ok(Vec::new())
     }
     /// Resolves every size from the config, the input, the labels' names (of classes, or of the numbers of a
     /// regression; none for language modelling) and the task.
@@ -60,7 +94,15 @@ pub trait Family: Sync {
 }
 
 /// Every family.
-pub const FAMILIES: &[&dyn Family] = &[&mlp::Family, &cnn::Family, &resnet::Family, &bert::Family];
+pub const FAMILIES: &[&dyn Family] = &[
+    &mlp::Family,
+    &cnn::Family,
+    &resnet::Family,
+    &vit::Family,
+    &convnext::Family,
+    &mobilenet_v2::Family,
+    &bert::Family,
+];
 
 pub(crate) fn of_config(config: &ModelConfig) -> Result<&'static dyn Family, ModelError> {
     let kind = config.kind();
@@ -74,9 +116,12 @@ pub(crate) fn of_config(config: &ModelConfig) -> Result<&'static dyn Family, Mod
 }
 
 pub(crate) fn of_card(card: &Card, folder: &Path) -> Result<&'static dyn Family, ModelError> {
-    FAMILIES.iter().find(|f| f.model_type() == card.model_type).copied().ok_or_else(|| ModelError::Card {
+    FAMILIES.iter().find(|f| f.reads(card)).copied().ok_or_else(|| ModelError::Card {
         path: folder.join(card::FILE),
-        message: format!("model_type is {:?}, which kiln does not have", card.model_type),
+        message: match timm::architecture(&card.sizes) {
+            Some(architecture) => format!("architecture is {architecture:?}, which kiln does not have"),
+            None => format!("model_type is {:?}, which kiln does not have", card.model_type),
+        },
         remedy: format!(
             "give a model of one of these types: {}",
             FAMILIES.iter().map(|f| f.model_type()).collect::<Vec<_>>().join(", ")

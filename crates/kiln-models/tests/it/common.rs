@@ -28,16 +28,17 @@ fn shifted(data: TensorData) -> TensorData {
 pub(crate) fn weights(net: &dyn Net) -> StateDict {
     let mut parameters = net.parameters();
     parameters.sort_by(|a, b| a.name.cmp(&b.name));
-    let value = |(n, p): (usize, kiln_core::net::ParamInfo)| {
-        let data = match p.shape.len() {
-            1 if p.name.ends_with("running_var") => shifted(wave(n, &p.shape, 0.5)),
-            1 if p.name.ends_with("weight") => shifted(wave(n, &p.shape, 0.3)),
-            1 => wave(n, &p.shape, 0.1),
-            _ => wave(n, &p.shape, (6.0 / p.shape[1..].iter().product::<usize>() as f64).sqrt()),
-        };
-        (p.name, data)
-    };
-    parameters.into_iter().enumerate().map(value).collect()
+    parameters.into_iter().enumerate().map(|(n, p)| (p.name.clone(), value(n, &p.name, &p.shape))).collect()
+}
+
+/// The tensor that the fixtures' scripts compute for the `n`th name.
+pub(crate) fn value(n: usize, name: &str, shape: &[usize]) -> TensorData {
+    match shape.len() {
+        1 if name.ends_with("running_var") => shifted(wave(n, shape, 0.5)),
+        1 if name.ends_with("weight") => shifted(wave(n, shape, 0.3)),
+        1 => wave(n, shape, 0.1),
+        _ => wave(n, shape, (6.0 / shape[1..].iter().product::<usize>() as f64).sqrt()),
+    }
 }
 
 pub(crate) fn config(json: Value) -> ModelConfig {

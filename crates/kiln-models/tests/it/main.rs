@@ -8,3 +8,4 @@ mod costs;
 mod files;
 mod reference;
 mod refused;
+mod vision;

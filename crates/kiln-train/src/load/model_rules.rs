@@ -20,10 +20,20 @@ impl Rules<'_> {
                 );
                 self.widths("model.channels", &cnn.channels);
             }
-            ModelConfig::Resnet(_) => {}
+            ModelConfig::Resnet(c) => self.preset(c.preset.is_some()),
+            ModelConfig::Vit(c) => self.preset(c.preset.is_some()),
+            ModelConfig::Convnext(c) => self.preset(c.preset.is_some()),
+            ModelConfig::MobilenetV2(c) => self.preset(c.preset.is_some()),
             ModelConfig::Bert(bert) => self.bert(bert),
         }
         self.input();
+    }
+
+    /// Sizes come from a preset or from a folder.
+    fn preset(&mut self, given: bool) {
+        let nothing = !given && self.config.model.pretrained().is_none();
+        let message = "neither `preset` nor `pretrained` says which sizes the model has";
+        self.fault_if(nothing, "model", message, "set preset, or pretrained to a folder with a config.json");
     }
 
     fn widths(&mut self, key: &str, widths: &[usize]) {
@@ -71,19 +81,14 @@ impl Rules<'_> {
         }
     }
 
-    /// Texts go to `bert`, images to `resnet`, `cnn` or `mlp`, numbers to `mlp`.
+    /// Texts go to `bert`, images to `resnet`, `vit`, `convnext`, `mobilenet_v2`, `cnn` or `mlp`, numbers to `mlp`.
     fn input(&mut self) {
         let (data, families): (_, &[&str]) = match (&self.config.data, self.table()) {
             (_, Some(table)) if table.text.is_some() => ("text", &["bert"]),
             (_, Some(_)) => ("numbers", &["mlp"]),
-            _ => ("images", &["resnet", "cnn", "mlp"]),
+            _ => ("images", &["resnet", "vit", "convnext", "mobilenet_v2", "cnn", "mlp"]),
         };
-        let kind = match &self.config.model {
-            ModelConfig::Mlp(_) => "mlp",
-            ModelConfig::Cnn(_) => "cnn",
-            ModelConfig::Resnet(_) => "resnet",
-            ModelConfig::Bert(_) => "bert",
-        };
+        let kind = self.config.model.kind();
         let message = format!("model kind \"{kind}\" does not read {data}, which this data gives");
         let remedy = format!("for {data} choose {}", families.join(", "));
         self.fault_if(!families.contains(&kind), "model.kind", message, remedy);

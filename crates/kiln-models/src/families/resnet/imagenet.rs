@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor, activation, module};
 use kiln_core::Forward;
 use kiln_nn::{BatchNorm2d, Conv2d, Linear};
 
+use super::sizes::ImageNet;
 use super::{average_pixels, conv};
 
 #[derive(Module, Debug)]
@@ -95,33 +96,29 @@ pub(super) struct ResNet {
 }
 
 impl ResNet {
-    pub(super) fn new(
-        blocks: [usize; 4],
-        deep: bool,
-        channels: usize,
-        classes: usize,
-        device: &Device,
-    ) -> Self {
-        let (block, expansion): (MakeBlock, usize) =
-            if deep { (Block::bottleneck, 4) } else { (Block::basic, 1) };
-        let mut from = 64;
-        let mut stage = |count: usize, width: usize, stride: usize| -> Vec<Block> {
+    pub(super) fn new(sizes: &ImageNet, channels: usize, classes: usize, device: &Device) -> Self {
+        let block: MakeBlock = if sizes.bottleneck { Block::bottleneck } else { Block::basic };
+        let expansion = if sizes.bottleneck { 4 } else { 1 };
+        let mut from = sizes.stem;
+        let mut stage = |at: usize| -> Vec<Block> {
+            let (count, width) = (sizes.depths.get(at).copied().unwrap_or(0), sizes.widths.get(at).copied());
+            let width = width.unwrap_or(0) / expansion;
             let built = (0..count).map(|i| {
-                let block = block(from, width, if i == 0 { stride } else { 1 }, device);
+                let block = block(from, width, if i == 0 && at > 0 { 2 } else { 1 }, device);
                 from = width * expansion;
                 block
             });
             built.collect()
         };
-        let [one, two, three, four] = blocks;
+        let (layer1, layer2, layer3, layer4) = (stage(0), stage(1), stage(2), stage(3));
         Self {
-            conv1: conv([channels, 64], 7, 2, true, device),
-            bn1: BatchNorm2d::new(64, device),
-            layer1: stage(one, 64, 1),
-            layer2: stage(two, 128, 2),
-            layer3: stage(three, 256, 2),
-            layer4: stage(four, 512, 2),
-            fc: Linear::new(512 * expansion, classes, device),
+            conv1: conv([channels, sizes.stem], 7, 2, true, device),
+            bn1: BatchNorm2d::new(sizes.stem, device),
+            layer1,
+            layer2,
+            layer3,
+            layer4,
+            fc: Linear::new(from, classes, device),
         }
     }
 }

@@ -1,45 +1,22 @@
-//! Residual nets (He et al., "Deep Residual Learning for Image Recognition", 2015), in two forms by preset.
-//! Owns the table of depths; never a forward pass (`cifar`, `imagenet` have one each).
-//! Reads images of any size; both forms average over the pixels that are left.
+//! Residual nets (He et al., "Deep Residual Learning for Image Recognition", 2015), in two forms, from presets, or from a
+//! folder of `transformers` (`ResNetForImageClassification`) or timm (`resnet18` to `resnet152`).
+//! Owns the family's words and names; never a forward pass (`cifar`, `imagenet` have one each) or sizes (`sizes`).
+//! Reads images of any size; both forms average over the pixels that are left. torchvision's and timm's names are the
+//! net's own; a net from scratch in the ImageNet form is timm's.
 
 mod cifar;
 mod imagenet;
+mod sizes;
 
 use burn::module::Initializer;
 use burn::tensor::{Device, Tensor};
 use kiln_core::{InputSpec, Net, TaskKind};
 use kiln_nn::{Conv2d, Conv2dConfig, PaddingConfig2d};
-use serde::{Deserialize, Serialize};
 
-use super::{one_answer_a_sample, wrong_branch, wrong_input};
-use crate::config::ResnetPreset;
+use super::{one_answer_a_sample, vision, wrong_branch};
+use crate::dialect::Dialect;
 use crate::{Card, ModelConfig, ModelError};
-
-/// What a preset builds.
-enum Form {
-    /// Blocks in each of the three stages.
-    Cifar(usize),
-    /// Blocks in each of the four stages; whether they are bottlenecks.
-    ImageNet([usize; 4], bool),
-}
-
-fn form(preset: ResnetPreset) -> Form {
-    match preset {
-        ResnetPreset::Cifar20 => Form::Cifar(3),
-        ResnetPreset::Cifar32 => Form::Cifar(5),
-        ResnetPreset::Cifar44 => Form::Cifar(7),
-        ResnetPreset::Cifar56 => Form::Cifar(9),
-        ResnetPreset::Cifar110 => Form::Cifar(18),
-        ResnetPreset::Resnet18 => Form::ImageNet([2, 2, 2, 2], false),
-        ResnetPreset::Resnet34 => Form::ImageNet([3, 4, 6, 3], false),
-        ResnetPreset::Resnet50 => Form::ImageNet([3, 4, 6, 3], true),
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Sizes {
-    preset: ResnetPreset,
-}
+use sizes::{Form, ImageNet};
 
 pub(super) struct Family;
 
@@ -49,19 +26,29 @@ impl super::Family for Family {
     }
 
     fn model_type(&self) -> &'static str {
-        "kiln_resnet"
+        sizes::CIFAR
     }
 
     fn description(&self) -> &'static str {
-        "residual nets for images: CIFAR form 20/32/44/56/110, ImageNet form 18/34/50"
+        "residual nets for images: CIFAR form 20/32/44/56/110, ImageNet form 18/34/50/101/152"
     }
 
     fn head(&self, card: &Card) -> Result<&'static str, ModelError> {
-        let sizes: Sizes = card.sizes()?;
-        Ok(match form(sizes.preset) {
+        Ok(match sizes::form(card)? {
             Form::Cifar(_) => "linear",
-            Form::ImageNet(..) => "fc",
+            Form::ImageNet(_) => "fc",
         })
+    }
+
+    fn dialects(&self, card: &Card) -> Result<Vec<Dialect>, ModelError> {
+        let Form::ImageNet(sizes) = sizes::form(card)? else { return Ok(vec![Dialect::own("")]) };
+        let (own, transformers) = (Dialect::own("").with_counters(), transformers(&sizes).with_counters());
+        let first = card.model_type == sizes::TRANSFORMERS;
+        Ok(if first { vec![transformers, own] } else { vec![own, transformers] })
+    }
+
+    fn reads(&self, card: &Card) -> bool {
+        sizes::reads(card)
     }
 
     fn card(
@@ -73,27 +60,48 @@ impl super::Family for Family {
     ) -> Result<Card, ModelError> {
         one_answer_a_sample("resnet", task)?;
         let ModelConfig::Resnet(config) = config else { return Err(wrong_branch(config)) };
-        channels(input)?;
-        Card::new("ResNet", self.model_type(), input, labels, task, &Sizes { preset: config.preset })
+        let image = vision::image("resnet", input)?;
+        match vision::brought(config.pretrained.as_ref(), self)? {
+            Some(brought) => sizes::continued(&brought, config, input, image, labels, task),
+            None => sizes::from_preset(config, input, image, labels, task),
+        }
     }
 
     fn net(&self, card: &Card, device: &Device) -> Result<Box<dyn Net>, ModelError> {
-        let sizes: Sizes = card.sizes()?;
-        let (channels, classes) = (channels(card.input()?)?, card.num_labels());
-        Ok(match form(sizes.preset) {
+        let ([channels, _, _], classes) = (vision::image("resnet", &self.input(card)?)?, card.num_labels());
+        Ok(match sizes::form(card)? {
             Form::Cifar(blocks) => Box::new(cifar::ResNet::new(blocks, channels, classes, device)),
-            Form::ImageNet(blocks, deep) => {
-                Box::new(imagenet::ResNet::new(blocks, deep, channels, classes, device))
-            }
+            Form::ImageNet(sizes) => Box::new(imagenet::ResNet::new(&sizes, channels, classes, device)),
         })
+    }
+
+    fn input(&self, card: &Card) -> Result<InputSpec, ModelError> {
+        let [channels, h, w] = sizes::made_for(card);
+        Ok(vision::input(card, channels, [h, w]))
     }
 }
 
-fn channels(input: &InputSpec) -> Result<usize, ModelError> {
-    match input {
-        InputSpec::Image { channels, .. } => Ok(*channels),
-        other => Err(wrong_input("resnet", "images", other)),
+/// `transformers` counts stages from 0 and a block's convolutions in order.
+fn transformers(sizes: &ImageNet) -> Dialect {
+    let pair = |own: [&str; 2], theirs: &str| {
+        [
+            (own[0].to_string(), format!("{theirs}.convolution")),
+            (own[1].to_string(), format!("{theirs}.normalization")),
+        ]
+    };
+    let mut rules: Vec<(String, String)> = pair(["conv1", "bn1"], "resnet.embedder.embedder").into();
+    rules.push(("fc".into(), "classifier.1".into()));
+    for stage in 0..sizes.depths.len() {
+        let (own, theirs) =
+            (format!("layer{}.{{}}", stage + 1), format!("resnet.encoder.stages.{stage}.layers.{{}}"));
+        let short = [format!("{own}.downsample.0"), format!("{own}.downsample.1")];
+        rules.extend(pair([&short[0], &short[1]], &format!("{theirs}.shortcut")));
+        for n in 1..=3 {
+            let names = [format!("{own}.conv{n}"), format!("{own}.bn{n}")];
+            rules.extend(pair([&names[0], &names[1]], &format!("{theirs}.layer.{}", n - 1)));
+        }
     }
+    Dialect::new("resnet.", rules)
 }
 
 /// A square convolution without bias that keeps (stride 1) or divides (stride 2) height and width.

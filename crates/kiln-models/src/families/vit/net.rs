@@ -1,0 +1,198 @@
+//! The forward pass: patches as tokens, class token, learned positions, encoder layers with pre-norm, linear head on the
+//! class token; with distillation a second token and the mean of two heads (Touvron et al., 2021, section 4).
+//! Names, arithmetic and initial values of timm's `VisionTransformer` and `VisionTransformerDistilled`; timm's truncated
+//! normals cut at 100 standard deviations, which are normals here. GELU is exact.
+//!
+//! Shapes: `B` batch, `C` channels, `H W` pixels, `T` tokens, `D` hidden, `N` heads, `K` classes.
+
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::{Device, Tensor};
+use kiln_core::Forward;
+use kiln_nn::attention::attention;
+use kiln_nn::{Conv2d, Conv2dConfig, DropPath, Dropout, LayerNorm, Linear, gelu};
+
+use super::sizes::Sizes;
+use crate::ModelError;
+use crate::families::dropout;
+
+const STD: f64 = 0.02;
+
+fn linear(from: usize, to: usize, device: &Device) -> Linear {
+    Linear::normal(from, to, STD, device)
+}
+
+fn token(std: f64, tokens: usize, sizes: &Sizes, device: &Device) -> Param<Tensor<3>> {
+    Initializer::Normal { mean: 0.0, std }.init([1, tokens, sizes.hidden], device)
+}
+
+#[derive(Module, Debug)]
+struct PatchEmbed {
+    proj: Conv2d,
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    /// Query, key and value in one, or in three.
+    qkv: Option<Linear>,
+    query: Option<Linear>,
+    key: Option<Linear>,
+    value: Option<Linear>,
+    proj: Linear,
+    dropout: Dropout,
+    proj_dropout: Dropout,
+    heads: usize,
+}
+
+impl Attention {
+    fn new(sizes: &Sizes, device: &Device) -> Result<Self, ModelError> {
+        let d = sizes.hidden;
+        let read = |times: usize| {
+            let layer = linear(d, times * d, device);
+            if sizes.qkv_bias { layer } else { Linear { bias: None, ..layer } }
+        };
+        let part = || (!sizes.fused).then(|| read(1));
+        Ok(Self {
+            qkv: sizes.fused.then(|| read(3)),
+            query: part(),
+            key: part(),
+            value: part(),
+            proj: linear(d, d, device),
+            dropout: dropout(sizes.attention_dropout)?,
+            proj_dropout: dropout(sizes.dropout)?,
+            heads: sizes.heads,
+        })
+    }
+
+    /// `[B, T, D]` to query, key and value, each `[B, T, D]`.
+    fn project(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
+        let [_, _, d] = x.dims();
+        if let (Some(query), Some(key), Some(value)) = (&self.query, &self.key, &self.value) {
+            return [query.forward(x.clone()), key.forward(x.clone()), value.forward(x)];
+        }
+        // A net has the one or the three: see `new`.
+        let Some(all) = self.qkv.as_ref().map(|qkv| qkv.forward(x.clone())) else {
+            return [x.clone(), x.clone(), x];
+        };
+        [0, 1, 2].map(|part| all.clone().narrow(2, part * d, d))
+    }
+
+    /// `[B, T, D]` to the same.
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [b, t, d] = x.dims();
+        let split = |x: Tensor<3>| x.reshape([b, t, self.heads, d / self.heads]).swap_dims(1, 2);
+        let [query, key, value] = self.project(x).map(split);
+        let heads = attention(query, key, value, None, &self.dropout);
+        self.proj_dropout.forward(self.proj.forward(heads.swap_dims(1, 2).reshape([b, t, d])))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+    inner_dropout: Dropout,
+    dropout: Dropout,
+}
+
+impl Mlp {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let wide = self.inner_dropout.forward(gelu(self.fc1.forward(x)));
+        self.dropout.forward(self.fc2.forward(wide))
+    }
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    norm1: LayerNorm,
+    attn: Attention,
+    norm2: LayerNorm,
+    mlp: Mlp,
+    drop_path: DropPath,
+}
+
+impl Block {
+    fn new(sizes: &Sizes, drop_path: f64, device: &Device) -> Result<Self, ModelError> {
+        let norm = || LayerNorm::new(sizes.hidden, sizes.eps, device);
+        let mlp = Mlp {
+            fc1: linear(sizes.hidden, sizes.intermediate, device),
+            fc2: linear(sizes.intermediate, sizes.hidden, device),
+            inner_dropout: dropout(sizes.inner_dropout)?,
+            dropout: dropout(sizes.dropout)?,
+        };
+        let attn = Attention::new(sizes, device)?;
+        Ok(Self { norm1: norm(), attn, norm2: norm(), mlp, drop_path: DropPath::new(drop_path) })
+    }
+
+    /// `[B, T, D]` to the same.
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let attended = self.attn.forward(self.norm1.forward(x.clone()));
+        let x = x + self.drop_path.forward(attended);
+        let fed = self.mlp.forward(self.norm2.forward(x.clone()));
+        x + self.drop_path.forward(fed)
+    }
+}
+
+/// The net; field names are timm's.
+#[derive(Module, Debug)]
+pub(super) struct Vit {
+    cls_token: Param<Tensor<3>>,
+    dist_token: Option<Param<Tensor<3>>>,
+    /// `[1, T, D]`
+    pos_embed: Param<Tensor<3>>,
+    patch_embed: PatchEmbed,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    head: Linear,
+    head_dist: Option<Linear>,
+    pos_dropout: Dropout,
+    head_dropout: Dropout,
+}
+
+impl Vit {
+    pub(super) fn new(sizes: &Sizes, classes: usize, device: &Device) -> Result<Self, ModelError> {
+        let drop_paths = DropPath::rising(sizes.drop_path, sizes.layers);
+        let [down, across] = sizes.grid();
+        let patch = [sizes.patch, sizes.patch];
+        let proj = Conv2dConfig::new([sizes.channels, sizes.hidden], patch).with_stride(patch);
+        Ok(Self {
+            cls_token: token(1e-6, 1, sizes, device),
+            dist_token: sizes.distillation_token.then(|| token(STD, 1, sizes, device)),
+            pos_embed: token(STD, sizes.prefix() + down * across, sizes, device),
+            patch_embed: PatchEmbed { proj: proj.init(device) },
+            blocks: drop_paths.into_iter().map(|p| Block::new(sizes, p, device)).collect::<Result<_, _>>()?,
+            norm: LayerNorm::new(sizes.hidden, sizes.eps, device),
+            head: linear(sizes.hidden, classes, device),
+            head_dist: sizes.distillation_head.then(|| linear(sizes.hidden, classes, device)),
+            pos_dropout: dropout(sizes.position_dropout)?,
+            head_dropout: dropout(sizes.head_dropout)?,
+        })
+    }
+
+    /// `[B, C, H, W]` to `[B, T, D]`.
+    fn embed(&self, x: Tensor<4>) -> Tensor<3> {
+        let patches = self.patch_embed.proj.forward(x).flatten::<3>(2, 3).swap_dims(1, 2);
+        let [b, _, d] = patches.dims();
+        let tokens = [Some(&self.cls_token), self.dist_token.as_ref()].into_iter().flatten();
+        let mut all: Vec<Tensor<3>> = tokens.map(|token| token.val().expand([b, 1, d])).collect();
+        all.push(patches);
+        self.pos_dropout.forward(Tensor::cat(all, 1) + self.pos_embed.val())
+    }
+}
+
+impl Forward for Vit {
+    type In = Tensor<4>;
+    type Out = Tensor<2>;
+
+    /// `[B, C, H, W]` to `[B, K]`.
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = self.blocks.iter().fold(self.embed(x), |x, block| block.forward(x));
+        let x = self.norm.forward(x.narrow(1, 0, 1 + usize::from(self.head_dist.is_some())));
+        let read = |head: &Linear, at: usize| {
+            head.forward(self.head_dropout.forward(x.clone().narrow(1, at, 1).squeeze_dim(1)))
+        };
+        match &self.head_dist {
+            Some(second) => (read(&self.head, 0) + read(second, 1)).div_scalar(2.0),
+            None => read(&self.head, 0),
+        }
+    }
+}

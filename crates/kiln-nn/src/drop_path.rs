@@ -1,0 +1,41 @@
+//! Stochastic depth (Huang et al., 2016): a residual branch is left out for some of the samples of a batch.
+//! Owns the probability; never the residual sum. Trains or evaluates by the device, as dropout does.
+//! kiln-models composes it.
+//!
+//! Shapes: `B` batch.
+
+use burn::module::{Flag, Module, Param};
+use burn::tensor::{Distribution, Tensor};
+
+/// Zeroes whole samples of a branch in training and scales the kept ones by 1/(1-p), as timm's `DropPath`.
+#[derive(Module, Debug)]
+pub struct DropPath {
+    probability: f64,
+    /// Off where the layer is frozen: nothing is then left out, also on a training device.
+    pub training: Param<Flag>,
+}
+
+impl DropPath {
+    /// Leaves a sample's branch out with `probability`, from 0 to below 1.
+    pub fn new(probability: f64) -> Self {
+        Self { probability, training: Param::from_bool(true) }
+    }
+
+    /// One probability a block, rising in equal steps from 0 at the first block to `rate` at the last.
+    pub fn rising(rate: f64, blocks: usize) -> Vec<f64> {
+        (0..blocks).map(|i| rate * i as f64 / blocks.saturating_sub(1).max(1) as f64).collect()
+    }
+
+    /// `[B, ..]` to the same.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let device = x.device();
+        if self.probability == 0.0 || !device.is_autodiff() || !self.training.is_enabled() {
+            return x;
+        }
+        let kept = 1.0 - self.probability;
+        let mut one_a_sample = [1; D];
+        one_a_sample[0] = x.dims()[0];
+        let mask = Tensor::random(one_a_sample, Distribution::Bernoulli(kept), &device);
+        x * mask.div_scalar(kept)
+    }
+}
