@@ -23,4 +23,4 @@ pub use gradients::Gradients;
 pub use net::{Forward, FromInput, KvCache, Net};
 pub use run_dir::RunDir;
 pub use state::{LoadReport, Mismatch, StateDict};
-pub use task::{MaskingConfig, TaskConfig, TaskKind};
+pub use task::{MaskingConfig, RegressionConfig, TaskConfig, TaskKind};

@@ -14,13 +14,22 @@ pub enum TaskConfig {
     /// Any number of classes a sample, binary cross-entropy of each.
     MultiLabelClassification,
     /// One or more numbers a sample, squared error.
-    Regression,
+    Regression(RegressionConfig),
     /// One class a word (BIO tags), cross-entropy over each word's first token.
     TokenClassification,
     /// Guess hidden tokens (Devlin et al., 2018).
     MaskedLanguageModeling(MaskingConfig),
     /// Guess the next token.
     CausalLanguageModeling,
+}
+
+/// `kind = "regression"`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RegressionConfig {
+    /// Learn `(y - mean) / std` of the training rows. The loss is then of these; scores and answers stay in the
+    /// label's own units.
+    pub standardize: bool,
 }
 
 /// `kind = "masked_language_modeling"`
@@ -65,7 +74,7 @@ impl TaskConfig {
         match self {
             TaskConfig::Classification => TaskKind::Classification,
             TaskConfig::MultiLabelClassification => TaskKind::MultiLabelClassification,
-            TaskConfig::Regression => TaskKind::Regression,
+            TaskConfig::Regression(_) => TaskKind::Regression,
             TaskConfig::TokenClassification => TaskKind::TokenClassification,
             TaskConfig::MaskedLanguageModeling(_) => TaskKind::MaskedLanguageModeling,
             TaskConfig::CausalLanguageModeling => TaskKind::CausalLanguageModeling,

@@ -75,7 +75,7 @@ pub struct ImageData {
     pub loader: LoaderConfig,
 }
 
-/// Rows with one class each: a text column, or columns of numbers.
+/// Rows with labels: a text column, a column of image files, or columns of numbers and categories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TableData {
     /// One file of all rows, split by the fractions.
@@ -108,17 +108,35 @@ pub struct TableData {
     /// Column of text to tokenize.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Column>,
+    /// Column of image files, relative to the table's folder; instead of `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Column>,
     /// Columns of numbers; instead of `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<Column>>,
-    /// Column of the class.
-    pub label: Column,
+    /// Columns of categories: words, or numbers that only name a kind. Values that no training row has are one
+    /// category of their own, with those that are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Vec<Column>>,
+    /// Column of the class or the number to learn; a list for several numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<LabelColumns>,
     /// Label values in index order; by default all values of the training rows, sorted (by number where all are).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
     /// Text to token ids.
     #[serde(default)]
     pub tokenizer: TokenizerConfig,
+    /// What is done to columns of numbers.
+    #[serde(default)]
+    pub table: NumbersConfig,
+    /// Colour channels of images: 3 (RGB, the default) or 1 (grey).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3))]
+    pub channels: Option<usize>,
+    /// What is done to images, in order. Random ones act in training only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transforms: Vec<Transform>,
     /// Batches.
     #[serde(default)]
     pub loader: LoaderConfig,
@@ -134,10 +152,83 @@ pub enum Column {
     Name(String),
 }
 
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Column::Index(i) => write!(f, "{i}"),
+            Column::Name(name) => write!(f, "\"{name}\""),
+        }
+    }
+}
+
+/// The column of the label, or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum LabelColumns {
+    /// Place of one column from 0.
+    Index(usize),
+    /// Name of one column.
+    Name(String),
+    /// Several columns.
+    Several(Vec<Column>),
+}
+
+impl LabelColumns {
+    /// One column or more.
+    pub fn columns(&self) -> Vec<Column> {
+        match self {
+            LabelColumns::Index(i) => vec![Column::Index(*i)],
+            LabelColumns::Name(name) => vec![Column::Name(name.clone())],
+            LabelColumns::Several(columns) => columns.clone(),
+        }
+    }
+}
+
+impl TableData {
+    /// Columns of the label; none where there is no label.
+    pub fn label_columns(&self) -> Vec<Column> {
+        self.label.as_ref().map(LabelColumns::columns).unwrap_or_default()
+    }
+}
+
+/// What is done to columns of numbers; fitted on the training rows, kept in the model folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct NumbersConfig {
+    /// How numbers are scaled.
+    pub numeric: Numeric,
+    /// What a missing number (an empty field, `NA`, `NaN`, `null`) becomes.
+    pub missing: Missing,
+}
+
+/// How numbers are scaled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Numeric {
+    /// `(x - mean) / std` of the training rows, as scikit-learn's `StandardScaler`.
+    #[default]
+    Standard,
+    /// As they are.
+    None,
+}
+
+/// What a missing number becomes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// A fault of the row.
+    #[default]
+    Fail,
+    /// The mean of the training rows.
+    Mean,
+}
+
 /// Text to token ids through a Hugging Face `tokenizer.json`. Its own padding and truncation are replaced by these.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TokenizerConfig {
+    /// Where the tokenizer comes from.
+    pub kind: TokenizerKind,
     /// `tokenizer.json`, or a folder that holds one; by default the one beside the pretrained weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
@@ -145,12 +236,29 @@ pub struct TokenizerConfig {
     /// Longest sequence in tokens, special tokens included; longer texts are cut.
     #[schemars(range(min = 3, max = 1_000_000))]
     pub max_length: usize,
+    /// Words of the vocabulary at most, the most frequent (`kind = "words"`).
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_vocab: usize,
+    /// How often a word must be in the training texts to have an id of its own (`kind = "words"`).
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub min_frequency: u64,
 }
 
 impl Default for TokenizerConfig {
     fn default() -> Self {
-        Self { path: None, max_length: 512 }
+        Self { kind: TokenizerKind::File, path: None, max_length: 512, max_vocab: 30_000, min_frequency: 1 }
     }
+}
+
+/// Where a tokenizer comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenizerKind {
+    /// A `tokenizer.json`.
+    #[default]
+    File,
+    /// Built from the training texts: lower-case words and punctuation marks.
+    Words,
 }
 
 /// How samples become batches.

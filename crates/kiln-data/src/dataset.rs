@@ -12,9 +12,10 @@ use crate::error::DataError;
 use crate::layout::{Layout, Place, fractions};
 use crate::partition::{Fractions, partition};
 use crate::preprocessor::Preprocessor;
-use crate::program::{build, fits};
+use crate::program::{build, fits, value_names};
 use crate::source::Source;
 use crate::split::Split;
+use crate::table_program;
 
 /// Samples by split, with what a model must know of them.
 #[derive(Debug, Clone)]
@@ -45,6 +46,9 @@ pub struct OpenOptions<'a> {
 /// The sources of train, validation and test.
 type Sources = [Option<Arc<dyn Source>>; 3];
 
+/// Train, validation and test.
+type Splits = [Option<Split>; 3];
+
 impl Dataset {
     /// Opens what a config describes. Classes are the config's, else those of the training samples.
     ///
@@ -55,9 +59,26 @@ impl Dataset {
         let sources = open_sources(config, &layout)?;
         let reference = reference(&sources)?;
         let task = options.task.kind();
-        let classes = if task.has_classes() { classes(config, reference)? } else { Vec::new() };
-        let preprocessor = Arc::new(build(config, options, || reference.size(0))?);
-        assemble(config, &layout, sources, task, classes, preprocessor)
+        let classes = match task {
+            TaskKind::Regression => value_names(config)?,
+            task if task.has_classes() => classes(config, reference)?,
+            _ => Vec::new(),
+        };
+        distinct(&classes)?;
+        let splits = assemble(config, &layout, sources.clone(), task, &classes)?;
+        let training = splits.iter().flatten().next();
+        let mut preprocessor = build(config, options, || reference.size(0), training)?;
+        if let (TaskConfig::Regression(regression), Some(training)) = (options.task, training) {
+            let targets = table_program::targets(training, &classes)?;
+            preprocessor =
+                preprocessor.with_targets(if regression.standardize { targets } else { Vec::new() });
+        }
+        Ok(Self::new(splits, classes, Arc::new(preprocessor)))
+    }
+
+    fn new(splits: Splits, classes: Vec<String>, preprocessor: Arc<Preprocessor>) -> Self {
+        let [train, validation, test] = splits;
+        Self { train, validation, test, classes, input: preprocessor.input().clone(), preprocessor }
     }
 
     /// Opens data for an existing model, whose classes and preprocessor hold instead of the config's.
@@ -73,7 +94,8 @@ impl Dataset {
         fits(config, &preprocessor)?;
         let layout = Layout::new(config)?;
         let sources = open_sources(config, &layout)?;
-        assemble(config, &layout, sources, task, classes.to_vec(), preprocessor)
+        let splits = assemble(config, &layout, sources, task, classes)?;
+        Ok(Self::new(splits, classes.to_vec(), preprocessor))
     }
 
     /// Looks at what can be seen without reading the samples: paths, class folders, headers, columns, the tokenizer.
@@ -86,10 +108,10 @@ impl Dataset {
         let mut faults: Vec<DataError> =
             layout.places().iter().flatten().filter_map(|place| place.check(config).err()).collect();
         let size = || match faults.is_empty() {
-            true => layout.places().iter().flatten().next().map_or(Ok(None), |p| p.first_size()),
+            true => layout.places().iter().flatten().next().map_or(Ok(None), |p| p.first_size(config)),
             false => Ok(Some((1, 1))),
         };
-        let program = build(config, options, size);
+        let program = build(config, options, size, None);
         faults.extend(program.err());
         faults.extend(named_classes(config).and_then(|named| distinct(named.unwrap_or_default())).err());
         faults
@@ -114,7 +136,6 @@ fn classes(config: &DataConfig, reference: &dyn Source) -> Result<Vec<String>, D
         Some(named) => named.to_vec(),
         None => reference.classes(),
     };
-    distinct(&classes)?;
     match classes.len() {
         0 | 1 => Err(DataError::TooFew {
             place: reference.place(),
@@ -154,21 +175,20 @@ fn assemble(
     layout: &Layout,
     sources: Sources,
     task: TaskKind,
-    classes: Vec<String>,
-    preprocessor: Arc<Preprocessor>,
-) -> Result<Dataset, DataError> {
+    classes: &[String],
+) -> Result<Splits, DataError> {
     let [train, validation, test] = sources;
-    let whole = |source: Option<Arc<dyn Source>>| source.map(|s| whole(s, task, &classes)).transpose();
+    let whole = |source: Option<Arc<dyn Source>>| source.map(|s| whole(s, task, classes)).transpose();
     let (mut validation, mut test) = (whole(validation)?, whole(test)?);
     let shares = fractions(config, layout)?;
     let mut own = None;
     if let Some(source) = train {
-        let [first, second, third] = divided(source, task, &classes, shares)?;
+        let [first, second, third] = divided(source, task, classes, shares)?;
         own = first;
         validation = validation.or(second);
         test = test.or(third);
     }
-    Ok(Dataset { train: own, validation, test, classes, input: preprocessor.input().clone(), preprocessor })
+    Ok([own, validation, test])
 }
 
 fn whole(source: Arc<dyn Source>, task: TaskKind, classes: &[String]) -> Result<Split, DataError> {
@@ -183,7 +203,7 @@ fn divided(
     task: TaskKind,
     classes: &[String],
     shares: Fractions,
-) -> Result<[Option<Split>; 3], DataError> {
+) -> Result<Splits, DataError> {
     let labels = source.labels(task, classes)?;
     let parts = partition(&*source, &labels, classes, shares)?;
     Ok([parts.train, parts.validation, parts.test].map(|rows| {

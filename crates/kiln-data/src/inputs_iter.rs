@@ -35,7 +35,7 @@ pub fn open(input: &str, preprocessor: &Preprocessor) -> Result<Inputs, DataErro
     match &preprocessor.program {
         Program::Image(_) => images(input),
         Program::Text { columns, .. } => texts(input, columns),
-        Program::Table { columns } => table(input, columns),
+        Program::Table(program) => table(input, &program.columns),
     }
 }
 
@@ -83,7 +83,7 @@ fn table(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
     if input == "-" {
         let path = Path::new(STDIN);
         return Ok(named(
-            stream(stdin(), path, Format::Separated(Separated::Comma), columns, None)?,
+            stream(stdin(), path, Format::Separated(Separated::Comma), columns, &[])?,
             STDIN.into(),
         ));
     }
@@ -103,7 +103,7 @@ fn table_file(path: &Path, columns: &Columns, expected: &'static str) -> Result<
             return Err(DataError::Kind { place: path.display().to_string(), expected, got: got.into() });
         }
     };
-    Ok(named(rows(path, format, columns, None)?, path.display().to_string()))
+    Ok(named(rows(path, format, columns, &[])?, path.display().to_string()))
 }
 
 fn ending(path: &Path) -> &str {

@@ -67,7 +67,7 @@ impl Place {
             (Place::Folder(path), _) => Arc::new(FolderSource::open(path)?),
             (Place::Idx(pair), _) => Arc::new(IdxSource::open(pair)?),
             (Place::Table(path, format), Some(c)) => {
-                Arc::new(TableSource::open(path, *format, &columns(c)?, &c.label)?)
+                Arc::new(TableSource::open(path, *format, &columns(c)?, &c.label_columns())?)
             }
             (Place::Table(path, _), None) => return Err(no_table(path)),
         })
@@ -81,21 +81,24 @@ impl Place {
             }
             (Place::Idx(pair), _) => pair.check(),
             (Place::Table(path, format), Some(c)) => {
-                TableSource::check(path, *format, &columns(c)?, &c.label)
+                TableSource::check(path, *format, &columns(c)?, &c.label_columns())
             }
             (Place::Table(path, _), None) => Err(no_table(path)),
         }
     }
 
     /// `(H, W)` of the first image.
-    pub(crate) fn first_size(&self) -> Result<Option<(usize, usize)>, DataError> {
+    pub(crate) fn first_size(&self, config: &DataConfig) -> Result<Option<(usize, usize)>, DataError> {
         match self {
             Place::Folder(path) => {
                 let Some(class) = class_folders(path)?.into_iter().next() else { return Ok(None) };
                 images_in(&path.join(class))?.first().map(|image| size_of(image)).transpose()
             }
             Place::Idx(pair) => pair.size().map(Some),
-            Place::Table(..) => Ok(None),
+            Place::Table(path, format) => match table(config) {
+                Some(c) if c.image.is_some() => TableSource::first_size(path, *format, &columns(c)?),
+                _ => Ok(None),
+            },
         }
     }
 }

@@ -4,6 +4,7 @@
 //! turns it into numbers, [`Loader`] gathers numbers into a [`HostBatch`], and [`collate`] puts that on a device.
 
 mod batch;
+mod build_tokenizer;
 pub mod config;
 mod dataset;
 mod decode;
@@ -20,6 +21,7 @@ mod preprocessor;
 mod program;
 mod source;
 mod split;
+mod table_program;
 mod text_program;
 
 /// What `kiln predict` reads: images, texts and rows without labels.
@@ -36,3 +38,4 @@ pub use loader::{Loader, batches};
 pub use order::Order;
 pub use preprocessor::Preprocessor;
 pub use split::{Raw, Split};
+pub use table_program::Scale;

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::batch::Features;
-use crate::config::Column;
+use crate::config::{Column, Missing};
 use crate::error::DataError;
 use crate::image_program::{ImageProgram, validate};
 use crate::label::Label;
 use crate::split::Raw;
+use crate::table_program::{Scale, TableProgram};
 use crate::text_program::TextProgram;
 
 /// How raw samples become a model's input.
@@ -21,13 +22,15 @@ use crate::text_program::TextProgram;
 pub struct Preprocessor {
     pub(crate) program: Program,
     input: InputSpec,
+    /// Of the numbers to learn; empty where they are learned as they are.
+    targets: Vec<Scale>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Program {
     Image(ImageProgram),
     Text { text: TextProgram, columns: Columns },
-    Table { columns: Columns },
+    Table(TableProgram),
 }
 
 /// Which columns of a table hold the sample, and whether its first row names them.
@@ -35,6 +38,12 @@ pub(crate) enum Program {
 pub(crate) struct Columns {
     pub(crate) header: bool,
     pub(crate) wanted: Wanted,
+    /// Beside `features`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) categories: Vec<Column>,
+    /// What a missing number is.
+    #[serde(default)]
+    pub(crate) missing: Missing,
 }
 
 /// The columns that make one sample.
@@ -42,6 +51,7 @@ pub(crate) struct Columns {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Wanted {
     Text(Column),
+    Image(Column),
     Features(Vec<Column>),
 }
 
@@ -51,11 +61,13 @@ pub(crate) enum Wanted {
 enum Stored {
     Image(ImageProgram),
     Text { max_length: usize, columns: Columns },
-    Table { columns: Columns },
+    Table(TableProgram),
 }
 
 const IMAGE_FILE: &str = "preprocessor_config.json";
 const TEXT_FILE: &str = "tokenizer_config.json";
+/// Beside the `kiln` object: mean and standard deviation of each number to learn.
+const TARGETS: &str = "kiln_targets";
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
 impl Preprocessor {
@@ -67,11 +79,22 @@ impl Preprocessor {
                 max_length: text.max_length,
                 pad_id: text.pad_id,
             },
-            Program::Table { columns } => {
-                InputSpec::Table { features: columns.features(), cardinalities: Vec::new() }
+            Program::Table(table) => {
+                InputSpec::Table { features: table.columns.features(), cardinalities: table.cardinalities() }
             }
         };
-        Self { program, input }
+        Self { program, input, targets: Vec::new() }
+    }
+
+    /// The same, with the numbers to learn scaled.
+    pub(crate) fn with_targets(self, targets: Vec<Scale>) -> Self {
+        Self { targets, ..self }
+    }
+
+    /// The scales of the numbers that a regression learns, by which its answers are undone; empty where it learns
+    /// them as they are.
+    pub fn targets(&self) -> &[Scale] {
+        &self.targets
     }
 
     /// The shape of one prepared sample: what the model must read.
@@ -99,13 +122,15 @@ impl Preprocessor {
                 program.run(image, name, augment).map(Features::Image)
             }
             (Program::Text { text, .. }, Raw::Text(words)) => text.run(&words),
-            (Program::Table { columns }, Raw::Row(row)) if row.len() == columns.features() => {
-                Ok(Features::Row { numbers: row, categories: Vec::new() })
-            }
-            (_, raw) => {
-                Err(DataError::Kind { place: name.into(), expected: self.kind(), got: raw.describe() })
-            }
+            (Program::Table(table), Raw::Row { numbers, categories }) => table
+                .run(&numbers, &categories, name)
+                .unwrap_or_else(|| Err(self.other(&Raw::Row { numbers, categories }, name))),
+            (_, raw) => Err(self.other(&raw, name)),
         }
+    }
+
+    fn other(&self, raw: &Raw, name: &str) -> DataError {
+        DataError::Kind { place: name.into(), expected: self.kind(), got: raw.describe() }
     }
 
     /// Prepares one sample with its label, which some tasks fit to the tokens.
@@ -119,7 +144,14 @@ impl Preprocessor {
         name: &str,
         augment: Option<u64>,
     ) -> Result<(Features, Label), DataError> {
-        Ok((self.prepare_named(raw, name, augment)?, label.clone()))
+        let features = self.prepare_named(raw, name, augment)?;
+        let label = match label {
+            Label::Values(values) if !self.targets.is_empty() => {
+                Label::Values(values.iter().zip(&self.targets).map(|(x, scale)| scale.apply(*x)).collect())
+            }
+            label => label.clone(),
+        };
+        Ok((features, label))
     }
 
     /// "image", "text" or "table".
@@ -127,7 +159,7 @@ impl Preprocessor {
         match self.program {
             Program::Image(_) => "image",
             Program::Text { .. } => "text",
-            Program::Table { .. } => "table",
+            Program::Table(_) => "table",
         }
     }
 
@@ -140,9 +172,7 @@ impl Preprocessor {
     pub fn save(&self, folder: &Path) -> Result<(), DataError> {
         let (file, fields, stored) = match &self.program {
             Program::Image(program) => (IMAGE_FILE, program.hugging_face(), Stored::Image(program.clone())),
-            Program::Table { columns } => {
-                (IMAGE_FILE, Map::new(), Stored::Table { columns: columns.clone() })
-            }
+            Program::Table(table) => (IMAGE_FILE, Map::new(), Stored::Table(table.clone())),
             Program::Text { text, columns } => {
                 files::write_synced(&folder.join(TOKENIZER_FILE), &text.source)?;
                 let stored = Stored::Text { max_length: text.max_length, columns: columns.clone() };
@@ -150,7 +180,7 @@ impl Preprocessor {
             }
         };
         let path = folder.join(file);
-        let bytes = render(fields, &stored).map_err(|e| program_fault(&path, e))?;
+        let bytes = render(fields, &stored, &self.targets).map_err(|e| program_fault(&path, e))?;
         Ok(files::write_synced(&path, &bytes)?)
     }
 
@@ -173,20 +203,29 @@ impl Preprocessor {
                 validate(program.channels, &program.transforms).map_err(|e| program_fault(&path, e))?;
                 Program::Image(program)
             }
-            Stored::Table { columns } => Program::Table { columns },
+            Stored::Table(table) => Program::Table(table),
             Stored::Text { max_length, columns } => {
                 Program::Text { text: TextProgram::open(&folder.join(TOKENIZER_FILE), max_length)?, columns }
             }
         };
-        Ok(Self::new(program))
+        let targets = value.remove(TARGETS).map(serde_json::from_value).transpose();
+        Ok(Self::new(program).with_targets(targets.map_err(|e| program_fault(&path, e))?.unwrap_or_default()))
     }
 }
 
 impl Columns {
-    /// `F`, or 0 for text.
+    /// Every column that the model reads.
+    pub(crate) fn inputs(&self) -> Vec<&Column> {
+        match &self.wanted {
+            Wanted::Text(column) | Wanted::Image(column) => vec![column],
+            Wanted::Features(numbers) => numbers.iter().chain(&self.categories).collect(),
+        }
+    }
+
+    /// `F`, or 0 for texts and images.
     pub(crate) fn features(&self) -> usize {
         match &self.wanted {
-            Wanted::Text(_) => 0,
+            Wanted::Text(_) | Wanted::Image(_) => 0,
             Wanted::Features(columns) => columns.len(),
         }
     }
@@ -200,8 +239,11 @@ fn text_fields(text: &TextProgram) -> Map<String, Value> {
     fields
 }
 
-fn render(mut fields: Map<String, Value>, stored: &Stored) -> serde_json::Result<Vec<u8>> {
+fn render(mut fields: Map<String, Value>, stored: &Stored, targets: &[Scale]) -> serde_json::Result<Vec<u8>> {
     fields.insert("kiln".into(), serde_json::to_value(stored)?);
+    if !targets.is_empty() {
+        fields.insert(TARGETS.into(), serde_json::to_value(targets)?);
+    }
     let mut bytes = serde_json::to_vec_pretty(&fields)?;
     bytes.push(b'\n');
     Ok(bytes)

@@ -1,79 +1,154 @@
 //! `[data]` to a preprocessor, and the faults between its keys.
 //! Owns what a kind of data needs of the config; never reads samples. Hands the program to the dataset.
 
-use crate::config::{DataConfig, LoaderConfig, TableData};
+use std::path::Path;
+
+use crate::build_tokenizer::words;
+use crate::config::{Column, DataConfig, LoaderConfig, TableData, TokenizerConfig, TokenizerKind, Transform};
 use crate::dataset::OpenOptions;
 use crate::error::DataError;
 use crate::image_program::{ImageProgram, validate};
 use crate::preprocessor::{Columns, Preprocessor, Program, Wanted};
+use crate::split::{Raw, Split};
+use crate::table_program::TableProgram;
 use crate::text_program::{TextProgram, locate};
 
-/// The program of a config. `size` looks at the first image.
+/// The program of a config. `size` looks at the first image; what is learned from samples is learned from `training`,
+/// and left empty without (a check).
 pub(crate) fn build(
     config: &DataConfig,
     options: &OpenOptions<'_>,
     size: impl FnOnce() -> Result<Option<(usize, usize)>, DataError>,
+    training: Option<&Split>,
 ) -> Result<Preprocessor, DataError> {
-    let image = |c: &crate::config::ImageData, channels: usize| {
-        no_buckets(&c.loader, "images")?;
-        let channels = c.channels.unwrap_or(channels);
-        validate(channels, &c.transforms)?;
-        ImageProgram::new(channels, &c.transforms, size()?.unwrap_or((1, 1))).map(Program::Image)
-    };
     let program = match config {
-        DataConfig::ImageFolder(c) => image(c, 3)?,
-        DataConfig::Idx(c) => image(c, 1)?,
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => table(c, options)?,
+        DataConfig::ImageFolder(c) => image(&c.loader, c.channels.unwrap_or(3), &c.transforms, size)?,
+        DataConfig::Idx(c) => image(&c.loader, c.channels.unwrap_or(1), &c.transforms, size)?,
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => table(c, options, size, training)?,
     };
     Ok(Preprocessor::new(program))
 }
 
-fn table(c: &TableData, options: &OpenOptions<'_>) -> Result<Program, DataError> {
+fn image(
+    loader: &LoaderConfig,
+    channels: usize,
+    transforms: &[Transform],
+    size: impl FnOnce() -> Result<Option<(usize, usize)>, DataError>,
+) -> Result<Program, DataError> {
+    no_buckets(loader, "images")?;
+    validate(channels, transforms)?;
+    ImageProgram::new(channels, transforms, size()?.unwrap_or((1, 1))).map(Program::Image)
+}
+
+fn table(
+    c: &TableData,
+    options: &OpenOptions<'_>,
+    size: impl FnOnce() -> Result<Option<(usize, usize)>, DataError>,
+    training: Option<&Split>,
+) -> Result<Program, DataError> {
     let columns = columns(c)?;
+    if c.tokenizer.path.is_some() && !matches!(columns.wanted, Wanted::Text(_)) {
+        let problem = "there is no text to tokenize";
+        return Err(DataError::config("tokenizer.path", problem, "remove it, or set data.text"));
+    }
     match columns.wanted {
+        Wanted::Image(_) => image(&c.loader, c.channels.unwrap_or(3), &c.transforms, size),
         Wanted::Features(_) => {
             no_buckets(&c.loader, "rows of numbers")?;
-            if c.tokenizer.path.is_some() {
-                let problem = "there is no text to tokenize";
-                return Err(DataError::config("tokenizer.path", problem, "remove it, or set data.text"));
-            }
-            Ok(Program::Table { columns })
+            TableProgram::fit(columns, c, training).map(Program::Table)
         }
-        Wanted::Text(_) => {
-            let path = locate(c.tokenizer.path.as_deref(), options.tokenizer_folder)?;
-            Ok(Program::Text { text: TextProgram::open(&path, c.tokenizer.max_length)?, columns })
+        Wanted::Text(_) => Ok(Program::Text { text: tokenizer(&c.tokenizer, options, training)?, columns }),
+    }
+}
+
+/// A tokenizer's file, or one built from the training texts.
+fn tokenizer(
+    c: &TokenizerConfig,
+    options: &OpenOptions<'_>,
+    training: Option<&Split>,
+) -> Result<TextProgram, DataError> {
+    match c.kind {
+        TokenizerKind::File => {
+            TextProgram::open(&locate(c.path.as_deref(), options.tokenizer_folder)?, c.max_length)
+        }
+        TokenizerKind::Words => {
+            let texts = training.map(texts).transpose()?.unwrap_or_default();
+            let source = words(texts.iter().map(String::as_str), c.max_vocab, c.min_frequency)?;
+            let mut config = serde_json::Map::new();
+            config.insert("pad_token".into(), "[PAD]".into());
+            config.insert("unk_token".into(), "[UNK]".into());
+            TextProgram::new(source, config, Path::new("the tokenizer of the training texts"), c.max_length)
         }
     }
 }
 
+fn texts(split: &Split) -> Result<Vec<String>, DataError> {
+    let text = |i: usize| {
+        Ok(match split.raw(i)? {
+            Raw::Text(text) => text,
+            Raw::Image(_) | Raw::Row { .. } => String::new(),
+        })
+    };
+    (0..split.len()).map(text).collect()
+}
+
 /// The columns that a table's config asks for.
 pub(crate) fn columns(c: &TableData) -> Result<Columns, DataError> {
-    let wanted = match (&c.text, &c.features) {
-        (Some(text), None) => Wanted::Text(text.clone()),
-        (None, Some(features)) if !features.is_empty() => Wanted::Features(features.clone()),
-        (Some(_), Some(_)) => {
-            return Err(DataError::config("features", "text is given too", "keep one of text and features"));
-        }
-        (None, _) => {
+    let numbers = c.features.clone().unwrap_or_default();
+    let categories = c.categories.clone().unwrap_or_default();
+    let rows = !numbers.is_empty() || !categories.is_empty();
+    let wanted = match (&c.text, &c.image) {
+        (Some(text), None) if !rows => Wanted::Text(text.clone()),
+        (None, Some(image)) if !rows => Wanted::Image(image.clone()),
+        (None, None) if rows => Wanted::Features(numbers),
+        (None, None) => {
             return Err(DataError::config(
                 "text",
-                "expected text or features, got neither",
-                "name the column of text, or the columns of numbers",
+                "expected text, image, features or categories, got none",
+                "name the column of text or images, or the columns of numbers and categories",
+            ));
+        }
+        _ => {
+            let problem = "only one of text, image, and features with categories can be read";
+            return Err(DataError::config("features", problem, "keep one of text, image and features"));
+        }
+    };
+    let columns = Columns { header: c.header, wanted, categories, missing: c.table.missing };
+    let mut inputs = columns.inputs();
+    if let Some(label) = c.label_columns().iter().find(|label| inputs.contains(label)) {
+        let problem = format!("the label's column {label} is an input too");
+        return Err(DataError::config("label", problem, "remove it from what the model reads"));
+    }
+    while let Some(column) = inputs.pop() {
+        if inputs.contains(&column) {
+            let problem = format!("column {column} is read twice");
+            return Err(DataError::config("features", problem, "name each column once"));
+        }
+    }
+    Ok(columns)
+}
+
+/// What the numbers of a regression are called: their columns.
+pub(crate) fn value_names(config: &DataConfig) -> Result<Vec<String>, DataError> {
+    let columns = match config {
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.label_columns(),
+        DataConfig::ImageFolder(_) | DataConfig::Idx(_) => {
+            let problem = "folders and IDX files give classes, and a regression learns numbers";
+            return Err(DataError::config(
+                "kind",
+                problem,
+                "list the images in a table: data.image and data.label",
             ));
         }
     };
-    let uses_label = match &wanted {
-        Wanted::Text(text) => *text == c.label,
-        Wanted::Features(features) => features.contains(&c.label),
+    let name = |column: &Column| match column {
+        Column::Name(name) => name.clone(),
+        Column::Index(i) => format!("column_{i}"),
     };
-    if uses_label {
-        return Err(DataError::config(
-            "label",
-            "the label's column is an input too",
-            "remove it from text or features",
-        ));
+    if columns.is_empty() {
+        return Err(DataError::config("label", "a regression needs numbers to learn", "name their column"));
     }
-    Ok(Columns { header: c.header, wanted })
+    Ok(columns.iter().map(name).collect())
 }
 
 fn no_buckets(loader: &LoaderConfig, what: &str) -> Result<(), DataError> {
@@ -86,22 +161,33 @@ fn no_buckets(loader: &LoaderConfig, what: &str) -> Result<(), DataError> {
 
 /// Whether the samples of a config are of the kind that a model's preprocessor reads.
 pub(crate) fn fits(config: &DataConfig, preprocessor: &Preprocessor) -> Result<(), DataError> {
-    let (kind, features) = match config {
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) => ("image", 0),
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => match columns(c)? {
-            Columns { wanted: Wanted::Text(_), .. } => ("text", 0),
-            other => ("table", other.features()),
-        },
+    let (kind, own) = match config {
+        DataConfig::ImageFolder(_) | DataConfig::Idx(_) => ("image", None),
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
+            let columns = columns(c)?;
+            match columns.wanted {
+                Wanted::Text(_) => ("text", None),
+                Wanted::Image(_) => ("image", None),
+                Wanted::Features(_) => ("table", Some(columns)),
+            }
+        }
     };
     if kind != preprocessor.kind() {
         let got = format!("{kind} data");
         return Err(DataError::Kind { place: "data.kind".into(), expected: preprocessor.kind(), got });
     }
-    match &preprocessor.program {
-        Program::Table { columns } if columns.features() != features => {
-            let problem = format!("the model reads {} numbers, got {features} columns", columns.features());
-            Err(DataError::config("features", problem, "name the columns that the model was trained on"))
+    let (Program::Table(TableProgram { columns, .. }), Some(own)) = (&preprocessor.program, own) else {
+        return Ok(());
+    };
+    let remedy = "name the columns that the model was trained on";
+    for (key, reads, got, what) in [
+        ("features", columns.features(), own.features(), "numbers"),
+        ("categories", columns.categories.len(), own.categories.len(), "categories"),
+    ] {
+        if reads != got {
+            let problem = format!("the model reads {reads} {what}, got {got} columns");
+            return Err(DataError::config(key, problem, remedy));
         }
-        _ => Ok(()),
     }
+    Ok(())
 }

@@ -17,8 +17,13 @@ pub enum Raw {
     Image(DecodedImage),
     /// A text.
     Text(String),
-    /// `F` numbers.
-    Row(Vec<f32>),
+    /// A row of a table.
+    Row {
+        /// `F` numbers, NaN where one is missing.
+        numbers: Vec<f32>,
+        /// `N` words, empty where one is missing.
+        categories: Vec<String>,
+    },
 }
 
 impl Raw {
@@ -27,7 +32,12 @@ impl Raw {
         match self {
             Raw::Image(image) => format!("an image of {}x{}", image.height, image.width),
             Raw::Text(_) => "a text".into(),
-            Raw::Row(row) => format!("a row of {} numbers", row.len()),
+            Raw::Row { numbers, categories } if categories.is_empty() => {
+                format!("a row of {} numbers", numbers.len())
+            }
+            Raw::Row { numbers, categories } => {
+                format!("a row of {} numbers and {} categories", numbers.len(), categories.len())
+            }
         }
     }
 }

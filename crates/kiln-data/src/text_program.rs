@@ -33,27 +33,36 @@ impl TextProgram {
     pub(crate) fn open(path: &Path, max_length: usize) -> Result<Self, DataError> {
         let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
         let source = std::fs::read(&path).map_err(DataError::opening(&path, "a tokenizer.json"))?;
+        Self::new(source, neighbour(&path)?, &path, max_length)
+    }
+
+    /// From a `tokenizer.json`'s bytes; errors name `path`.
+    pub(crate) fn new(
+        source: Vec<u8>,
+        config: Map<String, Value>,
+        path: &Path,
+        max_length: usize,
+    ) -> Result<Self, DataError> {
         let mut tokenizer = Tokenizer::from_bytes(&source).map_err(|e| {
-            fault(&path, format!("not a tokenizer.json: {e}"), "give a fast tokenizer's tokenizer.json")
+            fault(path, format!("not a tokenizer.json: {e}"), "give a fast tokenizer's tokenizer.json")
         })?;
         let pad_id = pad_id(&tokenizer).ok_or_else(|| {
             let problem =
                 format!("no padding token: neither a padding section nor one of {}", PAD_TOKENS.join(" "));
-            fault(&path, problem, "add a padding section that names the pad token")
+            fault(path, problem, "add a padding section that names the pad token")
         })?;
         let special =
             tokenizer.get_post_processor().map_or(0, |p| tokenizers::PostProcessor::added_tokens(p, false));
         if max_length <= special {
             let problem = format!("max_length {max_length} leaves no room beside {special} special tokens");
-            return Err(fault(&path, problem, "raise data.tokenizer.max_length"));
+            return Err(fault(path, problem, "raise data.tokenizer.max_length"));
         }
         let truncation = TruncationParams { max_length, ..TruncationParams::default() };
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(Some(truncation))
-            .map_err(|e| fault(&path, e.to_string(), "raise data.tokenizer.max_length"))?;
+            .map_err(|e| fault(path, e.to_string(), "raise data.tokenizer.max_length"))?;
         let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
-        let config = neighbour(&path)?;
         Ok(Self {
             tokenizer: Arc::new(tokenizer),
             source: source.into(),

@@ -119,7 +119,10 @@ fn an_unreadable_input_keeps_its_place() {
     save(&folder, &dataset, 3);
     let predictor = Predictor::new(Bundle::open(&folder, &Device::flex()).unwrap(), Device::flex(), 2);
     let rows: [Vec<f32>; 4] = [vec![0.0; 3], vec![0.0; 2], vec![0.0; 4], vec![1.0; 3]];
-    let inputs = rows.into_iter().enumerate().map(|(i, row)| (i.to_string(), Ok(kiln_data::Raw::Row(row))));
+    let inputs = rows
+        .into_iter()
+        .enumerate()
+        .map(|(i, row)| (i.to_string(), Ok(kiln_data::Raw::Row { numbers: row, categories: vec![] })));
     let answers: Vec<_> = predictor.predict(inputs).map(|a| a.unwrap()).collect();
     let input = |a: &Answer| match a {
         Answer::Prediction(p) => (p.input.clone(), true),

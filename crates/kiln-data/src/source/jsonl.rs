@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::rows::{Row, labelled, nearest, row};
-use crate::config::Column;
+use crate::config::{Column, Missing};
 use crate::error::DataError;
 use crate::preprocessor::{Columns, Wanted};
 use crate::split::Raw;
@@ -19,23 +19,14 @@ pub(crate) struct Objects<R> {
     input: R,
     line: u64,
     buffer: Vec<u8>,
-    wanted: Wanted,
-    label: Option<Column>,
+    columns: Columns,
+    label: Vec<Column>,
     failed: bool,
 }
 
 impl<R: BufRead> Objects<R> {
-    pub(crate) fn new(
-        input: R,
-        path: &Path,
-        columns: &Columns,
-        label: Option<&Column>,
-    ) -> Result<Self, DataError> {
-        let wanted = columns.wanted.clone();
-        let all: Vec<&Column> = match &wanted {
-            Wanted::Text(column) => vec![column],
-            Wanted::Features(columns) => columns.iter().collect(),
-        };
+    pub(crate) fn new(input: R, path: &Path, columns: &Columns, label: &[Column]) -> Result<Self, DataError> {
+        let all = columns.inputs();
         if let Some(Column::Index(i)) = all.into_iter().chain(label).find(|c| matches!(c, Column::Index(_))) {
             let problem = format!("column {i}: the keys of a JSON object have no order");
             return Err(DataError::config("kind", problem, "name the columns of JSON Lines by their keys"));
@@ -45,8 +36,8 @@ impl<R: BufRead> Objects<R> {
             input,
             line: 0,
             buffer: Vec::new(),
-            wanted,
-            label: label.cloned(),
+            columns: columns.clone(),
+            label: label.to_vec(),
             failed: false,
         })
     }
@@ -76,16 +67,22 @@ impl<R: BufRead> Objects<R> {
         let text = std::str::from_utf8(bytes).map_err(|e| fault("UTF-8 text", &e.to_string()))?;
         let object: Map<String, Value> =
             serde_json::from_str(text).map_err(|e| fault("a JSON object", &e.to_string()))?;
-        let raw = match &self.wanted {
-            Wanted::Text(column) => match self.value(&object, column)? {
+        let raw = match &self.columns.wanted {
+            Wanted::Text(column) | Wanted::Image(column) => match self.value(&object, column)? {
                 Value::String(text) => Raw::Text(text.clone()),
                 other => return Err(fault(&format!("a string in {}", key(column)), &other.to_string())),
             },
-            Wanted::Features(columns) => {
-                Raw::Row(columns.iter().map(|c| self.number(&object, c)).collect::<Result<_, _>>()?)
-            }
+            Wanted::Features(numbers) => Raw::Row {
+                numbers: numbers.iter().map(|c| self.number(&object, c)).collect::<Result<_, _>>()?,
+                categories: self
+                    .columns
+                    .categories
+                    .iter()
+                    .map(|c| self.category(&object, c))
+                    .collect::<Result<_, _>>()?,
+            },
         };
-        let label = self.label.as_ref().map(|column| self.label(&object, column)).transpose()?;
+        let label = self.label.iter().map(|column| self.label(&object, column)).collect::<Result<_, _>>()?;
         Ok(Row { line: self.line, raw, label })
     }
 
@@ -102,10 +99,25 @@ impl<R: BufRead> Objects<R> {
 
     fn number(&self, object: &Map<String, Value>, column: &Column) -> Result<f32, DataError> {
         let value = self.value(object, column)?;
+        if value.is_null() && self.columns.missing == Missing::Mean {
+            return Ok(f32::NAN);
+        }
         value.as_f64().map(|v| v as f32).filter(|v| v.is_finite()).ok_or_else(|| {
             let expected = format!("a finite number in \"{}\"", key(column));
             row(&self.path, self.line, &expected, &value.to_string(), "repair the value or drop the row")
         })
+    }
+
+    fn category(&self, object: &Map<String, Value>, column: &Column) -> Result<String, DataError> {
+        match self.value(object, column)? {
+            Value::String(word) => Ok(word.trim().to_string()),
+            value @ (Value::Number(_) | Value::Bool(_)) => Ok(value.to_string()),
+            Value::Null => Ok(String::new()),
+            other => {
+                let expected = format!("a string, number or boolean in \"{}\"", key(column));
+                Err(row(&self.path, self.line, &expected, &other.to_string(), "repair the line"))
+            }
+        }
     }
 
     fn label(&self, object: &Map<String, Value>, column: &Column) -> Result<String, DataError> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
-use crate::config::Column;
+use crate::config::{Column, Missing};
 use crate::error::DataError;
 use crate::preprocessor::{Columns, Wanted};
 use crate::split::Raw;
@@ -17,7 +17,8 @@ use crate::split::Raw;
 pub(crate) struct Row {
     pub(crate) line: u64,
     pub(crate) raw: Raw,
-    pub(crate) label: Option<String>,
+    /// One a label column.
+    pub(crate) label: Vec<String>,
 }
 
 /// How fields are separated.
@@ -38,13 +39,14 @@ pub(crate) struct Rows<R> {
     pending: bool,
     width: usize,
     wanted: Cells,
-    label: Option<usize>,
+    missing: Missing,
+    label: Vec<usize>,
     failed: bool,
 }
 
 enum Cells {
     Text(usize),
-    Features(Vec<usize>),
+    Row { numbers: Vec<usize>, categories: Vec<usize> },
 }
 
 impl<R: Read> Rows<R> {
@@ -54,7 +56,7 @@ impl<R: Read> Rows<R> {
         path: &Path,
         kind: Separated,
         columns: &Columns,
-        label: Option<&Column>,
+        label: &[Column],
     ) -> Result<Self, DataError> {
         let mut builder = ReaderBuilder::new();
         // Lines end at `\n`, with or without a `\r` before it: the reader's own CRLF mode miscounts lines by one.
@@ -79,10 +81,13 @@ impl<R: Read> Rows<R> {
         let width = record.len();
         let find = |column: &Column| place(column, names.as_deref(), width, path);
         let wanted = match &columns.wanted {
-            Wanted::Text(column) => Cells::Text(find(column)?),
-            Wanted::Features(columns) => Cells::Features(columns.iter().map(find).collect::<Result<_, _>>()?),
+            Wanted::Text(column) | Wanted::Image(column) => Cells::Text(find(column)?),
+            Wanted::Features(numbers) => Cells::Row {
+                numbers: numbers.iter().map(find).collect::<Result<_, _>>()?,
+                categories: columns.categories.iter().map(find).collect::<Result<_, _>>()?,
+            },
         };
-        let label = label.map(find).transpose()?;
+        let label = label.iter().map(find).collect::<Result<_, _>>()?;
         Ok(Self {
             path: path.into(),
             reader,
@@ -90,6 +95,7 @@ impl<R: Read> Rows<R> {
             pending: names.is_none(),
             width,
             wanted,
+            missing: columns.missing,
             label,
             failed: false,
         })
@@ -111,15 +117,39 @@ impl<R: Read> Rows<R> {
         let text = |i: usize| cell(&self.path, &self.record, i);
         let raw = match &self.wanted {
             Cells::Text(i) => Raw::Text(text(*i)?.to_string()),
-            Cells::Features(columns) => Raw::Row(
-                columns.iter().map(|&i| number(&self.path, line, i, text(i)?)).collect::<Result<_, _>>()?,
-            ),
+            Cells::Row { numbers, categories } => Raw::Row {
+                numbers: numbers.iter().map(|&i| self.number(line, i, text(i)?)).collect::<Result<_, _>>()?,
+                categories: categories
+                    .iter()
+                    .map(|&i| text(i).map(|word| word.trim().to_string()))
+                    .collect::<Result<_, _>>()?,
+            },
         };
-        let label =
-            self.label.map(|i| text(i).and_then(|word| labelled(&self.path, line, word))).transpose()?;
+        let word = |&i: &usize| text(i).and_then(|word| labelled(&self.path, line, word));
+        let label = self.label.iter().map(word).collect::<Result<_, _>>()?;
         Ok(Row { line, raw, label })
     }
+
+    /// A finite number; NaN for a missing one where that is allowed.
+    fn number(&self, line: u64, column: usize, word: &str) -> Result<f32, DataError> {
+        let missing = MISSING.contains(&word.trim().to_lowercase().as_str());
+        if missing && self.missing == Missing::Mean {
+            return Ok(f32::NAN);
+        }
+        let value = word.trim().parse::<f32>().ok().filter(|v| v.is_finite());
+        value.ok_or_else(|| {
+            let expected = format!("a finite number in column {column}");
+            let remedy = match missing {
+                true => "set data.table.missing = \"mean\", or drop the row",
+                false => "repair the value, drop the row, or name the column in data.categories",
+            };
+            row(&self.path, line, &expected, &format!("\"{word}\""), remedy)
+        })
+    }
 }
+
+/// What stands for a missing number, in lower case.
+const MISSING: [&str; 6] = ["", "na", "n/a", "nan", "null", "none"];
 
 impl<R: Read> Iterator for Rows<R> {
     type Item = Result<Row, DataError>;
@@ -149,15 +179,6 @@ pub(crate) fn labelled(path: &Path, line: u64, word: &str) -> Result<String, Dat
         return Err(row(path, line, "a label", "an unlabelled row", remedy));
     }
     Ok(word.to_string())
-}
-
-/// A finite number.
-fn number(path: &Path, line: u64, column: usize, word: &str) -> Result<f32, DataError> {
-    let value = word.trim().parse::<f32>().ok().filter(|v| v.is_finite());
-    value.ok_or_else(|| {
-        let expected = format!("a finite number in column {column}");
-        row(path, line, &expected, &format!("\"{word}\""), "repair the value or drop the row")
-    })
 }
 
 fn place(column: &Column, names: Option<&[String]>, width: usize, path: &Path) -> Result<usize, DataError> {

@@ -11,9 +11,10 @@ use super::jsonl::Objects;
 use super::rows::{Row, Rows, Separated, row};
 use super::{Source, class_index, only_classes};
 use crate::config::Column;
+use crate::decode::{decode_file, size_of};
 use crate::error::DataError;
 use crate::label::Label;
-use crate::preprocessor::Columns;
+use crate::preprocessor::{Columns, Wanted};
 use crate::split::Raw;
 
 /// What a table's file looks like.
@@ -32,7 +33,7 @@ pub(crate) fn stream(
     path: &Path,
     format: Format,
     columns: &Columns,
-    label: Option<&Column>,
+    label: &[Column],
 ) -> Result<RowIter, DataError> {
     Ok(match format {
         Format::Separated(kind) => Box::new(Rows::new(input, path, kind, columns, label)?),
@@ -45,7 +46,7 @@ pub(crate) fn rows(
     path: &Path,
     format: Format,
     columns: &Columns,
-    label: Option<&Column>,
+    label: &[Column],
 ) -> Result<RowIter, DataError> {
     let file = File::open(path).map_err(DataError::opening(path, "a table"))?;
     if path.is_dir() {
@@ -60,9 +61,12 @@ pub(crate) struct TableSource {
     path: PathBuf,
     lines: Vec<u64>,
     raws: Vec<Raw>,
-    /// Distinct class words in order of appearance, and the place of each row's.
+    /// Whether texts are paths of images.
+    images: bool,
+    /// Distinct words of labels in order of appearance, and the places of each row's, `width` a row.
     words: Vec<String>,
     labels: Vec<usize>,
+    width: usize,
 }
 
 impl TableSource {
@@ -70,21 +74,29 @@ impl TableSource {
         path: &Path,
         format: Format,
         columns: &Columns,
-        label: &Column,
+        label: &[Column],
     ) -> Result<Self, DataError> {
-        let mut table =
-            Self { path: path.into(), lines: vec![], raws: vec![], words: vec![], labels: vec![] };
+        let mut table = Self {
+            path: path.into(),
+            lines: vec![],
+            raws: vec![],
+            images: matches!(columns.wanted, Wanted::Image(_)),
+            words: vec![],
+            labels: vec![],
+            width: label.len(),
+        };
         let mut known = std::collections::HashMap::new();
-        for next in rows(path, format, columns, Some(label))? {
+        for next in rows(path, format, columns, label)? {
             let Row { line, raw, label } = next?;
-            let word = label.unwrap_or_default();
-            let place = *known.entry(word.clone()).or_insert(table.words.len());
-            if place == table.words.len() {
-                table.words.push(word);
+            for word in label {
+                let place = *known.entry(word.clone()).or_insert(table.words.len());
+                if place == table.words.len() {
+                    table.words.push(word);
+                }
+                table.labels.push(place);
             }
             table.lines.push(line);
             table.raws.push(raw);
-            table.labels.push(place);
         }
         match table.raws.is_empty() {
             true => Err(row(path, 1, "at least one row", "none", "give a file with rows")),
@@ -97,13 +109,60 @@ impl TableSource {
         path: &Path,
         format: Format,
         columns: &Columns,
-        label: &Column,
+        label: &[Column],
     ) -> Result<(), DataError> {
-        match rows(path, format, columns, Some(label))?.next() {
+        match rows(path, format, columns, label)?.next() {
             Some(first) => first.map(|_| ()),
             None => Err(row(path, 1, "at least one row", "none", "give a file with rows")),
         }
     }
+}
+
+impl TableSource {
+    /// `(H, W)` of the first row's image.
+    pub(crate) fn first_size(
+        path: &Path,
+        format: Format,
+        columns: &Columns,
+    ) -> Result<Option<(usize, usize)>, DataError> {
+        match rows(path, format, columns, &[])?.next().transpose()? {
+            Some(Row { raw: Raw::Text(image), .. }) => size_of(&beside(path, &image)).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn classes_of_rows(&self, classes: &[String]) -> Result<Vec<Label>, DataError> {
+        if self.width != 1 {
+            let problem = format!("classification needs one column of classes, got {}", self.width);
+            return Err(DataError::config("label", problem, "name one column"));
+        }
+        let first = |word: usize| self.labels.iter().position(|&w| w == word).unwrap_or_default();
+        let index = |(k, word): (usize, &String)| class_index(word, classes, || self.name(first(k)));
+        let map: Vec<usize> = self.words.iter().enumerate().map(index).collect::<Result<_, _>>()?;
+        Ok(self.labels.iter().map(|&word| Label::Class(map[word])).collect())
+    }
+
+    fn values(&self, names: &[String]) -> Result<Vec<Label>, DataError> {
+        if self.width != names.len() {
+            let problem = format!("expected {} columns of numbers, got {}", names.len(), self.width);
+            return Err(DataError::config("label", problem, "name the columns that the model learned"));
+        }
+        let number = |row_at: usize, k: usize| {
+            let word = &self.words[self.labels[row_at * self.width + k]];
+            word.trim().parse::<f32>().ok().filter(|value| value.is_finite()).ok_or_else(|| {
+                let expected = format!("a finite number in \"{}\"", names[k]);
+                let remedy = "repair the label or drop the row";
+                row(&self.path, self.lines[row_at], &expected, &format!("\"{word}\""), remedy)
+            })
+        };
+        let values = |at: usize| (0..self.width).map(|k| number(at, k)).collect::<Result<Vec<f32>, _>>();
+        (0..self.raws.len()).map(|at| values(at).map(Label::Values)).collect()
+    }
+}
+
+/// A path in a table starts at the table's folder.
+fn beside(table: &Path, file: &str) -> PathBuf {
+    table.parent().unwrap_or(Path::new("")).join(file)
 }
 
 impl Source for TableSource {
@@ -116,7 +175,10 @@ impl Source for TableSource {
     }
 
     fn raw(&self, i: usize) -> Result<Raw, DataError> {
-        Ok(self.raws[i].clone())
+        match &self.raws[i] {
+            Raw::Text(path) if self.images => decode_file(&beside(&self.path, path)).map(Raw::Image),
+            raw => Ok(raw.clone()),
+        }
     }
 
     /// Sorted; by number where all are whole numbers.
@@ -130,26 +192,31 @@ impl Source for TableSource {
         words
     }
 
-    fn labels(&self, task: TaskKind, classes: &[String]) -> Result<Vec<Label>, DataError> {
-        only_classes(task, || self.place())?;
-        let first = |word: usize| self.labels.iter().position(|&w| w == word).unwrap_or_default();
-        let index = |(k, word): (usize, &String)| class_index(word, classes, || self.name(first(k)));
-        let map: Vec<usize> = self.words.iter().enumerate().map(index).collect::<Result<_, _>>()?;
-        Ok(self.labels.iter().map(|&word| Label::Class(map[word])).collect())
+    fn labels(&self, task: TaskKind, names: &[String]) -> Result<Vec<Label>, DataError> {
+        match task {
+            TaskKind::Regression => self.values(names),
+            other => only_classes(other, || self.place()).and_then(|()| self.classes_of_rows(names)),
+        }
     }
 
     fn hash(&self, i: usize) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         match &self.raws[i] {
             Raw::Text(text) => hasher.update(text.as_bytes()),
-            Raw::Row(values) => values.iter().fold(&mut hasher, |h, v| h.update(&v.to_le_bytes())),
+            Raw::Row { numbers, categories } => {
+                let hasher = numbers.iter().fold(&mut hasher, |h, v| h.update(&v.to_le_bytes()));
+                categories.iter().fold(hasher, |h, word| h.update(word.as_bytes()).update(&[0xFF]))
+            }
             Raw::Image(image) => hasher.update(&image.pixels),
         };
         *hasher.finalize().as_bytes()
     }
 
-    fn size(&self, _: usize) -> Result<Option<(usize, usize)>, DataError> {
-        Ok(None)
+    fn size(&self, i: usize) -> Result<Option<(usize, usize)>, DataError> {
+        match &self.raws[i] {
+            Raw::Text(path) if self.images => size_of(&beside(&self.path, path)).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn place(&self) -> String {

@@ -3,8 +3,11 @@
 
 use std::path::PathBuf;
 
+use kiln_core::TaskKind;
 use kiln_core::config::MISSING_FILE;
-use kiln_data::config::{Column, DataConfig, ImageData, Size, TableData, TokenizerConfig, Transform};
+use kiln_data::config::{
+    Column, DataConfig, ImageData, LabelColumns, Size, TableData, TokenizerConfig, TokenizerKind, Transform,
+};
 use kiln_models::config::ModelConfig;
 
 use super::Rules;
@@ -99,12 +102,16 @@ impl<'a> Rules<'a> {
     }
 
     fn images(&mut self, images: &ImageData, channels: usize) {
-        let odd = !matches!(channels, 1 | 3);
-        self.fault_if(odd, "data.channels", format!("`channels` is {channels}"), "use 3 (RGB) or 1 (grey)");
+        self.transforms(channels, &images.transforms);
         let no_tokens = "there is no text to sort by length in images";
         let bucketing = images.loader.length_bucketing;
         self.fault_if(bucketing, "data.loader.length_bucketing", no_tokens, "leave `length_bucketing` out");
-        for (i, transform) in images.transforms.iter().enumerate() {
+    }
+
+    fn transforms(&mut self, channels: usize, transforms: &[Transform]) {
+        let odd = !matches!(channels, 1 | 3);
+        self.fault_if(odd, "data.channels", format!("`channels` is {channels}"), "use 3 (RGB) or 1 (grey)");
+        for (i, transform) in transforms.iter().enumerate() {
             let key = format!("data.transforms.{i}");
             match transform {
                 Transform::Normalize { mean, std } => self.normalize(&key, mean, std, channels),
@@ -136,49 +143,80 @@ impl<'a> Rules<'a> {
     }
 
     fn rows(&mut self, table: &TableData, json: bool) {
-        match (&table.text, &table.features) {
-            (None, None) => {
+        let rows = table.features.is_some() || table.categories.is_some();
+        let inputs = [table.text.is_some(), table.image.is_some(), rows].into_iter().filter(|there| *there);
+        match inputs.count() {
+            0 => {
                 self.fault(
                     "data",
                     "what the model reads is not said: set `text` or `features`",
-                    "for example: text = \"sentence\"",
+                    "for example: text = \"sentence\"; also possible: image, categories",
                 );
             }
-            (Some(_), Some(_)) => {
+            1 => {}
+            _ if table.text.is_some() && table.features.is_some() => {
                 self.fault("data.features", "both `text` and `features` are set", "keep one of them");
             }
-            (Some(_), None) => self.tokenizer(table),
-            (None, Some(features)) => {
-                let none = features.is_empty();
-                self.fault_if(
-                    none,
-                    "data.features",
-                    "`features` is empty",
-                    "name at least one column of numbers",
-                );
-                let unused = table.tokenizer != TokenizerConfig::default();
-                self.fault_if(
-                    unused,
-                    "data.tokenizer",
-                    "numbers are not tokenized",
-                    "leave [data.tokenizer] out",
-                );
-                let bucketing = table.loader.length_bucketing;
-                let message = "there is no text to sort by length in numbers";
-                self.fault_if(
-                    bucketing,
-                    "data.loader.length_bucketing",
-                    message,
-                    "leave `length_bucketing` out",
-                );
+            _ => {
+                let message = "only one of `text`, `image`, and `features` with `categories` can be read";
+                self.fault("data", message, "keep one of them");
             }
         }
+        match (&table.text, &table.image) {
+            (Some(_), _) => self.tokenizer(table),
+            (None, Some(_)) => self.image_column(table),
+            (None, None) => self.numbers(table),
+        }
         self.columns(table, json);
+        self.labels(table);
+    }
+
+    /// Keys that only texts have.
+    fn no_text(&mut self, table: &TableData, what: &str) {
+        let unused = table.tokenizer != TokenizerConfig::default();
+        let message = format!("{what} are not tokenized");
+        self.fault_if(unused, "data.tokenizer", message, "leave [data.tokenizer] out");
+        let message = format!("there is no text to sort by length in {what}");
+        let bucketing = table.loader.length_bucketing;
+        self.fault_if(bucketing, "data.loader.length_bucketing", message, "leave `length_bucketing` out");
+    }
+
+    fn image_column(&mut self, table: &TableData) {
+        self.no_text(table, "images");
+        self.transforms(table.channels.unwrap_or(3), &table.transforms);
+    }
+
+    fn numbers(&mut self, table: &TableData) {
+        let none = |columns: &Option<Vec<Column>>| columns.as_ref().is_some_and(Vec::is_empty);
+        let remedy = "name at least one column of numbers";
+        self.fault_if(none(&table.features), "data.features", "`features` is empty", remedy);
+        let remedy = "name at least one column of categories";
+        self.fault_if(none(&table.categories), "data.categories", "`categories` is empty", remedy);
+        self.no_text(table, "numbers");
+        let images = table.channels.is_some() || !table.transforms.is_empty();
+        let message = "`channels` and `transforms` are for a column of images";
+        self.fault_if(images, "data", message, "leave them out, or set data.image");
+    }
+
+    /// What is learned needs a label of its own kind.
+    fn labels(&mut self, table: &TableData) {
+        let (task, labels) = (self.config.task.kind(), table.label_columns());
+        let needed = task.has_classes() || task == TaskKind::Regression;
+        let message = format!("[task] kind = \"{task}\" needs a label");
+        let remedy = "name the column of the label: label = \"...\"";
+        self.fault_if(needed && labels.is_empty(), "data", message, remedy);
+        let several = task == TaskKind::Classification && labels.len() > 1;
+        let message = format!("`label` names {} columns, and classification learns one class", labels.len());
+        self.fault_if(several, "data.label", message, "name one column, or choose another [task] kind");
     }
 
     /// Without `pretrained` weights there is no folder in which a tokenizer could be found.
     fn tokenizer(&mut self, table: &TableData) {
-        let nowhere = table.tokenizer.path.is_none() && self.config.model.pretrained().is_none();
+        let from_file = table.tokenizer.kind == TokenizerKind::File;
+        let path = table.tokenizer.path.is_some();
+        let message = "`path` is of kind = \"file\"; this tokenizer is built from the training texts";
+        self.fault_if(!from_file && path, "data.tokenizer.path", message, "leave out `path` or `kind`");
+        let nowhere = from_file && !path && self.config.model.pretrained().is_none();
         let message = "text needs a tokenizer: set `data.tokenizer.path`";
         self.fault_if(nowhere, "data.tokenizer", message, "name a tokenizer.json, or set model.pretrained");
     }
@@ -191,10 +229,26 @@ impl<'a> Rules<'a> {
             "JSON lines have no header row",
             "leave `header` out",
         );
-        let mut columns: Vec<(String, &Column)> = vec![("data.label".into(), &table.label)];
-        columns.extend(table.text.iter().map(|column| ("data.text".into(), column)));
-        let features = table.features.iter().flatten().enumerate();
-        columns.extend(features.map(|(i, column)| (format!("data.features.{i}"), column)));
+        let several = matches!(table.label, Some(LabelColumns::Several(_)));
+        let place = |i: usize| if several { format!("data.label.{i}") } else { "data.label".into() };
+        let labels = table.label_columns();
+        let mut columns: Vec<(String, &Column)> =
+            labels.iter().enumerate().map(|(i, column)| (place(i), column)).collect();
+        let mut inputs: Vec<(String, &Column)> = Vec::new();
+        inputs.extend(table.text.iter().map(|column| ("data.text".into(), column)));
+        inputs.extend(table.image.iter().map(|column| ("data.image".into(), column)));
+        for (key, list) in [("features", &table.features), ("categories", &table.categories)] {
+            let list = list.iter().flatten().enumerate();
+            inputs.extend(list.map(|(i, column)| (format!("data.{key}.{i}"), column)));
+        }
+        for (i, (key, column)) in inputs.iter().enumerate() {
+            let message = "the label's column is also what the model reads";
+            let remedy = "the answer must not be in the question: choose another column";
+            self.fault_if(labels.contains(column), key, message, remedy);
+            let twice = inputs[..i].iter().any(|(_, other)| other == column);
+            self.fault_if(twice, key, format!("column {column} is read twice"), "name each column once");
+        }
+        columns.append(&mut inputs);
         for (key, column) in columns {
             match column {
                 Column::Name(name) if !json && !table.header => {
@@ -206,14 +260,6 @@ impl<'a> Rules<'a> {
                 }
                 _ => {}
             }
-            let read_twice = key != "data.label" && *column == table.label;
-            let message = "the label's column is also what the model reads";
-            self.fault_if(
-                read_twice,
-                &key,
-                message,
-                "the answer must not be in the question: choose another column",
-            );
         }
     }
 
