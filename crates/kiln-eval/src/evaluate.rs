@@ -39,6 +39,7 @@ impl Evaluation<'_> {
     /// A sample cannot be read, has no label or another kind than the net reads; an answer is not finite.
     pub fn run(&self, progress: &mut dyn FnMut(usize, usize) -> bool) -> Result<Option<Scores>, EvalError> {
         let mut tally = self.task.tally(self.labels);
+        tally.units(self.preprocessor.targets());
         let mut done = 0;
         for host in Loader::new(self.split, self.preprocessor, self.loader, Order::Sequential)? {
             let host = host?;

@@ -9,7 +9,7 @@ use kiln_data::{DataError, Features, HostBatch, Label, Raw, collate};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::tasks::Answered;
+use crate::tasks::{Answered, regression};
 use crate::{Bundle, EvalError};
 
 /// One answer, or why there is none. Serialises as one line of `kiln predict`.
@@ -97,6 +97,7 @@ impl Predictor {
             features.into_iter().enumerate().map(|(i, features)| (i, features, Label::None)).collect();
         let host = HostBatch::gather(samples, self.bundle.preprocessor.input());
         let output = self.bundle.model.net.apply(collate(host, &self.device).input)?;
+        let output = regression::undo(output, self.bundle.preprocessor.targets(), &self.device)?;
         self.bundle.task.answers(output, &self.bundle.classes)
     }
 }

@@ -4,10 +4,11 @@
 
 mod classification;
 mod language_modeling;
+pub(crate) mod regression;
 
 use burn::tensor::Tensor;
 use kiln_core::{Output, Target, TaskKind};
-use kiln_data::HostTarget;
+use kiln_data::{HostTarget, Scale};
 use serde_json::{Map, Value};
 
 use crate::EvalError;
@@ -60,6 +61,9 @@ pub type Answered = Result<Map<String, Value>, BadAnswer>;
 
 /// Sums scores batch by batch.
 pub trait Tally {
+    /// Says that answers and labels are standardised by these scales, before the first batch; regression listens.
+    fn units(&mut self, _: &[Scale]) {}
+
     /// Adds a batch.
     ///
     /// # Errors
@@ -93,8 +97,12 @@ pub fn of(kind: TaskKind) -> Result<&'static dyn Task, EvalError> {
 }
 
 /// Every task.
-pub const TASKS: &[&dyn Task] =
-    &[&classification::Classification, &language_modeling::CAUSAL, &language_modeling::MASKED];
+pub const TASKS: &[&dyn Task] = &[
+    &classification::Classification,
+    &regression::Regression,
+    &language_modeling::CAUSAL,
+    &language_modeling::MASKED,
+];
 
 impl dyn Task {
     /// A metric of this task by its name.
