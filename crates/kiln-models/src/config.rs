@@ -16,6 +16,10 @@ pub use vision::*;
 pub enum ModelConfig {
     /// Fully connected layers with ReLU.
     Mlp(MlpConfig),
+    /// Every column a token of a transformer, for tables (Gorishniy et al., 2021).
+    FtTransformer(FtTransformerConfig),
+    /// Convolutions over words, for text from scratch (Kim, 2014).
+    Textcnn(TextcnnConfig),
     /// A small convolutional net: per stage 3x3 convolution, batch norm, ReLU, 2x2 max pooling; then two linear layers.
     Cnn(CnnConfig),
     /// Residual net in the CIFAR or the ImageNet form (He et al., 2015).
@@ -42,6 +46,67 @@ pub struct MlpConfig {
     pub hidden: Vec<usize>,
     /// Probability of zeroing a hidden activation in training.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f64,
+}
+
+/// `kind = "ft_transformer"`. What is left out is the paper's default for the number of blocks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FtTransformerConfig {
+    /// Weights to start from: a folder with `model.safetensors`, a `.safetensors`, or a PyTorch `.pt/.pth/.th`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub pretrained: Option<PathBuf>,
+    /// Transformer blocks.
+    #[serde(default = "ft_blocks")]
+    #[schemars(range(min = 1, max = 100))]
+    pub n_blocks: usize,
+    /// Width of a token; by default 96, 128, 192, 256, 320, 384 for 1 to 6 blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub d_block: Option<usize>,
+    /// Attention heads; divides `d_block`.
+    #[serde(default = "ft_heads")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub attention_n_heads: usize,
+    /// Dropout of attention weights; by default 0.1 to 0.35 for 1 to 6 blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub attention_dropout: Option<f64>,
+    /// Width of the feed-forward layer; by default 4/3 of `d_block`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub ffn_d_hidden: Option<usize>,
+    /// Dropout in the feed-forward layer; by default 0 to 0.25 for 1 to 6 blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub ffn_dropout: Option<f64>,
+    /// Dropout of what each layer adds.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub residual_dropout: f64,
+}
+
+/// `kind = "textcnn"`. Defaults are the paper's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TextcnnConfig {
+    /// Weights to start from: a folder with `model.safetensors`, a `.safetensors`, or a PyTorch `.pt/.pth/.th`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub pretrained: Option<PathBuf>,
+    /// Numbers a word.
+    #[serde(default = "textcnn_embedding")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub embedding_size: usize,
+    /// Words that a filter sees at once, for each group of filters.
+    #[serde(default = "textcnn_kernels")]
+    pub kernel_sizes: Vec<usize>,
+    /// Filters of each width.
+    #[serde(default = "textcnn_filters")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub num_filters: usize,
+    /// Probability of zeroing a number before the head in training.
+    #[serde(default = "textcnn_dropout")]
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
 }
@@ -151,6 +216,8 @@ impl ModelConfig {
     pub fn kind(&self) -> &'static str {
         match self {
             ModelConfig::Mlp(_) => "mlp",
+            ModelConfig::FtTransformer(_) => "ft_transformer",
+            ModelConfig::Textcnn(_) => "textcnn",
             ModelConfig::Cnn(_) => "cnn",
             ModelConfig::Resnet(_) => "resnet",
             ModelConfig::Vit(_) => "vit",
@@ -164,6 +231,8 @@ impl ModelConfig {
     pub fn pretrained(&self) -> Option<&PathBuf> {
         match self {
             ModelConfig::Mlp(c) => c.pretrained.as_ref(),
+            ModelConfig::FtTransformer(c) => c.pretrained.as_ref(),
+            ModelConfig::Textcnn(c) => c.pretrained.as_ref(),
             ModelConfig::Cnn(c) => c.pretrained.as_ref(),
             ModelConfig::Resnet(c) => c.pretrained.as_ref(),
             ModelConfig::Vit(c) => c.pretrained.as_ref(),
@@ -176,6 +245,30 @@ impl ModelConfig {
 
 fn mlp_hidden() -> Vec<usize> {
     vec![128]
+}
+
+fn ft_blocks() -> usize {
+    3
+}
+
+fn ft_heads() -> usize {
+    8
+}
+
+fn textcnn_embedding() -> usize {
+    300
+}
+
+fn textcnn_kernels() -> Vec<usize> {
+    vec![3, 4, 5]
+}
+
+fn textcnn_filters() -> usize {
+    100
+}
+
+fn textcnn_dropout() -> f64 {
+    0.5
 }
 
 fn cnn_channels() -> Vec<usize> {

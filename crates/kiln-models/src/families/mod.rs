@@ -5,9 +5,11 @@
 mod bert;
 mod cnn;
 mod convnext;
+mod ft_transformer;
 mod mlp;
 mod mobilenet_v2;
 mod resnet;
+mod textcnn;
 mod vision;
 mod vit;
 
@@ -96,6 +98,8 @@ pub trait Family: Sync {
 /// Every family.
 pub const FAMILIES: &[&dyn Family] = &[
     &mlp::Family,
+    &ft_transformer::Family,
+    &textcnn::Family,
     &cnn::Family,
     &resnet::Family,
     &vit::Family,

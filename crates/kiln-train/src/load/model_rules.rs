@@ -10,6 +10,13 @@ impl Rules<'_> {
     pub(super) fn model(&mut self) {
         match &self.config.model {
             ModelConfig::Mlp(mlp) => self.widths("model.hidden", &mlp.hidden),
+            ModelConfig::FtTransformer(_) => {}
+            ModelConfig::Textcnn(textcnn) => {
+                let none = textcnn.kernel_sizes.is_empty();
+                let remedy = "for example: kernel_sizes = [3, 4, 5]";
+                self.fault_if(none, "model.kernel_sizes", "`kernel_sizes` is empty", remedy);
+                self.widths("model.kernel_sizes", &textcnn.kernel_sizes);
+            }
             ModelConfig::Cnn(cnn) => {
                 let none = cnn.channels.is_empty();
                 self.fault_if(
@@ -81,11 +88,11 @@ impl Rules<'_> {
         }
     }
 
-    /// Texts go to `bert`, images to `resnet`, `vit`, `convnext`, `mobilenet_v2`, `cnn` or `mlp`, numbers to `mlp`.
+    /// Which families read texts, images and rows.
     fn input(&mut self) {
         let (data, families): (_, &[&str]) = match (&self.config.data, self.table()) {
-            (_, Some(table)) if table.text.is_some() => ("text", &["bert"]),
-            (_, Some(_)) => ("numbers", &["mlp"]),
+            (_, Some(table)) if table.text.is_some() => ("text", &["bert", "textcnn"]),
+            (_, Some(table)) if table.image.is_none() => ("numbers", &["mlp", "ft_transformer"]),
             _ => ("images", &["resnet", "vit", "convnext", "mobilenet_v2", "cnn", "mlp"]),
         };
         let kind = self.config.model.kind();
