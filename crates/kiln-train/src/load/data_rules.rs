@@ -245,7 +245,8 @@ impl<'a> Rules<'a> {
             let message = "the label's column is also what the model reads";
             let remedy = "the answer must not be in the question: choose another column";
             self.fault_if(labels.contains(column), key, message, remedy);
-            let twice = inputs[..i].iter().any(|(_, other)| other == column);
+            let rows = table.text.is_none() && table.image.is_none();
+            let twice = rows && inputs[..i].iter().any(|(_, other)| other == column);
             self.fault_if(twice, key, format!("column {column} is read twice"), "name each column once");
         }
         columns.append(&mut inputs);
