@@ -64,7 +64,41 @@ def conv_bn():
     return {"losses": losses, "state": {k: flat(v) for k, v in state.items()}, "eval": flat(y)}
 
 
+def elementwise(function):
+    x = fill(1, (50,), 8.0).requires_grad_()
+    y = function(x)
+    (y * fill(2, (50,))).sum().backward()
+    return {"y": flat(y), "x": flat(x.grad)}
+
+
+def channels_first():
+    """timm's LayerNorm2d."""
+    x, w, b = fill(1, (2, 6, 2, 3)).requires_grad_(), fill(2, (6,)).requires_grad_(), fill(3, (6,)).requires_grad_()
+    y = F.layer_norm(x.permute(0, 2, 3, 1), (6,), w, b, 1e-6).permute(0, 3, 1, 2)
+    (y * fill(4, (2, 6, 2, 3))).sum().backward()
+    return {"y": flat(y), "x": flat(x.grad), "weight": flat(w.grad), "bias": flat(b.grad)}
+
+
+def batch_norm(eps, momentum):
+    bn = torch.nn.BatchNorm2d(3, eps=eps, momentum=momentum)
+    y = bn(fill(1, (4, 3, 2, 2), 0.1))
+    return {"y": flat(y), "mean": flat(bn.running_mean), "variance": flat(bn.running_var)}
+
+
+def depthwise():
+    """A 7x7 and a strided 3x3 depthwise convolution."""
+    found = {}
+    for kernel, stride in ((7, 1), (3, 2)):
+        x, w = fill(1, (2, 4, 9, 8)).requires_grad_(), fill(2, (4, 1, kernel, kernel)).requires_grad_()
+        y = F.conv2d(x, w, padding=kernel // 2, stride=stride, groups=4)
+        (y * fill(3, tuple(y.shape))).sum().backward()
+        found[str(kernel)] = {"y": flat(y), "x": flat(x.grad), "weight": flat(w.grad)}
+    return found
+
+
 fixture = {"cross_entropy": cross_entropy(0.0), "cross_entropy_smooth": cross_entropy(0.1), "linear": linear(),
-           "layer_norm": layer_norm(), "conv_bn": conv_bn()}
+           "layer_norm": layer_norm(), "conv_bn": conv_bn(), "gelu": elementwise(F.gelu),
+           "relu6": elementwise(F.relu6), "channels_first": channels_first(),
+           "batch_norm": batch_norm(1e-3, 0.997), "depthwise": depthwise()}
 with open("fixtures/layers.json", "w") as file:
     json.dump(fixture, file)
