@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use burn::tensor::TensorData;
 use kiln_core::adapter::{Adaptable, NewAdapter};
 use kiln_core::seed::{Purpose, mix};
-use kiln_core::{Net, StateDict};
+use kiln_core::{Net, StateDict, TaskKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -201,8 +201,8 @@ fn new(model: &mut Model, config: &LoraConfig, seed: u64) -> Result<Lora, ModelE
 fn saved(model: &Model, patterns: Option<&[String]>) -> Result<Vec<String>, ModelError> {
     let modules = modules(&*model.net);
     let Some(patterns) = patterns else {
-        let head = default_head(&model.card);
-        return Ok(modules.into_iter().filter(|m| head.as_ref() == Some(m)).collect());
+        let heads = default_heads(&model.card);
+        return Ok(modules.into_iter().filter(|m| heads.contains(&m.as_str())).collect());
     };
     let (key, names) = ("lora.modules_to_save", modules.iter().map(String::as_str).collect::<Vec<_>>());
     let wanted = Names::new(key, patterns)?;
@@ -213,13 +213,14 @@ fn saved(model: &Model, patterns: Option<&[String]>) -> Result<Vec<String>, Mode
     Ok(found.iter().filter(|m| outer(m)).cloned().collect())
 }
 
-/// A classifier's or regressor's last layer; a language model's head is the embedding or pretrained.
-fn default_head(card: &Card) -> Option<String> {
-    if card.task().ok()?.is_language_modeling() {
-        return None;
+/// A classifier's or regressor's last layers; a language model's head is the embedding or pretrained.
+fn default_heads(card: &Card) -> Vec<&'static str> {
+    if card.task().map_or(true, TaskKind::is_language_modeling) {
+        return Vec::new();
     }
-    let family = families::of_card(card, std::path::Path::new("")).ok()?;
-    family.head(card).ok().map(|head| head.to_string()).filter(|head| !head.is_empty())
+    let family = families::of_card(card, std::path::Path::new(""));
+    let heads = family.and_then(|family| family.heads(card)).unwrap_or_default();
+    heads.into_iter().filter(|head| !head.is_empty()).collect()
 }
 
 /// Every module's name, in module order.

@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use burn::tensor::TensorData;
 use kiln_core::adapter::{Adaptable, NewAdapter};
 use kiln_core::files::{self, FileError};
 use kiln_core::{Net, StateDict, TaskKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::dialect::{self, Dialect};
 use crate::lora::{Lora, is_factor, is_in, name_a, name_b};
 use crate::weights::{self, WeightsError};
 use crate::{Card, Model, ModelError, families};
@@ -80,8 +82,10 @@ pub fn save(
     card: &Card,
     base: Option<&str>,
 ) -> Result<(), ModelError> {
+    let names = families::of_card(card, folder)?.module_names(card)?;
     let own = state.iter().filter(|(name, _)| lora.trains(name));
-    let tensors: StateDict = own.map(|(name, data)| (format!("{PREFIX}{name}"), data.clone())).collect();
+    let own = names.write(own.map(|(name, data)| (name.clone(), data.clone())).collect());
+    let tensors: StateDict = own.into_iter().map(|(name, data)| (format!("{PREFIX}{name}"), data)).collect();
     let needed = lora.layers.iter().flat_map(|l| [name_a(l), name_b(l)]);
     if let Some(absent) = needed.into_iter().find(|name| !state.contains_key(name)) {
         return Err(ModelError::config(
@@ -100,8 +104,9 @@ pub fn save(
         fan_in_fan_out: lora.layers.iter().any(|l| l.fan_in_fan_out),
         bias: none(),
         inference_mode: true,
-        target_modules: lora.layers.iter().map(|l| l.name.clone()).collect::<Vec<_>>().into(),
-        modules_to_save: (!lora.saved.is_empty()).then(|| lora.saved.clone()),
+        target_modules: lora.layers.iter().map(|l| names.theirs(&l.name)).collect::<Vec<_>>().into(),
+        modules_to_save: (!lora.saved.is_empty())
+            .then(|| lora.saved.iter().map(|module| names.theirs(module)).collect()),
         rest: Map::new(),
     };
     fs::create_dir_all(folder).map_err(FileError::at(folder, "create"))?;
@@ -134,7 +139,7 @@ fn task_type(card: &Card) -> Option<&'static str> {
 pub(crate) fn attach(model: &mut Model, folder: &Path, dropout: f64) -> Result<Lora, ModelError> {
     let config = read_config(folder)?;
     let path = folder.join(TENSORS);
-    let state = read_tensors(folder, &*model.net, base_prefix(&model.card))?;
+    let state = read_tensors(folder, &*model.net, &model.card)?;
     let lora = fit(&*model.net, &state, &config, &path, dropout)?;
     let scale = lora.scale();
     model.net.adapt(&mut |layer| {
@@ -155,8 +160,10 @@ fn base_note(config: &AdapterConfig, folder: &Path) -> Option<String> {
     Some(format!("adapter: {}, trained on {base}", folder.display()))
 }
 
-fn base_prefix(card: &Card) -> &'static str {
-    families::of_card(card, Path::new("")).map_or("", |family| family.base_prefix())
+/// How adapters spell the net's modules, ours first.
+fn spellings(card: &Card, folder: &Path) -> Result<Vec<Dialect>, ModelError> {
+    let family = families::of_card(card, folder)?;
+    Ok(std::iter::once(family.module_names(card)?).chain(family.dialects(card)?).collect())
 }
 
 fn read_config(folder: &Path) -> Result<AdapterConfig, ModelError> {
@@ -214,7 +221,8 @@ fn is_off(value: &Value) -> bool {
 }
 
 /// The folder's tensors under the net's names.
-fn read_tensors(folder: &Path, net: &dyn Net, base_prefix: &str) -> Result<StateDict, ModelError> {
+fn read_tensors(folder: &Path, net: &dyn Net, card: &Card) -> Result<StateDict, ModelError> {
+    let spellings = spellings(card, folder)?;
     let file = [TENSORS, "adapter_model.bin"].map(|name| folder.join(name)).into_iter().find(|f| f.is_file());
     let state = weights::read(&file.unwrap_or_else(|| folder.join(TENSORS)))?;
     let known: BTreeSet<String> = net
@@ -225,13 +233,16 @@ fn read_tensors(folder: &Path, net: &dyn Net, base_prefix: &str) -> Result<State
         .collect();
     let rename = |name: String| {
         let bare = name.strip_prefix(PREFIX).unwrap_or(&name).to_string();
-        let module = layer_of(&bare).unwrap_or(&bare);
-        match !known.contains(module) && known.contains(&format!("{base_prefix}{module}")) {
-            true => format!("{base_prefix}{bare}"),
-            false => bare,
-        }
+        let others = spellings.iter().flat_map(|dialect| dialect.candidates(&bare));
+        let mut all = std::iter::once(bare.clone()).chain(others);
+        all.find(|own| known.contains(layer_of(own).unwrap_or(own))).unwrap_or(bare)
     };
-    Ok(state.into_iter().map(|(name, data)| (rename(name), data)).collect())
+    // A pointwise convolution's factors are convolutions too.
+    let flat = |name: &str, data: TensorData| match data.shape()[..] {
+        [rows, columns, 1, 1] if is_factor(name) => dialect::pointwise_as_linear(data, &[rows, columns]),
+        _ => data,
+    };
+    Ok(state.into_iter().map(|(name, data)| (rename(name.clone()), flat(&name, data))).collect())
 }
 
 /// The layer whose factor a name is.

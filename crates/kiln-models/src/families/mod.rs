@@ -54,6 +54,14 @@ pub trait Family: Sync {
     fn dialects(&self, _card: &Card) -> Result<Vec<Dialect>, ModelError> {
         Ok(vec![Dialect::own(self.base_prefix())])
     }
+    /// How the implementation that a card's folder belongs to names its modules, which adapters go by; its files may
+    /// name tensors otherwise.
+    ///
+    /// # Errors
+    /// A card that lacks a key.
+    fn module_names(&self, card: &Card) -> Result<Dialect, ModelError> {
+        Ok(self.dialects(card)?.into_iter().next().unwrap_or_default())
+    }
     /// Projections that some files keep whole and others in parts.
     fn fused(&self) -> &'static [Fused] {
         &[]

@@ -8,6 +8,7 @@ use std::path::Path;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln_core::{Input, InputSpec, Net, StateDict, TaskKind};
 use kiln_models::dialect::Dialect;
+use kiln_models::lora::{LoraConfig, attach};
 use kiln_models::{Card, FAMILIES, Model, brought_preprocessing, build, open, save, weights as files};
 use kiln_nn::cross_entropy;
 use serde_json::{Value, json};
@@ -441,6 +442,58 @@ fn folders_for_the_peers() {
     }
 }
 
+/// Writes folders for tests/peers/peft_opens_vision.py when KILN_PEER_OUT names a place.
+#[test]
+fn adapters_for_the_peers() {
+    let temporary = tempfile::tempdir().unwrap();
+    let out = std::env::var_os("KILN_PEER_OUT").map_or(temporary.path().into(), std::path::PathBuf::from);
+    let cases = [
+        ("timm_vit", json!(["qkv", "mlp.fc1"])),
+        ("timm_deit_distilled", json!(["qkv"])),
+        ("timm_convnext_atto", json!(["fc1", "fc2"])),
+        ("transformers_vit", json!(["query", "value"])),
+        ("transformers_deit_teacher", json!(["attn.proj", "fc2"])),
+        ("transformers_convnext", json!(["fc1"])),
+    ];
+    for (name, targets) in cases {
+        let (reference, folder) = (reference(name), out.join("vision_adapters").join(name));
+        fs::create_dir_all(folder.join("base")).unwrap();
+        let device = Device::flex().autodiff();
+        let mut model = built(name, &reference, &folder.join("base"), &device);
+        save(&folder.join("base"), &model.card, &model.net.state()).unwrap();
+        let lora: LoraConfig = serde_json::from_value(json!({"rank": 2, "target_modules": targets})).unwrap();
+        let lora = attach(&mut model, &lora, 5).unwrap();
+        assert_eq!(
+            lora.saved,
+            if name.contains("distilled") || name.contains("teacher") {
+                vec!["head", "head_dist"]
+            } else if name.contains("convnext") {
+                vec!["head.fc"]
+            } else {
+                vec!["head"]
+            }
+        );
+        // Trained factors: those of B start at zero, and would change nothing.
+        let mut state = model.net.state();
+        for (n, (tensor, data)) in state.iter_mut().enumerate().filter(|(_, (name, _))| lora.trains(name)) {
+            let shape = data.shape().to_vec();
+            *data = if tensor.ends_with("lora_B.weight") { wave(n, &shape, 0.5) } else { data.clone() };
+        }
+        assert!(model.net.load_state(&state).is_exact());
+        kiln_models::peft::save(&folder.join("adapter"), &lora, &state, &model.card, None).unwrap();
+        let answer = flat(logits(model.net.as_ref(), pixels_of(&reference, 0, &device)));
+        let mut again = built(name, &reference, &folder.join("base"), &device);
+        save(&folder.join("base"), &again.card, &again.net.state()).unwrap();
+        let before = flat(logits(again.net.as_ref(), pixels_of(&reference, 0, &device)));
+        assert_ne!(before, answer, "{name}");
+        let from = serde_json::from_value(json!({"pretrained": folder.join("adapter")})).unwrap();
+        assert_eq!(attach(&mut again, &from, 9).unwrap().layers, lora.layers, "{name}");
+        assert_eq!(flat(logits(again.net.as_ref(), pixels_of(&reference, 0, &device))), answer, "{name}");
+        let peer = json!({"image": reference["image"], "batch": BATCH, "logits": answer});
+        fs::write(folder.join("peer.json"), peer.to_string()).unwrap();
+    }
+}
+
 #[test]
 fn a_brought_folder_says_how_its_images_were_prepared() {
     let folder = tempfile::tempdir().unwrap();
@@ -551,4 +604,34 @@ fn positions_of_no_square_are_refused() {
     write_folder(folder.path(), &reference("timm_vit")); // 2x3 patches
     let text = refused(json!({"kind": "vit", "pretrained": folder.path()}), 32, 3);
     says(&text, &["7 tokens", "square"]);
+}
+
+#[test]
+fn heads_for_several_labels_and_for_numbers_come_back_with_their_task() {
+    let timm =
+        json!({"kind": "vit", "preset": "vit_tiny_patch16_224", "hidden_size": 12, "num_hidden_layers": 1});
+    let brought = tempfile::tempdir().unwrap();
+    write_folder(brought.path(), &reference("transformers_vit"));
+    for model in [timm, json!({"kind": "vit", "pretrained": brought.path()})] {
+        for (task, labels) in [(TaskKind::MultiLabelClassification, 3), (TaskKind::Regression, 1)] {
+            let input = image(3, 32 - 32 % 8);
+            let model =
+                build(&config(model.clone()), &input, &classes(labels), task, &Device::flex(), 1).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            save(folder.path(), &model.card, &model.net.state()).unwrap();
+            let opened = open(folder.path(), &Device::flex()).unwrap();
+            assert_eq!((opened.card.task().unwrap(), opened.card.classes()), (task, classes(labels)));
+            let answer = logits(opened.net.as_ref(), pixels([2, 3, 32, 32], 1.0, &Device::flex()));
+            assert_eq!(answer.dims(), [2, labels]);
+        }
+    }
+    let tokens = build(
+        &config(json!({"kind": "vit", "preset": "vit_tiny_patch16_224"})),
+        &image(3, 32),
+        &classes(3),
+        TaskKind::TokenClassification,
+        &Device::flex(),
+        1,
+    );
+    says(&tokens.err().unwrap().to_string(), &["vit", "token_classification"]);
 }

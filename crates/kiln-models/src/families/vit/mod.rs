@@ -47,6 +47,10 @@ impl super::Family for Family {
         Ok(names::dialects(card, Sizes::of(card)?.distillation_head))
     }
 
+    fn module_names(&self, card: &Card) -> Result<Dialect, ModelError> {
+        Ok(names::modules(card, Sizes::of(card)?.distillation_head))
+    }
+
     fn fused(&self) -> &'static [Fused] {
         &[Fused { whole: "qkv", parts: &["query", "key", "value"] }]
     }
@@ -137,6 +141,15 @@ mod names {
             all.insert(0, Dialect::own(""));
         }
         all
+    }
+
+    /// The names of the modules.
+    pub(super) fn modules(card: &Card, two_heads: bool) -> Dialect {
+        match (crate::timm::architecture(&card.sizes), card.model_type.as_str()) {
+            (Some(_), _) => Dialect::own(""),
+            (None, "deit") => transformers("deit.", "layers", &MODULE, two_heads),
+            _ => transformers("vit.", "layers", &MODULE, two_heads),
+        }
     }
 
     fn transformers(base: &'static str, layers: &str, layer: &[(&str, &str)], two_heads: bool) -> Dialect {
