@@ -32,6 +32,15 @@ impl DataConfig {
     }
 }
 
+impl DataConfig {
+    /// Replaces what is done to images; samples of other kinds have no transforms.
+    pub fn set_transforms(&mut self, transforms: Vec<Transform>) {
+        if let DataConfig::ImageFolder(data) | DataConfig::Idx(data) = self {
+            data.transforms = transforms;
+        }
+    }
+}
+
 /// Images with one class each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageData {

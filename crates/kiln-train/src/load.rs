@@ -2,6 +2,7 @@
 //! Owns which keys are hashed and which rules apply when; starts nothing and touches no device. Hands `Loaded` to verbs
 //! and the loop.
 
+mod brought;
 mod check;
 mod data_rules;
 mod finetune_rules;
@@ -25,6 +26,8 @@ pub struct Loaded {
     pub config: Config,
     /// The same values with their origins.
     pub resolved: Resolved,
+    /// What a person should know of it: defaults that were taken from files.
+    pub notes: Vec<String>,
 }
 
 /// Keys that change where and how fast a run goes, not what it computes: left out of the hash.
@@ -110,7 +113,25 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     }
     config.checkpoint.keep_best = keep_best;
     resolved.set_default("checkpoint.keep_best", keep_best);
-    Ok(Loaded { config, resolved })
+    let mut notes = Vec::new();
+    match brought::transforms(&config, resolved.is_set("data.transforms")) {
+        Ok(None) => {}
+        Ok(Some(transforms)) => {
+            let json = serde_json::to_value(&transforms).unwrap_or_default();
+            notes
+                .push(format!("images are prepared as the pretrained folder says: data.transforms = {json}"));
+            resolved.set_default("data.transforms", json);
+            config.data.set_transforms(transforms);
+        }
+        Err(filter) => {
+            let message =
+                format!("the pretrained folder wants its images resized with {filter}, which kiln lacks");
+            let fault =
+                resolved.fault("model.pretrained", message, "say data.transforms, for example with bicubic");
+            return Err(Report::new(vec![fault]));
+        }
+    }
+    Ok(Loaded { config, resolved, notes })
 }
 
 /// What no single key can say. Each rule adds a fault at the key to change, with a remedy.

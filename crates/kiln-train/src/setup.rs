@@ -92,6 +92,9 @@ impl Run {
 fn new(path: &Path, overrides: &[String], session: &mut Session<'_>) -> Result<Run, TrainError> {
     let loaded = load::load(path, overrides)?;
     let config = &loaded.config;
+    for note in &loaded.notes {
+        session.tell(&Event::Note(note));
+    }
     // Said before data and weights are read; `create` below is what makes sure.
     if let Some(path) = RunDir::taken(&config.output_dir, config.run_name.as_deref()) {
         return Err(RunDirError::Exists { path }.into());

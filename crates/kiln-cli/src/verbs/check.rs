@@ -38,6 +38,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         return print_json(args.config, &result);
     }
     let loaded = result?;
+    loaded.notes.iter().for_each(|note| report::talk(note));
     report::talk(&format!("{}: ok\n{}", args.config.display(), summary(&loaded)));
     Ok(Exit::Done)
 }

@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::place::{Place, Source};
 use super::print;
 use super::tree::{Node, Table, Value};
-use super::walk::join;
+use super::walk::{from_json, join};
 
 /// The resolved values, their origins and the texts they were read from.
 #[derive(Debug, Clone)]
@@ -95,7 +95,8 @@ impl Resolved {
     }
 
     /// Replaces a default that depends on other values; what somebody set stays.
-    pub fn set_default(&mut self, key: &str, value: bool) {
+    pub fn set_default(&mut self, key: &str, value: impl Into<Json>) {
+        let Some(value) = from_json(&value.into()) else { return };
         let mut node = &mut self.root;
         for segment in key.split('.') {
             let Value::Table(table) = &mut node.value else { return };
@@ -103,7 +104,7 @@ impl Resolved {
             node = &mut entry.node;
         }
         if node.place.is_none() {
-            node.value = Value::Bool(value);
+            *node = value;
         }
     }
 

@@ -204,7 +204,8 @@ fn first_sentence(description: &str) -> String {
     line.split(". ").next().unwrap_or(line).trim_end_matches('.').to_owned()
 }
 
-fn from_json(json: &serde_json::Value) -> Option<Node> {
+/// A value that nobody wrote; `None` for null.
+pub(crate) fn from_json(json: &serde_json::Value) -> Option<Node> {
     use serde_json::Value as Json;
     let value = match json {
         Json::Null => return None,

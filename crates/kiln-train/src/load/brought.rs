@@ -1,0 +1,106 @@
+//! What a pretrained folder says of its images becomes the default of `data.transforms`, where the config says nothing:
+//! a checkpoint that is shown other pixels than it learned from answers badly, and nobody is told.
+//! Owns that default; a config's own transforms always win. Part of `load`.
+
+use std::path::{Path, PathBuf};
+
+use kiln_data::config::{DataConfig, Interpolation, Size, Transform};
+use kiln_models::{BroughtPreprocessing, brought_preprocessing};
+
+use crate::config::Config;
+
+/// The transforms that the pretrained folder asks for; `None` where the config has its own or the folder says nothing.
+///
+/// # Errors
+/// The folder asks for what kiln does not have.
+pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Transform>>, String> {
+    let channels = match &config.data {
+        DataConfig::ImageFolder(data) => data.channels.unwrap_or(3),
+        DataConfig::Idx(data) => data.channels.unwrap_or(1),
+        _ => return Ok(None),
+    };
+    let Some(folder) = config.model.pretrained().filter(|path| !is_set && path.is_dir()) else {
+        return Ok(None);
+    };
+    let folder = model_folder(folder);
+    if let Some(own) = saved_by_kiln(&folder) {
+        return Ok(Some(own));
+    }
+    match brought_preprocessing(&folder) {
+        Some(brought) => of(&brought, channels).map(|list| Some(list).filter(|list| !list.is_empty())),
+        None => Ok(None),
+    }
+}
+
+/// A run's model is in its `model/`.
+fn model_folder(path: &Path) -> PathBuf {
+    let model = path.join("model");
+    if model.join("config.json").is_file() && !path.join("config.json").is_file() {
+        model
+    } else {
+        path.into()
+    }
+}
+
+/// The exact transforms of a model that kiln trained.
+fn saved_by_kiln(folder: &Path) -> Option<Vec<Transform>> {
+    let text = std::fs::read_to_string(folder.join("preprocessor_config.json")).ok()?;
+    let mut file: serde_json::Value = serde_json::from_str(&text).ok()?;
+    serde_json::from_value(file.get_mut("kiln")?.get_mut("transforms")?.take()).ok()
+}
+
+/// Resize, crop, normalise, as the checkpoint's own library evaluates it.
+fn of(brought: &BroughtPreprocessing, channels: usize) -> Result<Vec<Transform>, String> {
+    let interpolation = match brought.interpolation.as_deref() {
+        None | Some("bilinear") => Interpolation::Bilinear,
+        Some("bicubic") => Interpolation::Bicubic,
+        Some(other) => return Err(other.to_string()),
+    };
+    let mut list = Vec::new();
+    if let Some([height, width]) = brought.size {
+        let whole = Size::HeightWidth([height, width]);
+        match brought.crop_fraction {
+            Some(share) if share > 0.0 && share < 1.0 => {
+                let side = (height.min(width) as f64 / share).floor() as usize;
+                list.push(Transform::Resize { size: Size::Side(side), interpolation });
+                list.push(Transform::CenterCrop { size: whole });
+            }
+            _ => list.push(Transform::Resize { size: whole, interpolation }),
+        }
+    }
+    let numbers = |list: &Vec<f64>| list.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+    if let (Some(mean), Some(std)) = (&brought.mean, &brought.std)
+        && mean.len() == channels
+        && std.len() == channels
+    {
+        list.push(Transform::Normalize { mean: numbers(mean), std: numbers(std) });
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_shown_what_it_learned_from() {
+        let timm = BroughtPreprocessing {
+            mean: Some(vec![0.5; 3]),
+            std: Some(vec![0.25; 3]),
+            size: Some([224, 224]),
+            interpolation: Some("bicubic".into()),
+            crop_fraction: Some(0.875),
+        };
+        let normalize = Transform::Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] };
+        let interpolation = Interpolation::Bicubic;
+        let crop = Transform::CenterCrop { size: Size::HeightWidth([224, 224]) };
+        let resize = Transform::Resize { size: Size::Side(256), interpolation };
+        assert_eq!(of(&timm, 3).unwrap(), [resize, crop, normalize.clone()]);
+        let whole = BroughtPreprocessing { crop_fraction: None, ..timm.clone() };
+        let resize = Transform::Resize { size: Size::HeightWidth([224, 224]), interpolation };
+        assert_eq!(of(&whole, 3).unwrap(), [resize.clone(), normalize]);
+        assert_eq!(of(&whole, 1).unwrap(), [resize], "numbers for three channels are none for one");
+        let lanczos = BroughtPreprocessing { interpolation: Some("lanczos".into()), ..timm };
+        assert_eq!(of(&lanczos, 3), Err("lanczos".to_string()));
+    }
+}
