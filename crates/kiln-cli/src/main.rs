@@ -8,6 +8,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 
 mod failures;
+mod hub;
 mod progress;
 mod report;
 mod stdout;
@@ -32,6 +33,8 @@ enum Verb {
     Doctor(verbs::doctor::Args),
     /// Score a model, a run or a config's start weights on a split
     Eval(verbs::eval::Args),
+    /// Pull a model from the Hugging Face Hub, or push one
+    Hub(verbs::hub::Args),
     /// List model families and presets, or show what a model costs
     Models(verbs::models::Args),
     /// Answer one input, a folder, a table or stdin, as JSON lines
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Config(args) => verbs::config::run(args),
         Verb::Doctor(args) => verbs::doctor::run(args),
         Verb::Eval(args) => verbs::eval::run(args),
+        Verb::Hub(args) => verbs::hub::run(args),
         Verb::Models(args) => verbs::models::run(args),
         Verb::Predict(args) => verbs::predict::run(args),
         Verb::Train(args) => verbs::train::run(args),

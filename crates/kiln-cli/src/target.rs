@@ -10,6 +10,7 @@ use kiln_models::Card;
 use kiln_train::config::Config;
 use kiln_train::load;
 
+use crate::hub;
 use crate::report::Failure;
 
 /// Something that can be scored.
@@ -72,7 +73,7 @@ pub(crate) fn config(target: &Target, overrides: &[String]) -> Result<Config, Fa
     let loaded = match target {
         Target::Config(path)
         | Target::Run { config: path, .. }
-        | Target::Model { config: Some(path), .. } => load::load(path, overrides)?,
+        | Target::Model { config: Some(path), .. } => load::load(path, &hub::pulled(path, overrides)?)?,
         Target::Model { model, config: None } => lone(model, overrides)?,
     };
     Ok(loaded.config)

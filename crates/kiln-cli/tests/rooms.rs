@@ -12,10 +12,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kiln-core", &[]),
     ("kiln-nn", &["kiln-core"]),
     ("kiln-data", &["kiln-core"]),
+    ("kiln-hub", &["kiln-core"]),
     ("kiln-models", &["kiln-core", "kiln-nn"]),
     ("kiln-eval", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data"]),
     ("kiln-train", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data", "kiln-eval"]),
-    ("kiln-cli", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data", "kiln-eval", "kiln-train"]),
+    (
+        "kiln-cli",
+        &["kiln-core", "kiln-nn", "kiln-models", "kiln-data", "kiln-eval", "kiln-train", "kiln-hub"],
+    ),
 ];
 
 /// Room -> the rooms in its `[dependencies]`, with or without a target or feature.

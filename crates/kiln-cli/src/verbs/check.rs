@@ -8,6 +8,7 @@ use kiln_core::config::{Fault, FaultRecord, Report};
 use kiln_train::load::{self, Loaded};
 use serde::Serialize;
 
+use crate::hub;
 use crate::report::{self, Failure, Outcome};
 use crate::stdout;
 
@@ -33,7 +34,8 @@ struct Page {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let result = load::check(&args.config, &args.overrides);
+    let overrides = hub::pulled(&args.config, &args.overrides)?;
+    let result = load::check(&args.config, &overrides);
     if args.json {
         return print_json(args.config, &result);
     }

@@ -7,6 +7,7 @@ use kiln_core::Exit;
 use kiln_train::progress::Scored;
 use kiln_train::{Outcome, Run, Session, Start, Summary, TrainError};
 
+use crate::hub;
 use crate::progress::Progress;
 use crate::report::{self, Failure};
 use crate::stdout;
@@ -29,7 +30,7 @@ static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn run(args: Args) -> report::Outcome {
     let process_start = crate::process_start();
-    let start = start(args.words, args.resume)?;
+    let start = with_pulled(start(args.words, args.resume)?)?;
     catch_signals()?;
     let progress = Progress::new(args.plain);
     let mut session = Session { callbacks: vec![Box::new(progress)], interrupt: &INTERRUPT, process_start };
@@ -75,6 +76,23 @@ fn start(mut words: Vec<String>, resume: Option<String>) -> Result<Start, Failur
         _ => Err(Failure::new(Exit::Usage, "no config given")
             .hint("kiln train CONFIG [key=value]..., or kiln train --resume RUN")),
     }
+}
+
+/// The same, with the folders of models that the config takes from the Hub.
+fn with_pulled(start: Start) -> Result<Start, Failure> {
+    Ok(match start {
+        Start::New { config, overrides } => {
+            Start::New { overrides: hub::pulled(&config, &overrides)?, config }
+        }
+        Start::ResumeLatest { config, overrides } => {
+            Start::ResumeLatest { overrides: hub::pulled(&config, &overrides)?, config }
+        }
+        Start::Resume { run, config: Some(config), overrides } => {
+            let overrides = hub::pulled(&config, &overrides)?;
+            Start::Resume { run, config: Some(config), overrides }
+        }
+        resumed @ Start::Resume { config: None, .. } => resumed,
+    })
 }
 
 /// `key=value`, where the key is dotted words: a path that holds a `=` is not one.

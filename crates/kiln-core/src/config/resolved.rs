@@ -2,6 +2,7 @@
 //! Owns its printing, hash and comparison; must never change a value. Hands texts to run folders, `config show` and faults.
 
 use std::fmt;
+use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
 
@@ -142,6 +143,14 @@ impl Resolved {
             Value::Text(text) => text.clone(),
             _ => print::inline(node),
         })
+    }
+
+    /// A path's text before it was taken from the folder of the file that it is written in.
+    pub fn path_as_written(&self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        let folder = self.find(key)?.place.as_ref().map(|place| &self.sources[place.source].folder)?;
+        let written = Path::new(&text).strip_prefix(folder).unwrap_or(Path::new(&text));
+        Some(written.display().to_string())
     }
 
     /// Where the value of a dotted key came from; `None` where there is no such value.

@@ -37,6 +37,10 @@ macro_rules! sources {
     };
 }
 
+/// Said of weights that are not there, which may be a name and no path.
+const FROM_HUB: &str = "to pull a model org/name from the Hugging Face Hub, build kiln with that: \
+                        cargo build --release -p kiln-cli --features hub";
+
 impl<'a> Rules<'a> {
     fn sources(&self) -> Sources<'a> {
         match &self.config.data {
@@ -299,7 +303,11 @@ impl<'a> Rules<'a> {
             let named = path.as_ref().filter(|path| !path.to_string_lossy().contains("${"));
             if let Some(path) = named.filter(|path| !path.exists()) {
                 let message = format!("`{key}` is not there: {}", path.display());
-                let remedy = "paths in a config are relative to its folder, those on the command line to the current one";
+                let relative = "paths in a config are relative to its folder, those on the command line to the current one";
+                let remedy = match key.ends_with(".pretrained") {
+                    true => format!("{relative}; {FROM_HUB}"),
+                    false => relative.into(),
+                };
                 self.faults.push(self.resolved.fault_of(MISSING_FILE, key, message, remedy));
             }
         }
