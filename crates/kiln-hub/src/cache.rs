@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use hf_hub::{Cache, CacheRepo, Repo};
-use kiln_core::files::{self, FileError, read_text, write_atomic};
+use kiln_core::files::{FileError, read_text, write_atomic};
 
 use crate::wanted::{self, Wanted};
 
@@ -106,7 +106,7 @@ impl Folder {
 
 /// A folder with all above it.
 pub(crate) fn make(folder: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(folder).map_err(files::FileError::at(folder, "create"))
+    fs::create_dir_all(folder).map_err(FileError::at(folder, "create"))
 }
 
 /// Forty hexadecimal digits.
