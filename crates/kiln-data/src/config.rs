@@ -35,8 +35,11 @@ impl DataConfig {
 impl DataConfig {
     /// Replaces what is done to images; samples of other kinds have no transforms.
     pub fn set_transforms(&mut self, transforms: Vec<Transform>) {
-        if let DataConfig::ImageFolder(data) | DataConfig::Idx(data) = self {
-            data.transforms = transforms;
+        match self {
+            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => data.transforms = transforms,
+            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => {
+                data.transforms = transforms;
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 use super::fault::Fault;
 use super::place::{Place, Source};
 use super::print;
-use super::tree::{Node, Table, Value};
+use super::tree::{Entry, Node, Table, Value};
 use super::walk::{from_json, join};
 
 /// The resolved values, their origins and the texts they were read from.
@@ -95,17 +95,21 @@ impl Resolved {
         self.find(key).is_some_and(|node| node.place.is_some())
     }
 
-    /// Replaces a default that depends on other values; what somebody set stays.
+    /// Gives a key a default that depends on other values; what somebody set stays.
     pub fn set_default(&mut self, key: &str, value: impl Into<Json>) {
         let Some(value) = from_json(&value.into()) else { return };
+        let (tables, last) = key.rsplit_once('.').unwrap_or(("", key));
         let mut node = &mut self.root;
-        for segment in key.split('.') {
+        for segment in tables.split('.').filter(|segment| !segment.is_empty()) {
             let Value::Table(table) = &mut node.value else { return };
             let Some(entry) = table.entry_mut(segment) else { return };
             node = &mut entry.node;
         }
-        if node.place.is_none() {
-            *node = value;
+        let Value::Table(table) = &mut node.value else { return };
+        match table.entry_mut(last) {
+            Some(entry) if entry.node.place.is_some() => {}
+            Some(entry) => entry.node = value,
+            None => table.entries.push(Entry { key: last.to_owned(), key_place: None, node: value }),
         }
     }
 
