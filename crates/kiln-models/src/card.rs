@@ -102,6 +102,13 @@ impl Card {
         }
     }
 
+    /// Whether the card is of a bare encoder: its class is `...Model`, and no language model.
+    pub fn is_headless(&self) -> bool {
+        self.architectures
+            .first()
+            .is_some_and(|name| name.ends_with("Model") && !name.ends_with("LMHeadModel"))
+    }
+
     /// Class names in index order.
     pub fn classes(&self) -> Vec<String> {
         self.id2label.values().cloned().collect()

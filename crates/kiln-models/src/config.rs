@@ -1,6 +1,7 @@
 //! The `[model]` table of a config: which family, which sizes, which weights to start from.
 //! Owns the words and their defaults; builds nothing. The family's `build` reads its branch.
 
+mod encoder;
 mod vision;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use encoder::*;
 pub use vision::*;
 
 /// Which model, and what it starts from.
@@ -30,8 +32,13 @@ pub enum ModelConfig {
     Convnext(ConvnextConfig),
     /// MobileNetV2 (Sandler et al., 2018).
     MobilenetV2(MobilenetV2Config),
-    /// BERT encoder with pooler and classification head (Devlin et al., 2018).
+    /// BERT encoder (Devlin et al., 2018).
     Bert(BertConfig),
+    /// RoBERTa encoder (Liu et al., 2019); XLM-R and CamemBERT too.
+    Roberta(RobertaConfig),
+    /// DistilBERT encoder (Sanh et al., 2019).
+    #[serde(rename = "distilbert")]
+    DistilBert(DistilBertConfig),
 }
 
 /// `kind = "mlp"`
@@ -169,48 +176,6 @@ pub enum ResnetPreset {
     Resnet152,
 }
 
-/// `kind = "bert"`. Sizes come from the pretrained folder's `config.json`; a key given here must agree with it,
-/// dropouts apart.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct BertConfig {
-    /// Weights to start from: a Hugging Face folder with `config.json` and `model.safetensors`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("format" = "path"))]
-    pub pretrained: Option<PathBuf>,
-    /// Width of the encoder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65536))]
-    pub hidden_size: Option<usize>,
-    /// Encoder layers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub num_hidden_layers: Option<usize>,
-    /// Attention heads; divides `hidden_size`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1024))]
-    pub num_attention_heads: Option<usize>,
-    /// Width of the feed-forward layer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub intermediate_size: Option<usize>,
-    /// Longest sequence that has position embeddings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 3, max = 1_000_000))]
-    pub max_position_embeddings: Option<usize>,
-    /// Dropout after embeddings, attention output and feed-forward.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 0.99))]
-    pub hidden_dropout_prob: Option<f64>,
-    /// Dropout of attention weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 0.99))]
-    pub attention_probs_dropout_prob: Option<f64>,
-    /// Dropout before the classification head; by default `hidden_dropout_prob`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 0.99))]
-    pub classifier_dropout: Option<f64>,
-}
-
 impl ModelConfig {
     /// The config's word for the family, `kind`.
     pub fn kind(&self) -> &'static str {
@@ -224,6 +189,8 @@ impl ModelConfig {
             ModelConfig::Convnext(_) => "convnext",
             ModelConfig::MobilenetV2(_) => "mobilenet_v2",
             ModelConfig::Bert(_) => "bert",
+            ModelConfig::Roberta(_) => "roberta",
+            ModelConfig::DistilBert(_) => "distilbert",
         }
     }
 
@@ -239,6 +206,8 @@ impl ModelConfig {
             ModelConfig::Convnext(c) => c.pretrained.as_ref(),
             ModelConfig::MobilenetV2(c) => c.pretrained.as_ref(),
             ModelConfig::Bert(c) => c.pretrained.as_ref(),
+            ModelConfig::Roberta(c) => c.pretrained.as_ref(),
+            ModelConfig::DistilBert(c) => c.pretrained.as_ref(),
         }
     }
 }

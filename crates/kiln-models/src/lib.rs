@@ -99,12 +99,46 @@ fn start(family: &dyn Family, card: &Card, device: &Device, seed: u64) -> Result
 pub fn open(folder: &Path, device: &Device) -> Result<Model, ModelError> {
     let card = Card::read(folder)?;
     let family = families::of_card(&card, folder)?;
+    if card.is_headless() && family.embedding_card(&card).is_some() {
+        return Err(headless(&card, folder));
+    }
+    open_as(card, family, folder, device)
+}
+
+/// Opens a folder of an encoder for sentence embeddings, `[B, D]` a batch: the mean over the last hidden states of real
+/// tokens, of length 1. A head in the file is left out, which the notes say.
+///
+/// # Errors
+/// As [`open`], and a family that has no such net.
+pub fn open_embedder(folder: &Path, device: &Device) -> Result<Model, ModelError> {
+    let card = Card::read(folder)?;
+    let family = families::of_card(&card, folder)?;
+    let without_head = family.embedding_card(&card).ok_or_else(|| ModelError::Card {
+        path: folder.join(card::FILE),
+        message: format!("a model of type {:?} has no sentence embeddings", card.model_type),
+        remedy: "give a text encoder: BERT, RoBERTa or DistilBERT".into(),
+    })?;
+    open_as(without_head, family, folder, device)
+}
+
+fn open_as(card: Card, family: &dyn Family, folder: &Path, device: &Device) -> Result<Model, ModelError> {
     let card = Card { kiln_input: Some(family.input(&card)?), ..card };
     let mut net = family.net(&card, device)?;
     net.init();
     let state = weights::read(folder)?;
     let (report, notes) = pretrained::load_exactly(net.as_mut(), state, family, &card, folder)?;
     Ok(Model { net, card, report: Some(report), notes })
+}
+
+/// A bare encoder was asked for answers.
+fn headless(card: &Card, folder: &Path) -> ModelError {
+    ModelError::Card {
+        path: folder.join(card::FILE),
+        message: format!("{} is an encoder without a head: it gives no labels", card.architectures.join(", ")),
+        remedy: "train a head on it first, with [model] pretrained set to this folder; for sentence embeddings: kiln \
+                 predict --embed"
+            .into(),
+    }
 }
 
 /// As [`save_as`], float32 in one file where it is not very large.

@@ -23,11 +23,13 @@ pub(crate) fn load(
     path: &Path,
 ) -> Loaded {
     let mut state = spelled_as(net, state, family, card)?;
+    let copies = retie(&mut state, family.tied(card)?, path)?;
     let fitted = family.fit(card, &mut state).map_err(|fault| fault.at(path))?;
     let (heads, classes) = (family.heads(card)?, card.num_labels());
     let was = heads.iter().filter_map(|head| drop_unfit_head(net, &mut state, head)).max();
     let (mut report, mut notes) = apply(net, &state, path)?;
     notes.extend(fitted);
+    notes.extend(copies);
     let in_head = |name: &String| heads.iter().any(|head| is_in(name, head));
     let (head_missing, missing) = report.missing.drain(..).partition(in_head);
     report.missing = missing;
@@ -37,7 +39,8 @@ pub(crate) fn load(
     }
     if !head_missing.is_empty() {
         let was = was.map(|n| format!(" (the file's head has {n})")).unwrap_or_default();
-        notes.insert(0, format!("new head for {classes} classes{was}: {}", head_missing.join(", ")));
+        let of = if classes > 0 { format!(" for {classes} classes") } else { String::new() };
+        notes.insert(0, format!("new head{of}{was}: {}", head_missing.join(", ")));
     }
     report.missing = head_missing;
     Ok((report, notes))
@@ -51,8 +54,10 @@ pub(crate) fn load_exactly(
     card: &Card,
     path: &Path,
 ) -> Loaded {
-    let state = spelled_as(net, state, family, card)?;
-    let (report, notes) = apply(net, &state, path)?;
+    let mut state = spelled_as(net, state, family, card)?;
+    let copies = retie(&mut state, family.tied(card)?, path)?;
+    let (report, mut notes) = apply(net, &state, path)?;
+    notes.extend(copies);
     match report.missing.is_empty() && report.mismatched.is_empty() {
         true => Ok((report, notes)),
         false => Err(unfit(net, &state, report, path)),
@@ -90,6 +95,34 @@ fn spelled_as(
         None => (name, data),
     };
     Ok(state.into_iter().map(fitted).collect())
+}
+
+/// Takes the second copies of tied tensors out of `state`; answers what it took. A copy alone becomes the original.
+fn retie(
+    state: &mut StateDict,
+    tied: &[(&'static str, &'static str)],
+    path: &Path,
+) -> Result<Option<String>, ModelError> {
+    let mut taken = Vec::new();
+    for (copy, original) in tied {
+        let Some(data) = state.remove(*copy) else { continue };
+        match state.get(*original) {
+            None => drop(state.insert((*original).to_string(), data)),
+            Some(own) if *own == data => taken.push(*copy),
+            Some(_) => {
+                let message = format!(
+                    "{copy} and {original} differ, expected equal: this model has them as one tensor"
+                );
+                let remedy =
+                    "give weights with tied embeddings, or take the copy that is not meant out of the file";
+                return Err(
+                    WeightsError::Content { path: path.into(), message, remedy: remedy.into() }.into()
+                );
+            }
+        }
+    }
+    let n = taken.len();
+    Ok((n > 0).then(|| format!("{n} {} equal to tied ones left out: {}", tensors(n), taken.join(", "))))
 }
 
 /// Takes the head out of `state` if any of its tensors has another shape; answers the file's number of classes.

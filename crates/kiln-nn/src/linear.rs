@@ -67,3 +67,16 @@ impl Linear {
         self.lora.add(y, kept)
     }
 }
+
+/// `[.., IN]` to `[.., OUT]` by a weight `[OUT, IN]` that another layer owns: the vocabulary's scores by its embeddings.
+pub fn tied<const D: usize>(
+    x: Tensor<D>,
+    weight: &Param<Tensor<2>>,
+    bias: Option<&Param<Tensor<1>>>,
+) -> Tensor<D> {
+    let (weight, read) = (weight.val(), meter::bytes(&x));
+    let (width, trains) = (weight.dims()[1], weight.is_require_grad());
+    let y = module::linear(x, weight.transpose(), bias.map(Param::val));
+    meter::layer(|| 2 * y.shape().num_elements() * width, || trains, read, &y);
+    y
+}

@@ -5,6 +5,7 @@
 mod brought;
 mod check;
 mod data_rules;
+mod encoder_rules;
 mod finetune_rules;
 mod model_rules;
 mod train_rules;

@@ -5,10 +5,13 @@
 mod bert;
 mod cnn;
 mod convnext;
+mod distilbert;
+mod encoder;
 mod ft_transformer;
 mod mlp;
 mod mobilenet_v2;
 mod resnet;
+mod roberta;
 mod textcnn;
 mod vision;
 mod vit;
@@ -66,6 +69,18 @@ pub trait Family: Sync {
     fn fused(&self) -> &'static [Fused] {
         &[]
     }
+    /// (copy, original): tensors that the net has once and files may have twice.
+    ///
+    /// # Errors
+    /// A card that lacks a key.
+    fn tied(&self, _card: &Card) -> Result<&'static [(&'static str, &'static str)], ModelError> {
+        Ok(&[])
+    }
+    /// The card of the same weights without their head, whose net answers sentence embeddings; `None` where the family
+    /// has no such net.
+    fn embedding_card(&self, _card: &Card) -> Option<Card> {
+        None
+    }
     /// Whether this family's nets are what a folder's `config.json` describes.
     fn reads(&self, card: &Card) -> bool {
         card.model_type == self.model_type()
@@ -113,7 +128,9 @@ pub const FAMILIES: &[&dyn Family] = &[
     &vit::Family,
     &convnext::Family,
     &mobilenet_v2::Family,
-    &bert::Family,
+    &bert::FAMILY,
+    &roberta::FAMILY,
+    &distilbert::FAMILY,
 ];
 
 pub(crate) fn of_config(config: &ModelConfig) -> Result<&'static dyn Family, ModelError> {
@@ -134,11 +151,16 @@ pub(crate) fn of_card(card: &Card, folder: &Path) -> Result<&'static dyn Family,
             Some(architecture) => format!("architecture is {architecture:?}, which kiln does not have"),
             None => format!("model_type is {:?}, which kiln does not have", card.model_type),
         },
-        remedy: format!(
-            "give a model of one of these types: {}",
-            FAMILIES.iter().map(|f| f.model_type()).collect::<Vec<_>>().join(", ")
-        ),
+        remedy: known_types(&card.model_type),
     })
+}
+
+/// Every `model_type`, and the one that was probably meant.
+fn known_types(got: &str) -> String {
+    let types: Vec<&str> = FAMILIES.iter().map(|f| f.model_type()).collect();
+    let closest = crate::names::closest(got, &types);
+    let meant = closest.first().filter(|_| !got.is_empty()).map(|t| format!("; the closest is {t}"));
+    format!("give a model of one of these types: {}{}", types.join(", "), meant.unwrap_or_default())
 }
 
 fn names() -> String {

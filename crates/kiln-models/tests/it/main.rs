@@ -5,6 +5,7 @@
 mod adapters;
 mod common;
 mod costs;
+mod encoders;
 mod files;
 mod reference;
 mod refused;

@@ -221,23 +221,3 @@ fn the_seed_decides_every_weight() {
     // tested here; equality is the resume test's.
     assert_ne!(make(1), make(2));
 }
-
-/// Writes a folder for tests/peers/transformers_opens_bert.py when KILN_PEER_OUT names one.
-#[test]
-fn a_bert_folder_for_the_peer() {
-    let kept = std::env::var_os("KILN_PEER_OUT");
-    let temporary = tempfile::tempdir().unwrap();
-    let folder = kept.map_or(temporary.path().to_path_buf(), std::path::PathBuf::from);
-    let (sizes, input) = tiny_bert();
-    let model =
-        build(&config(sizes), &input, &classes(3), kiln_core::TaskKind::Classification, &Device::flex(), 9)
-            .unwrap();
-    save(&folder, &model.card, &model.net.state()).unwrap();
-    let mut peer = fixture("bert");
-    let answer =
-        logits(model.net.as_ref(), tokens(&peer, &Device::flex())).into_data().try_to_vec::<f32>().unwrap();
-    peer = json!({"ids": peer["ids"], "mask": peer["mask"], "types": peer["types"], "logits": answer});
-    std::fs::write(folder.join("peer.json"), peer.to_string()).unwrap();
-    let header = std::fs::read(folder.join("model.safetensors")).unwrap();
-    assert!(String::from_utf8_lossy(&header[8..200]).contains(r#""__metadata__":{"format":"pt"}"#));
-}

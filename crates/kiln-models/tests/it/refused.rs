@@ -98,7 +98,7 @@ fn a_tokenizer_or_length_beyond_the_embeddings() {
 #[test]
 fn variations_that_would_compute_something_else() {
     let changes = [
-        ("hidden_act", json!("relu")),
+        ("hidden_act", json!("silu")),
         ("position_embedding_type", json!("relative_key")),
         ("is_decoder", json!(true)),
         ("hidden_dropout_prob", json!(1.5)),

@@ -8,7 +8,6 @@ use kiln_core::config::MISSING_FILE;
 use kiln_data::config::{
     Column, DataConfig, ImageData, LabelColumns, Size, TableData, TokenizerConfig, TokenizerKind, Transform,
 };
-use kiln_models::config::ModelConfig;
 
 use super::Rules;
 
@@ -311,12 +310,15 @@ impl<'a> Rules<'a> {
                 self.faults.push(self.resolved.fault_of(MISSING_FILE, key, message, remedy));
             }
         }
-        let bert = matches!(self.config.model, ModelConfig::Bert(_));
-        let incomplete = |folder: &PathBuf| bert && folder.exists() && !folder.join("config.json").exists();
+        let kind = self.config.model.kind();
+        let encoder = ["bert", "roberta", "distilbert"].contains(&kind);
+        let incomplete =
+            |folder: &PathBuf| encoder && folder.exists() && !folder.join("config.json").exists();
         if let Some(folder) = pretrained.filter(incomplete) {
             let message = format!("`model.pretrained` holds no config.json: {}", folder.display());
-            let remedy =
-                "kind = \"bert\" starts from a Hugging Face folder with config.json and model.safetensors";
+            let remedy = format!(
+                "kind = \"{kind}\" starts from a Hugging Face folder with config.json and model.safetensors"
+            );
             self.faults.push(self.resolved.fault_of(MISSING_FILE, "model.pretrained", message, remedy));
         }
     }

@@ -2,7 +2,7 @@
 //! Owns no key's range (the schema does); part of `load`.
 
 use kiln_data::config::{DataConfig, TableData};
-use kiln_models::config::{BertConfig, ModelConfig};
+use kiln_models::config::ModelConfig;
 
 use super::Rules;
 
@@ -31,7 +31,9 @@ impl Rules<'_> {
             ModelConfig::Vit(c) => self.preset(c.preset.is_some()),
             ModelConfig::Convnext(c) => self.preset(c.preset.is_some()),
             ModelConfig::MobilenetV2(c) => self.preset(c.preset.is_some()),
-            ModelConfig::Bert(bert) => self.bert(bert),
+            ModelConfig::Bert(c) => self.encoder("bert", c),
+            ModelConfig::Roberta(c) => self.encoder("roberta", c),
+            ModelConfig::DistilBert(c) => self.encoder("distilbert", c),
         }
         self.input();
     }
@@ -53,45 +55,12 @@ impl Rules<'_> {
         );
     }
 
-    fn bert(&mut self, bert: &BertConfig) {
-        let sizes = [
-            ("hidden_size", bert.hidden_size),
-            ("num_hidden_layers", bert.num_hidden_layers),
-            ("num_attention_heads", bert.num_attention_heads),
-            ("intermediate_size", bert.intermediate_size),
-            ("max_position_embeddings", bert.max_position_embeddings),
-        ];
-        let unset: Vec<&str> = sizes.iter().filter(|(_, size)| size.is_none()).map(|(key, _)| *key).collect();
-        if bert.pretrained.is_none() && !unset.is_empty() {
-            let message = format!(
-                "without `pretrained`, kind = \"bert\" needs its sizes; not set: {}",
-                unset.join(", ")
-            );
-            self.fault("model", message, "set pretrained to a Hugging Face folder, or give all sizes");
-        }
-        if let (Some(hidden), Some(heads)) = (bert.hidden_size, bert.num_attention_heads) {
-            let uneven = hidden % heads.max(1) != 0;
-            let message =
-                format!("`num_attention_heads` is {heads}, which does not divide `hidden_size` {hidden}");
-            self.fault_if(
-                uneven,
-                "model.num_attention_heads",
-                message,
-                "each head takes an equal share of the width",
-            );
-        }
-        let longest = self.table().map(|table| table.tokenizer.max_length);
-        if let (Some(positions), Some(longest)) = (bert.max_position_embeddings, longest) {
-            let message = format!("`max_length` is {longest}, more than the model's {positions} positions");
-            let remedy = "lower data.tokenizer.max_length, or raise model.max_position_embeddings";
-            self.fault_if(longest > positions, "data.tokenizer.max_length", message, remedy);
-        }
-    }
-
     /// Which families read texts, images and rows.
     fn input(&mut self) {
         let (data, families): (_, &[&str]) = match (&self.config.data, self.table()) {
-            (_, Some(table)) if table.text.is_some() => ("text", &["bert", "textcnn"]),
+            (_, Some(table)) if table.text.is_some() => {
+                ("text", &["bert", "roberta", "distilbert", "textcnn"])
+            }
             (_, Some(table)) if table.image.is_none() => ("numbers", &["mlp", "ft_transformer"]),
             _ => ("images", &["resnet", "vit", "convnext", "mobilenet_v2", "cnn", "mlp"]),
         };

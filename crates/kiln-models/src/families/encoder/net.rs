@@ -1,0 +1,236 @@
+//! The encoder of BERT, RoBERTa and DistilBERT: embeddings and layers with post-norm.
+//! Devlin et al., 2018; arithmetic of `transformers`' `BertModel`, field names too (a family renames them to its own).
+//! Owns the pass from ids to hidden states and what is read off them; never a head (each family's `net` has them).
+//! Differences: positions follow the mask, so that padding may stand on either side; the padding row of a new word
+//! embedding is drawn like the others (nothing attends to it).
+//!
+//! Shapes: `B` batch, `T` tokens, `D` hidden, `N` heads, `V` vocabulary.
+
+use burn::module::{Initializer, Module};
+use burn::tensor::{Device, Int, Tensor};
+use kiln_core::Tokens;
+use kiln_nn::attention::{Mask, attention};
+use kiln_nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, Linear};
+
+use super::places::Places;
+use super::sizes::{Activation, Sizes};
+
+pub(in crate::families) fn linear(from: usize, to: usize, sizes: &Sizes, device: &Device) -> Linear {
+    Linear::normal(from, to, sizes.initializer_range, device)
+}
+
+pub(in crate::families) fn norm(sizes: &Sizes, device: &Device) -> LayerNorm {
+    LayerNorm::new(sizes.hidden_size, sizes.layer_norm_eps, device)
+}
+
+fn embedding(rows: usize, sizes: &Sizes, device: &Device) -> Embedding {
+    let normal = Initializer::Normal { mean: 0.0, std: sizes.initializer_range };
+    EmbeddingConfig::new(rows, sizes.hidden_size).with_initializer(normal).init(device)
+}
+
+pub(in crate::families) fn dropout(probability: f64) -> Dropout {
+    DropoutConfig::new(probability).init()
+}
+
+#[derive(Module, Debug)]
+struct Embeddings {
+    word_embeddings: Embedding,
+    position_embeddings: Embedding,
+    token_type_embeddings: Option<Embedding>,
+    layer_norm: LayerNorm,
+    dropout: Dropout,
+}
+
+impl Embeddings {
+    fn new(sizes: &Sizes, device: &Device) -> Self {
+        Self {
+            word_embeddings: embedding(sizes.vocab_size, sizes, device),
+            position_embeddings: embedding(sizes.max_position_embeddings, sizes, device),
+            token_type_embeddings: (sizes.type_vocab_size > 0)
+                .then(|| embedding(sizes.type_vocab_size, sizes, device)),
+            layer_norm: norm(sizes, device),
+            dropout: dropout(sizes.hidden_dropout_prob),
+        }
+    }
+
+    /// Ids `[B, T]` to `[B, T, D]`.
+    fn forward(&self, x: &Tokens, positions: Tensor<2, Int>) -> Tensor<3> {
+        let words = self.word_embeddings.forward(x.ids.clone());
+        let types = self.token_type_embeddings.as_ref().map(|table| types(table, &x.types));
+        let sum = types.into_iter().fold(words, |sum, types| sum + types);
+        let sum = sum + self.position_embeddings.forward(positions);
+        self.dropout.forward(self.layer_norm.forward(sum))
+    }
+}
+
+/// `[B, T, D]`, or `[1, 1, D]` of a table with one row: RoBERTa knows no second segment, whatever the tokenizer says.
+fn types(table: &Embedding, types: &Tensor<2, Int>) -> Tensor<3> {
+    match table.weight.dims()[0] {
+        1 => table.weight.val().unsqueeze(),
+        _ => table.forward(types.clone()),
+    }
+}
+
+#[derive(Module, Debug)]
+struct SelfAttention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    dropout: Dropout,
+    heads: usize,
+}
+
+impl SelfAttention {
+    fn new(sizes: &Sizes, device: &Device) -> Self {
+        let square = || linear(sizes.hidden_size, sizes.hidden_size, sizes, device);
+        let dropout = dropout(sizes.attention_probs_dropout_prob);
+        Self { query: square(), key: square(), value: square(), dropout, heads: sizes.num_attention_heads }
+    }
+
+    /// `[B, T, D]` to the same.
+    fn forward(&self, x: Tensor<3>, padding: &Mask) -> Tensor<3> {
+        let [b, t, d] = x.dims();
+        let split = |x: Tensor<3>| x.reshape([b, t, self.heads, d / self.heads]).swap_dims(1, 2);
+        let query = split(self.query.forward(x.clone()));
+        let key = split(self.key.forward(x.clone()));
+        let value = split(self.value.forward(x));
+        attention(query, key, value, Some(padding), &self.dropout).swap_dims(1, 2).reshape([b, t, d])
+    }
+}
+
+/// What follows attention and the feed-forward layer: project, drop, add, normalise.
+#[derive(Module, Debug)]
+struct AddNorm {
+    dense: Linear,
+    layer_norm: LayerNorm,
+    dropout: Dropout,
+}
+
+impl AddNorm {
+    fn new(from: usize, sizes: &Sizes, device: &Device) -> Self {
+        let dense = linear(from, sizes.hidden_size, sizes, device);
+        Self { dense, layer_norm: norm(sizes, device), dropout: dropout(sizes.hidden_dropout_prob) }
+    }
+
+    fn forward(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
+        self.layer_norm.forward(self.dropout.forward(self.dense.forward(x)) + residual)
+    }
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    self_: SelfAttention,
+    output: AddNorm,
+}
+
+#[derive(Module, Debug)]
+struct Intermediate {
+    dense: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    attention: Attention,
+    intermediate: Intermediate,
+    output: AddNorm,
+}
+
+impl Layer {
+    fn new(sizes: &Sizes, device: &Device) -> Self {
+        let (hidden, wide) = (sizes.hidden_size, sizes.intermediate_size);
+        Self {
+            attention: Attention {
+                self_: SelfAttention::new(sizes, device),
+                output: AddNorm::new(hidden, sizes, device),
+            },
+            intermediate: Intermediate {
+                dense: linear(hidden, wide, sizes, device),
+                activation: sizes.activation(),
+            },
+            output: AddNorm::new(wide, sizes, device),
+        }
+    }
+
+    /// `[B, T, D]` to the same.
+    fn forward(&self, x: Tensor<3>, padding: &Mask) -> Tensor<3> {
+        let x = self.attention.output.forward(self.attention.self_.forward(x.clone(), padding), x);
+        let wide = self.intermediate.activation.forward(self.intermediate.dense.forward(x.clone()));
+        self.output.forward(wide, x)
+    }
+}
+
+#[derive(Module, Debug)]
+struct Layers {
+    layer: Vec<Layer>,
+}
+
+#[derive(Module, Debug)]
+struct Pooler {
+    dense: Linear,
+}
+
+/// Ids to hidden states, with or without BERT's pooler.
+#[derive(Module, Debug)]
+pub(in crate::families) struct Encoder {
+    embeddings: Embeddings,
+    encoder: Layers,
+    pooler: Option<Pooler>,
+    /// Added to every position; the padding after the tokens has position 0 and this. `None`: positions from 0.
+    pad_id: Option<usize>,
+}
+
+impl Encoder {
+    pub(in crate::families) fn new(sizes: &Sizes, pooled: bool, device: &Device) -> Self {
+        let layer = (0..sizes.num_hidden_layers).map(|_| Layer::new(sizes, device)).collect();
+        let square = || linear(sizes.hidden_size, sizes.hidden_size, sizes, device);
+        Self {
+            embeddings: Embeddings::new(sizes, device),
+            encoder: Layers { layer },
+            pooler: pooled.then(|| Pooler { dense: square() }),
+            pad_id: sizes.first_position.checked_sub(1),
+        }
+    }
+
+    /// Ids `[B, T]` to hidden states `[B, T, D]`.
+    pub(in crate::families) fn encode(&self, x: &Tokens) -> Tensor<3> {
+        self.read(x, &Places::of(&x.mask))
+    }
+
+    /// Ids `[B, T]` to the first real token's hidden state `[B, D]`.
+    pub(in crate::families) fn first(&self, x: &Tokens) -> Tensor<2> {
+        let places = Places::of(&x.mask);
+        places.first(self.read(x, &places))
+    }
+
+    /// Ids `[B, T]` to `[B, D]`: the first real token's hidden state, through one tanh layer where there is a pooler.
+    pub(in crate::families) fn pool(&self, x: &Tokens) -> Tensor<2> {
+        let first = self.first(x);
+        match &self.pooler {
+            Some(pooler) => pooler.dense.forward(first).tanh(),
+            None => first,
+        }
+    }
+
+    /// Ids `[B, T]` to sentence embeddings `[B, D]`: the mean over real tokens, of length 1.
+    pub(in crate::families) fn embed(&self, x: &Tokens) -> Tensor<2> {
+        let places = Places::of(&x.mask);
+        places.mean(self.read(x, &places))
+    }
+
+    /// The word embeddings `[V, D]`, which a masked language model answers with.
+    pub(in crate::families) fn words(&self) -> &Embedding {
+        &self.embeddings.word_embeddings
+    }
+
+    fn read(&self, x: &Tokens, places: &Places) -> Tensor<3> {
+        let positions = match self.pad_id {
+            Some(pad_id) => places.after_padding(pad_id),
+            None => places.from_zero(),
+        };
+        let hidden = self.embeddings.forward(x, positions);
+        let padding = Mask::padding(&x.mask, hidden.device().is_autodiff());
+        self.encoder.layer.iter().fold(hidden, |hidden, layer| layer.forward(hidden, &padding))
+    }
+}
