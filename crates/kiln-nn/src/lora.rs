@@ -10,7 +10,7 @@
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
 };
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Distribution, Tensor, module};
 use kiln_core::adapter::{self, Delivery};
 
 use crate::{Dropout, DropoutConfig, meter};
@@ -57,8 +57,20 @@ impl Adapter {
 
     /// `[.., IN]` to what is added to the layer's answer, `[.., OUT]`.
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let low = self.lora_a.forward(self.dropout.forward(x));
-        self.lora_b.forward(low.mul_scalar(self.scale))
+        let drops = self.dropout.prob > 0.0 && self.dropout.training.is_enabled() && x.device().is_autodiff();
+        let (x, scale) = match drops {
+            true => (self.drop(x), self.scale / (1.0 - self.dropout.prob)),
+            false => (x, self.scale),
+        };
+        self.lora_b.forward(self.lora_a.forward(x).mul_scalar(scale))
+    }
+
+    /// Dropout without its factor, which the scale takes over. What the backward pass keeps of it is a truth a value and
+    /// not a number.
+    fn drop<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let dropped =
+            x.clone().inner().random_like(Distribution::Bernoulli(self.dropout.prob)).greater_elem(0.5);
+        x.mask_fill(Tensor::from_inner(dropped), 0.0)
     }
 }
 

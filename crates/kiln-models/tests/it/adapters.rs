@@ -348,3 +348,20 @@ fn a_transposed_weight_is_adapted_and_merged_in_its_own_layout() {
     let before = Decoder { c_attn: Conv1D { weight: Param::from_tensor(unadapted), lora: Slot::default() } };
     assert!(largest(&ask(&before), &adapted) > 0.1);
 }
+
+#[test]
+fn dropout_keeps_the_expected_answer_and_drops_its_share() {
+    let device = Device::flex().autodiff();
+    let weight = Tensor::<2>::zeros([1, 1], &device);
+    let layer = Conv1D { weight: Param::from_tensor(weight), lora: Slot::default() };
+    let mut net: Box<dyn Net> = Box::new(Decoder { c_attn: layer });
+    let one = || burn::tensor::TensorData::new(vec![1.0f32], [1, 1]);
+    net.adapt(&mut |_| Some(NewAdapter { a: one(), b: one(), scale: 2.0, dropout: 0.25 }));
+    let rows = 40_000;
+    let numbers = Some(Tensor::ones([rows, 1], &device));
+    let table = kiln_core::Input::Table(kiln_core::Table { numbers, categories: None });
+    let got: Vec<f32> = logits(&*net, table).into_data().try_to_vec().unwrap();
+    let kept = got.iter().filter(|v| **v != 0.0).count() as f64 / rows as f64;
+    assert!((kept - 0.75).abs() < 0.012, "{kept} kept"); // five standard deviations
+    assert!(got.iter().all(|v| *v == 0.0 || (v - 2.0 / 0.75).abs() < 1e-6));
+}
