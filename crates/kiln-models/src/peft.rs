@@ -2,7 +2,7 @@
 //! Owns the format and the check that an adapter fits its base; never the arithmetic (`lora`).
 //! `lora::attach` reads a folder, a finished run writes one.
 //!
-//! Reference: `peft` 0.17 `save_pretrained`. Tensor names are `base_model.model.` and the base model's names. Not read:
+//! Reference: `peft` 0.21 `save_pretrained`. Tensor names are `base_model.model.` and the base model's names. Not read:
 //! DoRA, biases, patterns of ranks, embeddings and convolutions with adapters; each is refused by name.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,6 +10,7 @@ pub mod activation;
 pub mod attention;
 pub mod conv;
 pub mod drop_path;
+mod dropped;
 pub mod linear;
 pub mod lora;
 pub mod loss;

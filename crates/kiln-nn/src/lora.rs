@@ -10,9 +10,10 @@
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
 };
-use burn::tensor::{Device, Distribution, Tensor, module};
+use burn::tensor::{Device, Tensor, module};
 use kiln_core::adapter::{self, Delivery};
 
+use crate::dropped::dropped;
 use crate::{Dropout, DropoutConfig, meter};
 
 /// One of the two factors.
@@ -68,8 +69,7 @@ impl Adapter {
     /// Dropout without its factor, which the scale takes over. What the backward pass keeps of it is a truth a value and
     /// not a number.
     fn drop<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dropped =
-            x.clone().inner().random_like(Distribution::Bernoulli(self.dropout.prob)).greater_elem(0.5);
+        let dropped = dropped(&x, self.dropout.prob);
         x.mask_fill(Tensor::from_inner(dropped), 0.0)
     }
 }
