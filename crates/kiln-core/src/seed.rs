@@ -15,6 +15,8 @@ pub enum Purpose {
     Device = 4,
     /// Splits.
     Split = 5,
+    /// Tokens hidden in evaluation.
+    Mask = 6,
 }
 
 /// One seed from a run seed, a purpose and a position (epoch, index, step, ...). Platform-independent.

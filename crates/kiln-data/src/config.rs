@@ -20,6 +20,8 @@ pub enum DataConfig {
     Tsv(TableData),
     /// One JSON object a line.
     Jsonl(TableData),
+    /// A word and its tag a line, a blank line between sentences (CoNLL shared tasks).
+    Conll(ConllData),
 }
 
 impl DataConfig {
@@ -28,6 +30,7 @@ impl DataConfig {
         match self {
             DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.loader,
             DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => &data.loader,
+            DataConfig::Conll(data) => &data.loader,
         }
     }
 }
@@ -120,6 +123,12 @@ pub struct TableData {
     /// Column of text to tokenize.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Column>,
+    /// Column of a second text: both are read as a pair, the longer cut first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_pair: Option<Column>,
+    /// Key of a list of words (JSON Lines), with a list of tags in `label`; instead of `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Column>,
     /// Column of image files, relative to the table's folder; instead of `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Column>,
@@ -133,6 +142,9 @@ pub struct TableData {
     /// Column of the class or the number to learn; a list for several numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<LabelColumns>,
+    /// What stands between the classes of one row, where a row may have several (multi-label classification).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_separator: Option<String>,
     /// Label values in index order; by default all values of the training rows, sorted (by number where all are).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
@@ -149,6 +161,53 @@ pub struct TableData {
     /// What is done to images, in order. Random ones act in training only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transforms: Vec<Transform>,
+    /// Batches.
+    #[serde(default)]
+    pub loader: LoaderConfig,
+}
+
+/// Sentences in words, each word with its tag: columns between blanks or tabs, a blank line between sentences;
+/// `-DOCSTART-` lines are no words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ConllData {
+    /// One file of all sentences, split by the fractions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub path: Option<PathBuf>,
+    /// Training file, instead of `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub train: Option<PathBuf>,
+    /// Validation file, instead of a fraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub validation: Option<PathBuf>,
+    /// Test file, instead of a fraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub test: Option<PathBuf>,
+    /// Share of the training sentences to validate on, fixed by a hash of each sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub validation_fraction: Option<f64>,
+    /// Share of the training sentences to test on, fixed by a hash of each sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub test_fraction: Option<f64>,
+    /// Place of the word in its line, from 0; from the line's end where negative (-1 is the last).
+    #[serde(default)]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub token_column: i64,
+    /// Place of the tag in its line, as `token_column`.
+    #[serde(default = "last")]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub tag_column: i64,
+    /// Tags in index order; by default all tags of the training sentences, sorted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+    /// Words to token ids.
+    #[serde(default)]
+    pub tokenizer: TokenizerConfig,
     /// Batches.
     #[serde(default)]
     pub loader: LoaderConfig,
@@ -373,6 +432,10 @@ pub enum Interpolation {
     Bilinear,
     /// Cubic with a = -0.5, as Pillow's.
     Bicubic,
+}
+
+fn last() -> i64 {
+    -1
 }
 
 fn yes() -> bool {

@@ -61,7 +61,7 @@ impl Dataset {
         let task = options.task.kind();
         let classes = match task {
             TaskKind::Regression => value_names(config)?,
-            task if task.has_classes() => classes(config, reference)?,
+            task if task.has_classes() => classes(config, reference, task)?,
             _ => Vec::new(),
         };
         distinct(&classes)?;
@@ -131,10 +131,10 @@ fn reference(sources: &Sources) -> Result<&dyn Source, DataError> {
     })
 }
 
-fn classes(config: &DataConfig, reference: &dyn Source) -> Result<Vec<String>, DataError> {
+fn classes(config: &DataConfig, reference: &dyn Source, task: TaskKind) -> Result<Vec<String>, DataError> {
     let classes = match named_classes(config)? {
         Some(named) => named.to_vec(),
-        None => reference.classes(),
+        None => reference.classes(task)?,
     };
     match classes.len() {
         0 | 1 => Err(DataError::TooFew {
@@ -151,6 +151,7 @@ fn named_classes(config: &DataConfig) -> Result<Option<&[String]>, DataError> {
     let named = match config {
         DataConfig::ImageFolder(c) | DataConfig::Idx(c) => c.classes.as_deref(),
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.classes.as_deref(),
+        DataConfig::Conll(c) => c.classes.as_deref(),
     };
     match named {
         Some(list) if list.len() < 2 => {

@@ -9,7 +9,8 @@ use kiln_core::files::FileError;
 
 use crate::decode::{decode_bytes, decode_file};
 use crate::error::DataError;
-use crate::preprocessor::{Columns, Preprocessor, Program};
+use crate::preprocessor::{Columns, Preprocessor, Program, Wanted};
+use crate::source::conll::sentences;
 use crate::source::folder::images_in;
 use crate::source::rows::{Separated, row};
 use crate::source::table::{Format, rows, stream};
@@ -20,12 +21,17 @@ pub type Inputs = Box<dyn Iterator<Item = (String, Result<Raw, DataError>)> + Se
 
 /// The name of standard input in messages.
 const STDIN: &str = "standard input";
+/// Endings of files with a word a line.
+const CONLL: [&str; 4] = ["conll", "bio", "iob", "iob2"];
 
 /// Opens an argument for a model that prepares its samples by `preprocessor`.
 ///
 /// * images: a file, a folder (every image below it, sorted), or `-` (the bytes of one image);
 /// * text: a `.txt` (one text a line), `.csv`, `.tsv` or `.jsonl` file with the columns of training, `-` (one text a
 ///   line), or else the text itself;
+/// * pairs of texts: a `.csv`, `.tsv` or `.jsonl` file with both columns of training;
+/// * sentences in words: as text, and `.conll`, `.bio`, `.iob` or `.iob2` files (a word a line), and `.jsonl` files with
+///   lists of words;
 /// * rows of numbers: a `.csv`, `.tsv` or `.jsonl` file with the columns of training, or `-` (CSV).
 ///
 /// # Errors
@@ -61,6 +67,19 @@ fn images(input: &str) -> Result<Inputs, DataError> {
 }
 
 fn texts(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
+    if columns.pair.is_some() {
+        return pairs(input, columns);
+    }
+    let path = Path::new(input);
+    if let (Wanted::Words { token_column, .. }, true) = (&columns.wanted, CONLL.contains(&ending(path))) {
+        let place = input.to_string();
+        return Ok(Box::new(sentences(path, *token_column, None)?.enumerate().map(move |(k, sentence)| {
+            match sentence {
+                Ok(s) => (format!("{place}:{}", s.line), Ok(Raw::Words(s.words))),
+                Err(fault) => (fault_name(&fault, &place, k), Err(fault)),
+            }
+        })));
+    }
     if input == "-" {
         return Ok(lines(BufReader::new(stdin()), PathBuf::from(STDIN)));
     }
@@ -77,6 +96,19 @@ fn texts(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
         return Ok(lines(BufReader::new(file), path.into()));
     }
     table_file(path, columns, "a text, or a .txt, .csv, .tsv or .jsonl file")
+}
+
+/// Pairs come in tables: nothing in a single text says where the second begins.
+fn pairs(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
+    let path = Path::new(input);
+    if matches!(ending(path), "csv" | "tsv" | "jsonl") {
+        return table_file(path, columns, "a .csv, .tsv or .jsonl file");
+    }
+    Err(DataError::Kind {
+        place: input.into(),
+        expected: "pairs of texts: a .csv, .tsv or .jsonl file with both columns",
+        got: "a single text".into(),
+    })
 }
 
 fn table(input: &str, columns: &Columns) -> Result<Inputs, DataError> {

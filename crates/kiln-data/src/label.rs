@@ -35,6 +35,19 @@ impl Label {
     }
 }
 
+/// A tag a word to one a token: a word's first token has its tag, the others and special tokens are not scored
+/// (transformers' `run_ner`). Words without a token have no place.
+pub(crate) fn align(tags: &[usize], words: &[Option<u32>]) -> Label {
+    let mut before = None;
+    let target = |word: &Option<u32>| {
+        let first = *word != before;
+        before = *word;
+        let tag = word.filter(|_| first).and_then(|word| tags.get(word as usize));
+        tag.map_or(IGNORE, |tag| *tag as i64)
+    };
+    Label::Tokens(words.iter().map(target).collect())
+}
+
 /// The labels of a batch side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HostTarget {

@@ -5,14 +5,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{DataConfig, TableData};
+use crate::config::{Column, DataConfig, LabelColumns, TableData};
 use crate::decode::size_of;
 use crate::error::DataError;
 use crate::partition::Fractions;
 use crate::program::columns;
 use crate::source::Source;
+use crate::source::conll::ConllSource;
 use crate::source::folder::{FolderSource, check_class, class_folders, images_in};
 use crate::source::idx::{IdxSource, Pair};
+use crate::source::many::Several;
 use crate::source::rows::Separated;
 use crate::source::table::{Format, TableSource};
 
@@ -32,6 +34,7 @@ pub(crate) enum Place {
     Folder(PathBuf),
     Idx(Pair),
     Table(PathBuf, Format),
+    Conll(PathBuf),
 }
 
 impl Layout {
@@ -67,7 +70,12 @@ impl Place {
             (Place::Folder(path), _) => Arc::new(FolderSource::open(path)?),
             (Place::Idx(pair), _) => Arc::new(IdxSource::open(pair)?),
             (Place::Table(path, format), Some(c)) => {
-                Arc::new(TableSource::open(path, *format, &columns(c)?, &c.label_columns())?)
+                let table = TableSource::open(path, *format, &columns(c)?, &c.label_columns())?;
+                Arc::new(table.with_several(several(c)))
+            }
+            (Place::Conll(path), _) => {
+                let (token, tag) = word_columns(config);
+                Arc::new(ConllSource::open(path, token, tag)?)
             }
             (Place::Table(path, _), None) => return Err(no_table(path)),
         })
@@ -83,6 +91,10 @@ impl Place {
             (Place::Table(path, format), Some(c)) => {
                 TableSource::check(path, *format, &columns(c)?, &c.label_columns())
             }
+            (Place::Conll(path), _) => {
+                let (token, tag) = word_columns(config);
+                ConllSource::check(path, token, tag)
+            }
             (Place::Table(path, _), None) => Err(no_table(path)),
         }
     }
@@ -95,6 +107,7 @@ impl Place {
                 images_in(&path.join(class))?.first().map(|image| size_of(image)).transpose()
             }
             Place::Idx(pair) => pair.size().map(Some),
+            Place::Conll(_) => Ok(None),
             Place::Table(path, format) => match table(config) {
                 Some(c) if c.image.is_some() => TableSource::first_size(path, *format, &columns(c)?),
                 _ => Ok(None),
@@ -110,6 +123,7 @@ pub(crate) fn fractions(config: &DataConfig, layout: &Layout) -> Result<Fraction
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
             (c.validation_fraction, c.test_fraction)
         }
+        DataConfig::Conll(c) => (c.validation_fraction, c.test_fraction),
     };
     let shares = [(1, validation.unwrap_or(0.0)), (2, test.unwrap_or(0.0))];
     for (k, share) in shares {
@@ -152,6 +166,9 @@ fn paths(config: &DataConfig) -> Paths<'_> {
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
             (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
         }
+        DataConfig::Conll(c) => {
+            (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
+        }
     }
 }
 
@@ -172,6 +189,10 @@ fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Optio
                 }),
                 false => Ok(found),
             }
+        }
+        DataConfig::Conll(_) => {
+            exists(path, "a CoNLL file")?;
+            one(Place::Conll(path.into()), train_named)
         }
         DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) => {
             exists(path, "a table")?;
@@ -222,6 +243,7 @@ fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, Data
             })?)
         }
         DataConfig::Idx(_) => Place::Idx(Pair::beside(path)?),
+        DataConfig::Conll(_) => Place::Conll(path.into()),
         DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) => {
             Place::Table(path.into(), format(config))
         }
@@ -240,7 +262,28 @@ fn format(config: &DataConfig) -> Format {
 fn table(config: &DataConfig) -> Option<&TableData> {
     match config {
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => Some(c),
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) => None,
+        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) => None,
+    }
+}
+
+/// What a row of several classes looks like.
+fn several(c: &TableData) -> Several {
+    let name = |column: &Column| match column {
+        Column::Name(name) => name.clone(),
+        Column::Index(i) => format!("column_{i}"),
+    };
+    let flags = matches!(c.label, Some(LabelColumns::Several(_)));
+    Several {
+        separator: c.label_separator.clone().filter(|separator| !separator.is_empty()),
+        flags: flags.then(|| c.label_columns().iter().map(name).collect()),
+    }
+}
+
+/// The columns of words and tags.
+fn word_columns(config: &DataConfig) -> (i64, i64) {
+    match config {
+        DataConfig::Conll(c) => (c.token_column, c.tag_column),
+        _ => (0, -1),
     }
 }
 

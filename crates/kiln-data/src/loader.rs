@@ -167,7 +167,7 @@ impl Work {
             Order::Sequential => None,
         };
         let (label, name) = (self.split.label(i), self.split.name(i));
-        let prepare = || self.preprocessor.example(self.split.raw(i)?, label, &name, augment);
+        let prepare = || self.preprocessor.example(self.split.raw(i)?, label, &name, augment, i);
         catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().map(ToString::to_string);
             let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();

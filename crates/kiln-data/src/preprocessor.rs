@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use kiln_core::InputSpec;
+use kiln_core::seed::{Purpose, mix};
+use kiln_core::{InputSpec, MaskingConfig};
 use kiln_core::files;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -12,10 +13,11 @@ use crate::batch::Features;
 use crate::config::{Column, Missing};
 use crate::error::DataError;
 use crate::image_program::{ImageProgram, validate};
-use crate::label::Label;
+use crate::label::{Label, align};
+use crate::masking::mask;
 use crate::split::Raw;
 use crate::table_program::{Scale, TableProgram};
-use crate::text_program::TextProgram;
+use crate::text_program::{TextProgram, features};
 
 /// How raw samples become a model's input.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct Preprocessor {
     input: InputSpec,
     /// Of the numbers to learn; empty where they are learned as they are.
     targets: Vec<Scale>,
+    /// How tokens are hidden; `None` where none are.
+    masking: Option<MaskingConfig>,
 }
 
 #[derive(Debug, Clone)]
@@ -41,6 +45,9 @@ pub(crate) struct Columns {
     /// Beside `features`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) categories: Vec<Column>,
+    /// Beside `text`: the second text of a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pair: Option<Column>,
     /// What a missing number is.
     #[serde(default)]
     pub(crate) missing: Missing,
@@ -53,6 +60,8 @@ pub(crate) enum Wanted {
     Text(Column),
     Image(Column),
     Features(Vec<Column>),
+    /// The key of a list of words (JSON Lines), and their column in a CoNLL file.
+    Words { tokens: Column, token_column: i64 },
 }
 
 /// The `kiln` object in the model folder.
@@ -68,6 +77,8 @@ const IMAGE_FILE: &str = "preprocessor_config.json";
 const TEXT_FILE: &str = "tokenizer_config.json";
 /// Beside the `kiln` object: mean and standard deviation of each number to learn.
 const TARGETS: &str = "kiln_targets";
+/// Beside the `kiln` object: how tokens are hidden.
+const MASKING: &str = "kiln_masking";
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
 impl Preprocessor {
@@ -83,12 +94,17 @@ impl Preprocessor {
                 InputSpec::Table { features: table.columns.features(), cardinalities: table.cardinalities() }
             }
         };
-        Self { program, input, targets: Vec::new() }
+        Self { program, input, targets: Vec::new(), masking: None }
     }
 
     /// The same, with the numbers to learn scaled.
     pub(crate) fn with_targets(self, targets: Vec<Scale>) -> Self {
         Self { targets, ..self }
+    }
+
+    /// The same, hiding tokens of what is learned from and scored.
+    pub(crate) fn with_masking(self, masking: Option<MaskingConfig>) -> Self {
+        Self { masking, ..self }
     }
 
     /// The scales of the numbers that a regression learns, by which its answers are undone; empty where it learns
@@ -121,7 +137,10 @@ impl Preprocessor {
             (Program::Image(program), Raw::Image(image)) => {
                 program.run(image, name, augment).map(Features::Image)
             }
-            (Program::Text { text, .. }, Raw::Text(words)) => text.run(&words),
+            (Program::Text { text, columns }, raw) => match columns.pair.is_some() == matches!(raw, Raw::Pair(..)) {
+                true => text.run(&raw).unwrap_or_else(|| Err(self.other(&raw, name))),
+                false => Err(self.other(&raw, name)),
+            },
             (Program::Table(table), Raw::Row { numbers, categories }) => table
                 .run(&numbers, &categories, name)
                 .unwrap_or_else(|| Err(self.other(&Raw::Row { numbers, categories }, name))),
@@ -130,10 +149,16 @@ impl Preprocessor {
     }
 
     fn other(&self, raw: &Raw, name: &str) -> DataError {
-        DataError::Kind { place: name.into(), expected: self.kind(), got: raw.describe() }
+        let expected = match &self.program {
+            Program::Text { columns, .. } if columns.pair.is_some() => "a pair of texts",
+            _ => self.kind(),
+        };
+        DataError::Kind { place: name.into(), expected, got: raw.describe() }
     }
 
-    /// Prepares one sample with its label, which some tasks fit to the tokens.
+    /// Prepares one sample with its label, which some tasks fit to the tokens: a tag a word to the words' first
+    /// tokens, hidden tokens to those that are hidden. `index` is the sample's place in its split, which alone decides
+    /// what is hidden where nothing is augmented.
     ///
     /// # Errors
     /// As [`prepare`](Self::prepare).
@@ -143,7 +168,11 @@ impl Preprocessor {
         label: &Label,
         name: &str,
         augment: Option<u64>,
+        index: usize,
     ) -> Result<(Features, Label), DataError> {
+        if let Some(fitted) = self.fitted(&raw, label, augment, index).transpose()? {
+            return Ok(fitted);
+        }
         let features = self.prepare_named(raw, name, augment)?;
         let label = match label {
             Label::Values(values) if !self.targets.is_empty() => {
@@ -152,6 +181,27 @@ impl Preprocessor {
             label => label.clone(),
         };
         Ok((features, label))
+    }
+
+    /// A sample whose label depends on its tokens.
+    fn fitted(
+        &self,
+        raw: &Raw,
+        label: &Label,
+        augment: Option<u64>,
+        index: usize,
+    ) -> Option<Result<(Features, Label), DataError>> {
+        let Program::Text { text, .. } = &self.program else { return None };
+        match (label, self.masking, &text.mask) {
+            (Label::Tags(tags), _, _) => Some(text.encode(raw)?.map(|encoding| {
+                (features(&encoding), align(tags, encoding.get_word_ids()))
+            })),
+            (_, Some(config), Some((id, _))) => {
+                let seed = augment.unwrap_or_else(|| mix(0, Purpose::Mask, &[index as u64]));
+                Some(text.encode(raw)?.map(|encoding| mask(&encoding, text, *id, config, seed)))
+            }
+            _ => None,
+        }
     }
 
     /// "image", "text" or "table".
@@ -180,7 +230,7 @@ impl Preprocessor {
             }
         };
         let path = folder.join(file);
-        let bytes = render(fields, &stored, &self.targets).map_err(|e| program_fault(&path, e))?;
+        let bytes = render(fields, &stored, self).map_err(|e| program_fault(&path, e))?;
         Ok(files::write_synced(&path, &bytes)?)
     }
 
@@ -205,11 +255,16 @@ impl Preprocessor {
             }
             Stored::Table(table) => Program::Table(table),
             Stored::Text { max_length, columns } => {
-                Program::Text { text: TextProgram::open(&folder.join(TOKENIZER_FILE), max_length)?, columns }
+                let in_words = matches!(columns.wanted, Wanted::Words { .. });
+                let text = TextProgram::open(&folder.join(TOKENIZER_FILE), max_length, in_words)?;
+                Program::Text { text, columns }
             }
         };
+        let masking = value.remove(MASKING).map(serde_json::from_value).transpose();
+        let masking = masking.map_err(|e| program_fault(&path, e))?;
         let targets = value.remove(TARGETS).map(serde_json::from_value).transpose();
-        Ok(Self::new(program).with_targets(targets.map_err(|e| program_fault(&path, e))?.unwrap_or_default()))
+        let targets = targets.map_err(|e| program_fault(&path, e))?.unwrap_or_default();
+        Ok(Self::new(program).with_targets(targets).with_masking(masking))
     }
 }
 
@@ -217,7 +272,9 @@ impl Columns {
     /// Every column that the model reads.
     pub(crate) fn inputs(&self) -> Vec<&Column> {
         match &self.wanted {
-            Wanted::Text(column) | Wanted::Image(column) => vec![column],
+            Wanted::Text(column) | Wanted::Image(column) | Wanted::Words { tokens: column, .. } => {
+                std::iter::once(column).chain(&self.pair).collect()
+            }
             Wanted::Features(numbers) => numbers.iter().chain(&self.categories).collect(),
         }
     }
@@ -225,7 +282,7 @@ impl Columns {
     /// `F`, or 0 for texts and images.
     pub(crate) fn features(&self) -> usize {
         match &self.wanted {
-            Wanted::Text(_) | Wanted::Image(_) => 0,
+            Wanted::Text(_) | Wanted::Image(_) | Wanted::Words { .. } => 0,
             Wanted::Features(columns) => columns.len(),
         }
     }
@@ -239,10 +296,17 @@ fn text_fields(text: &TextProgram) -> Map<String, Value> {
     fields
 }
 
-fn render(mut fields: Map<String, Value>, stored: &Stored, targets: &[Scale]) -> serde_json::Result<Vec<u8>> {
+fn render(
+    mut fields: Map<String, Value>,
+    stored: &Stored,
+    program: &Preprocessor,
+) -> serde_json::Result<Vec<u8>> {
     fields.insert("kiln".into(), serde_json::to_value(stored)?);
-    if !targets.is_empty() {
-        fields.insert(TARGETS.into(), serde_json::to_value(targets)?);
+    if !program.targets.is_empty() {
+        fields.insert(TARGETS.into(), serde_json::to_value(&program.targets)?);
+    }
+    if let Some(masking) = &program.masking {
+        fields.insert(MASKING.into(), serde_json::to_value(masking)?);
     }
     let mut bytes = serde_json::to_vec_pretty(&fields)?;
     bytes.push(b'\n');

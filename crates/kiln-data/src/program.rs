@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
+use kiln_core::{MaskingConfig, TaskConfig};
+
 use crate::build_tokenizer::words;
-use crate::config::{Column, DataConfig, LoaderConfig, TableData, TokenizerConfig, TokenizerKind, Transform};
+use crate::config::{Column, ConllData, DataConfig, LoaderConfig, Missing, TableData, TokenizerConfig, TokenizerKind, Transform};
 use crate::dataset::OpenOptions;
 use crate::error::DataError;
 use crate::image_program::{ImageProgram, validate};
@@ -25,8 +27,12 @@ pub(crate) fn build(
         DataConfig::ImageFolder(c) => image(&c.loader, c.channels.unwrap_or(3), &c.transforms, size)?,
         DataConfig::Idx(c) => image(&c.loader, c.channels.unwrap_or(1), &c.transforms, size)?,
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => table(c, options, size, training)?,
+        DataConfig::Conll(c) => {
+            Program::Text { text: tokenizer(&c.tokenizer, options, training, true)?, columns: conll(c) }
+        }
     };
-    Ok(Preprocessor::new(program))
+    let masking = masking(&program, options)?;
+    Ok(Preprocessor::new(program).with_masking(masking))
 }
 
 fn image(
@@ -47,7 +53,7 @@ fn table(
     training: Option<&Split>,
 ) -> Result<Program, DataError> {
     let columns = columns(c)?;
-    if c.tokenizer.path.is_some() && !matches!(columns.wanted, Wanted::Text(_)) {
+    if c.tokenizer.path.is_some() && !matches!(columns.wanted, Wanted::Text(_) | Wanted::Words { .. }) {
         let problem = "there is no text to tokenize";
         return Err(DataError::config("tokenizer.path", problem, "remove it, or set data.text"));
     }
@@ -57,7 +63,14 @@ fn table(
             no_buckets(&c.loader, "rows of numbers")?;
             TableProgram::fit(columns, c, training).map(Program::Table)
         }
-        Wanted::Text(_) => Ok(Program::Text { text: tokenizer(&c.tokenizer, options, training)?, columns }),
+        Wanted::Text(_) | Wanted::Words { .. } => {
+            let in_words = matches!(columns.wanted, Wanted::Words { .. });
+            let mut text = tokenizer(&c.tokenizer, options, training, in_words)?;
+            if columns.pair.is_some() {
+                text = text.for_pairs()?;
+            }
+            Ok(Program::Text { text, columns })
+        }
     }
 }
 
@@ -66,10 +79,11 @@ fn tokenizer(
     c: &TokenizerConfig,
     options: &OpenOptions<'_>,
     training: Option<&Split>,
+    in_words: bool,
 ) -> Result<TextProgram, DataError> {
     match c.kind {
         TokenizerKind::File => {
-            TextProgram::open(&locate(c.path.as_deref(), options.tokenizer_folder)?, c.max_length)
+            TextProgram::open(&locate(c.path.as_deref(), options.tokenizer_folder)?, c.max_length, in_words)
         }
         TokenizerKind::Words => {
             let texts = training.map(texts).transpose()?.unwrap_or_default();
@@ -86,6 +100,8 @@ fn texts(split: &Split) -> Result<Vec<String>, DataError> {
     let text = |i: usize| {
         Ok(match split.raw(i)? {
             Raw::Text(text) => text,
+            Raw::Pair(a, b) => format!("{a} {b}"),
+            Raw::Words(words) => words.join(" "),
             Raw::Image(_) | Raw::Row { .. } => String::new(),
         })
     };
@@ -97,23 +113,29 @@ pub(crate) fn columns(c: &TableData) -> Result<Columns, DataError> {
     let numbers = c.features.clone().unwrap_or_default();
     let categories = c.categories.clone().unwrap_or_default();
     let rows = !numbers.is_empty() || !categories.is_empty();
-    let wanted = match (&c.text, &c.image) {
-        (Some(text), None) if !rows => Wanted::Text(text.clone()),
-        (None, Some(image)) if !rows => Wanted::Image(image.clone()),
-        (None, None) if rows => Wanted::Features(numbers),
-        (None, None) => {
+    let wanted = match (&c.text, &c.image, &c.tokens) {
+        (Some(text), None, None) if !rows => Wanted::Text(text.clone()),
+        (None, Some(image), None) if !rows => Wanted::Image(image.clone()),
+        (None, None, Some(tokens)) if !rows => Wanted::Words { tokens: tokens.clone(), token_column: 0 },
+        (None, None, None) if rows => Wanted::Features(numbers),
+        (None, None, None) => {
             return Err(DataError::config(
                 "text",
-                "expected text, image, features or categories, got none",
+                "expected text, tokens, image, features or categories, got none",
                 "name the column of text or images, or the columns of numbers and categories",
             ));
         }
         _ => {
-            let problem = "only one of text, image, and features with categories can be read";
+            let problem = "only one of text, tokens, image, and features with categories can be read";
             return Err(DataError::config("features", problem, "keep one of text, image and features"));
         }
     };
-    let columns = Columns { header: c.header, wanted, categories, missing: c.table.missing };
+    if c.text_pair.is_some() && c.text.is_none() {
+        let problem = "the second text of a pair, and no first one";
+        return Err(DataError::config("text_pair", problem, "set data.text to the column of the first"));
+    }
+    let pair = c.text_pair.clone();
+    let columns = Columns { header: c.header, wanted, categories, pair, missing: c.table.missing };
     let mut inputs = columns.inputs();
     if let Some(label) = c.label_columns().iter().find(|label| inputs.contains(label)) {
         let problem = format!("the label's column {label} is an input too");
@@ -128,17 +150,36 @@ pub(crate) fn columns(c: &TableData) -> Result<Columns, DataError> {
     Ok(columns)
 }
 
+/// What a CoNLL file holds; the same words in JSON Lines are under `tokens`.
+fn conll(c: &ConllData) -> Columns {
+    let wanted = Wanted::Words { tokens: Column::Name("tokens".into()), token_column: c.token_column };
+    Columns { header: false, wanted, categories: Vec::new(), pair: None, missing: Missing::default() }
+}
+
+/// How tokens are hidden, for a masked language model.
+fn masking(program: &Program, options: &OpenOptions<'_>) -> Result<Option<MaskingConfig>, DataError> {
+    let TaskConfig::MaskedLanguageModeling(masking) = options.task else { return Ok(None) };
+    match program {
+        Program::Text { text, .. } if text.mask.is_some() => Ok(Some(masking)),
+        Program::Text { .. } => {
+            let problem = "a masked language model needs a mask token, and this tokenizer has none";
+            let remedy = "give a tokenizer with [MASK] or <mask>, or set [task] kind = \"causal_language_modeling\"";
+            Err(DataError::config("tokenizer", problem, remedy))
+        }
+        Program::Image(_) | Program::Table(_) => {
+            let problem = "a masked language model reads text";
+            Err(DataError::config("kind", problem, "name the column of text: data.text"))
+        }
+    }
+}
+
 /// What the numbers of a regression are called: their columns.
 pub(crate) fn value_names(config: &DataConfig) -> Result<Vec<String>, DataError> {
     let columns = match config {
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.label_columns(),
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) => {
-            let problem = "folders and IDX files give classes, and a regression learns numbers";
-            return Err(DataError::config(
-                "kind",
-                problem,
-                "list the images in a table: data.image and data.label",
-            ));
+        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) => {
+            let problem = "folders, IDX and CoNLL files give classes, and a regression learns numbers";
+            return Err(DataError::config("kind", problem, "give a table with a column of numbers: data.label"));
         }
     };
     let name = |column: &Column| match column {
@@ -163,10 +204,11 @@ fn no_buckets(loader: &LoaderConfig, what: &str) -> Result<(), DataError> {
 pub(crate) fn fits(config: &DataConfig, preprocessor: &Preprocessor) -> Result<(), DataError> {
     let (kind, own) = match config {
         DataConfig::ImageFolder(_) | DataConfig::Idx(_) => ("image", None),
+        DataConfig::Conll(c) => ("text", Some(conll(c))),
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
             let columns = columns(c)?;
             match columns.wanted {
-                Wanted::Text(_) => ("text", None),
+                Wanted::Text(_) | Wanted::Words { .. } => ("text", Some(columns)),
                 Wanted::Image(_) => ("image", None),
                 Wanted::Features(_) => ("table", Some(columns)),
             }
@@ -175,6 +217,15 @@ pub(crate) fn fits(config: &DataConfig, preprocessor: &Preprocessor) -> Result<(
     if kind != preprocessor.kind() {
         let got = format!("{kind} data");
         return Err(DataError::Kind { place: "data.kind".into(), expected: preprocessor.kind(), got });
+    }
+    if let (Program::Text { columns, .. }, Some(own)) = (&preprocessor.program, &own)
+        && columns.pair.is_some() != own.pair.is_some()
+    {
+        let (problem, remedy) = match own.pair {
+            None => ("the model reads pairs of texts, got one column", "name the second column"),
+            Some(_) => ("the model reads single texts, got pairs", "leave text_pair out"),
+        };
+        return Err(DataError::config("text_pair", problem, remedy));
     }
     let (Program::Table(TableProgram { columns, .. }), Some(own)) = (&preprocessor.program, own) else {
         return Ok(());

@@ -17,6 +17,10 @@ pub enum Raw {
     Image(DecodedImage),
     /// A text.
     Text(String),
+    /// Two texts that are read as one.
+    Pair(String, String),
+    /// A sentence in words.
+    Words(Vec<String>),
     /// A row of a table.
     Row {
         /// `F` numbers, NaN where one is missing.
@@ -32,6 +36,8 @@ impl Raw {
         match self {
             Raw::Image(image) => format!("an image of {}x{}", image.height, image.width),
             Raw::Text(_) => "a text".into(),
+            Raw::Pair(..) => "a pair of texts".into(),
+            Raw::Words(words) => format!("a sentence of {} words", words.len()),
             Raw::Row { numbers, categories } if categories.is_empty() => {
                 format!("a row of {} numbers", numbers.len())
             }

@@ -1,16 +1,18 @@
-//! Text to token ids through a Hugging Face `tokenizer.json`, truncated to one length.
+//! Texts, pairs of texts and sentences in words to token ids through a Hugging Face `tokenizer.json`, truncated to one length.
 //! Owns the tokenizer and its source bytes; never pads (a batch does). Padding and truncation written in the file are
 //! replaced by the config's. Hands ids and segments to the loader.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_core::files;
 use serde_json::{Map, Value};
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
 use crate::batch::Features;
 use crate::error::DataError;
+use crate::split::Raw;
 
 /// A tokenizer with its file.
 #[derive(Debug, Clone)]
@@ -23,16 +25,23 @@ pub(crate) struct TextProgram {
     pub(crate) max_length: usize,
     pub(crate) vocab_size: usize,
     pub(crate) pad_id: u32,
+    /// The token that hides another, where the vocabulary has one.
+    pub(crate) mask: Option<(u32, String)>,
+    /// Ids of the special tokens.
+    pub(crate) special: Arc<BTreeSet<u32>>,
 }
 
 /// Words that stand for padding in the vocabularies of BERT, RoBERTa, T5 and GPT fine-tunes.
 const PAD_TOKENS: [&str; 4] = ["[PAD]", "<pad>", "<|pad|>", "<|padding|>"];
+/// Words that hide a token in the vocabularies of BERT and RoBERTa.
+const MASK_TOKENS: [&str; 2] = ["[MASK]", "<mask>"];
 
 impl TextProgram {
-    /// Reads `tokenizer.json`, or the one in a folder.
-    pub(crate) fn open(path: &Path, max_length: usize) -> Result<Self, DataError> {
+    /// Reads `tokenizer.json`, or the one in a folder; `in_words` where samples are sentences in words.
+    pub(crate) fn open(path: &Path, max_length: usize, in_words: bool) -> Result<Self, DataError> {
         let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
         let source = std::fs::read(&path).map_err(DataError::opening(&path, "a tokenizer.json"))?;
+        let source = if in_words { for_words(source) } else { source };
         Self::new(source, neighbour(&path)?, &path, max_length)
     }
 
@@ -62,6 +71,9 @@ impl TextProgram {
         tokenizer
             .with_truncation(Some(truncation))
             .map_err(|e| fault(path, e.to_string(), "raise data.tokenizer.max_length"))?;
+        let mask = mask(&tokenizer, &config);
+        let added = tokenizer.get_added_tokens_decoder().into_iter();
+        let special = added.filter(|(_, token)| token.special).map(|(id, _)| id).collect();
         let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
         Ok(Self {
             tokenizer: Arc::new(tokenizer),
@@ -70,15 +82,97 @@ impl TextProgram {
             max_length,
             vocab_size,
             pad_id,
+            mask,
+            special: Arc::new(special),
         })
     }
 
-    /// Ids and segments of one text, special tokens included, at most `max_length`.
-    pub(crate) fn run(&self, text: &str) -> Result<Features, DataError> {
-        let encoding =
-            self.tokenizer.encode_fast(text, true).map_err(|e| DataError::Text { problem: e.to_string() })?;
-        Ok(Features::Tokens { ids: encoding.get_ids().to_vec(), types: encoding.get_type_ids().to_vec() })
+    /// Ids and segments of one sample, special tokens included, at most `max_length`; of a pair the longer text is
+    /// cut first. `None` where the sample is no text.
+    pub(crate) fn run(&self, raw: &Raw) -> Option<Result<Features, DataError>> {
+        let encoding = match raw {
+            Raw::Text(text) => self.tokenizer.encode_fast(text.as_str(), true),
+            Raw::Pair(a, b) => self.tokenizer.encode_fast((a.as_str(), b.as_str()), true),
+            Raw::Words(words) => self.tokenizer.encode_fast(words.as_slice(), true),
+            Raw::Image(_) | Raw::Row { .. } => return None,
+        };
+        Some(encoding.map(|encoding| features(&encoding)).map_err(refused))
     }
+
+    /// As [`run`](Self::run), with the word and the characters that each token comes from.
+    pub(crate) fn encode(&self, raw: &Raw) -> Option<Result<Encoding, DataError>> {
+        let encoding = match raw {
+            Raw::Text(text) => self.tokenizer.encode_char_offsets(text.as_str(), true),
+            Raw::Pair(a, b) => self.tokenizer.encode_char_offsets((a.as_str(), b.as_str()), true),
+            Raw::Words(words) => self.tokenizer.encode_char_offsets(words.as_slice(), true),
+            Raw::Image(_) | Raw::Row { .. } => return None,
+        };
+        Some(encoding.map_err(refused))
+    }
+
+    /// Refuses a `max_length` that leaves no room for a pair beside its special tokens.
+    pub(crate) fn for_pairs(self) -> Result<Self, DataError> {
+        let post = self.tokenizer.get_post_processor();
+        let special = post.map_or(0, |p| tokenizers::PostProcessor::added_tokens(p, true));
+        if self.max_length > special + 1 {
+            return Ok(self);
+        }
+        let problem = format!("{} tokens leave no room for a pair beside {special} special tokens", self.max_length);
+        Err(DataError::config("tokenizer.max_length", problem, "raise it"))
+    }
+
+    /// The token of an id.
+    pub(crate) fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+}
+
+/// Ids and segments of an encoding.
+pub(crate) fn features(encoding: &Encoding) -> Features {
+    Features::Tokens { ids: encoding.get_ids().to_vec(), types: encoding.get_type_ids().to_vec() }
+}
+
+fn refused(error: tokenizers::Error) -> DataError {
+    DataError::Text { problem: error.to_string() }
+}
+
+/// The file of a tokenizer that reads sentences word by word: a byte-level one (GPT-2, RoBERTa) must see the blank
+/// before each word, the first included, as `transformers` demands by `add_prefix_space=True`. Other files stay as
+/// they are, byte for byte.
+pub(crate) fn for_words(source: Vec<u8>) -> Vec<u8> {
+    let Ok(mut file) = serde_json::from_slice::<Value>(&source) else { return source };
+    let mut changed = false;
+    for key in ["pre_tokenizer", "post_processor"] {
+        changed |= file.get_mut(key).is_some_and(with_prefix_space);
+    }
+    if changed { file.to_string().into_bytes() } else { source }
+}
+
+/// Whether anything was changed.
+fn with_prefix_space(part: &mut Value) -> bool {
+    let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
+    if kind == "Sequence" {
+        let list = ["pretokenizers", "processors"].into_iter().find(|key| part.get(key).is_some());
+        let parts = list.and_then(|key| part.get_mut(key)).and_then(Value::as_array_mut);
+        return parts.is_some_and(|parts| parts.iter_mut().fold(false, |any, p| with_prefix_space(p) || any));
+    }
+    if !matches!(kind, "ByteLevel" | "RobertaProcessing") {
+        return false;
+    }
+    match part.get_mut("add_prefix_space") {
+        Some(flag @ Value::Bool(false)) => {
+            *flag = Value::Bool(true);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The mask token: the one that `tokenizer_config.json` names, else a usual one.
+fn mask(tokenizer: &Tokenizer, config: &Map<String, Value>) -> Option<(u32, String)> {
+    let named = config.get("mask_token").map(|token| token.get("content").unwrap_or(token));
+    let named = named.and_then(Value::as_str);
+    named.into_iter().chain(MASK_TOKENS).find_map(|token| Some((tokenizer.token_to_id(token)?, token.into())))
 }
 
 /// The file that a config means: its own path, else the pretrained folder's.

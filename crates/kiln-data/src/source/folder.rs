@@ -59,8 +59,8 @@ impl Source for FolderSource {
         decode_file(&self.root.join(&self.files[i].0)).map(Raw::Image)
     }
 
-    fn classes(&self) -> Vec<String> {
-        self.classes.clone()
+    fn classes(&self, _: TaskKind) -> Result<Vec<String>, DataError> {
+        Ok(self.classes.clone())
     }
 
     fn labels(&self, task: TaskKind, classes: &[String]) -> Result<Vec<Label>, DataError> {

@@ -68,9 +68,9 @@ impl Source for IdxSource {
     }
 
     /// "0", "1", ... to the largest label.
-    fn classes(&self) -> Vec<String> {
+    fn classes(&self, _: TaskKind) -> Result<Vec<String>, DataError> {
         let largest = self.labels.iter().max().map_or(0, |&m| usize::from(m));
-        (0..=largest).map(|k| k.to_string()).collect()
+        Ok((0..=largest).map(|k| k.to_string()).collect())
     }
 
     /// An IDX label is an index already.

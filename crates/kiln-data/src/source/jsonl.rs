@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::rows::{Row, labelled, nearest, row};
+use super::rows::{Cell, Row, nearest, row};
 use crate::config::{Column, Missing};
 use crate::error::DataError;
 use crate::preprocessor::{Columns, Wanted};
@@ -68,10 +68,14 @@ impl<R: BufRead> Objects<R> {
         let object: Map<String, Value> =
             serde_json::from_str(text).map_err(|e| fault("a JSON object", &e.to_string()))?;
         let raw = match &self.columns.wanted {
-            Wanted::Text(column) | Wanted::Image(column) => match self.value(&object, column)? {
-                Value::String(text) => Raw::Text(text.clone()),
-                other => return Err(fault(&format!("a string in {}", key(column)), &other.to_string())),
-            },
+            Wanted::Text(column) | Wanted::Image(column) => {
+                let text = self.text(&object, column)?;
+                match &self.columns.pair {
+                    Some(second) => Raw::Pair(text, self.text(&object, second)?),
+                    None => Raw::Text(text),
+                }
+            }
+            Wanted::Words { tokens, .. } => Raw::Words(self.words(&object, tokens)?),
             Wanted::Features(numbers) => Raw::Row {
                 numbers: numbers.iter().map(|c| self.number(&object, c)).collect::<Result<_, _>>()?,
                 categories: self
@@ -82,8 +86,35 @@ impl<R: BufRead> Objects<R> {
                     .collect::<Result<_, _>>()?,
             },
         };
-        let label = self.label.iter().map(|column| self.label(&object, column)).collect::<Result<_, _>>()?;
+        let label =
+            self.label.iter().map(|column| self.label(&object, column)).collect::<Result<Vec<_>, _>>()?;
+        if let (Raw::Words(words), Some(Cell::List(tags))) = (&raw, label.first())
+            && words.len() != tags.len()
+        {
+            return Err(fault(&format!("one tag a word, {}", words.len()), &format!("{} tags", tags.len())));
+        }
         Ok(Row { line: self.line, raw, label })
+    }
+
+    fn text(&self, object: &Map<String, Value>, column: &Column) -> Result<String, DataError> {
+        match self.value(object, column)? {
+            Value::String(text) => Ok(text.clone()),
+            other => {
+                let expected = format!("a string in {}", key(column));
+                Err(row(&self.path, self.line, &expected, &other.to_string(), "repair the line"))
+            }
+        }
+    }
+
+    fn words(&self, object: &Map<String, Value>, column: &Column) -> Result<Vec<String>, DataError> {
+        let value = self.value(object, column)?;
+        let words = value.as_array().and_then(|list| {
+            list.iter().map(|word| word.as_str().map(String::from)).collect::<Option<Vec<_>>>()
+        });
+        words.ok_or_else(|| {
+            let expected = format!("a list of strings in \"{}\"", key(column));
+            row(&self.path, self.line, &expected, &value.to_string(), "repair the line")
+        })
     }
 
     fn value<'a>(&self, object: &'a Map<String, Value>, column: &Column) -> Result<&'a Value, DataError> {
@@ -120,17 +151,17 @@ impl<R: BufRead> Objects<R> {
         }
     }
 
-    fn label(&self, object: &Map<String, Value>, column: &Column) -> Result<String, DataError> {
-        match object.get(key(column)) {
-            Some(Value::String(word)) => labelled(&self.path, self.line, word),
-            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
-            Some(Value::Null) => labelled(&self.path, self.line, ""),
-            None => self.value(object, column).map(Value::to_string),
-            Some(other) => {
-                let expected = "a label (string, number or boolean)";
-                Err(row(&self.path, self.line, expected, &other.to_string(), "repair the line"))
-            }
-        }
+    fn label(&self, object: &Map<String, Value>, column: &Column) -> Result<Cell, DataError> {
+        let value = self.value(object, column)?;
+        let cell = match value {
+            Value::Array(list) => list.iter().map(word).collect::<Option<_>>().map(Cell::List),
+            Value::Null => Some(Cell::Word(String::new())),
+            value => word(value).map(Cell::Word),
+        };
+        cell.ok_or_else(|| {
+            let expected = "a label (string, number or boolean, or a list of these)";
+            row(&self.path, self.line, expected, &value.to_string(), "repair the line")
+        })
     }
 }
 
@@ -145,6 +176,15 @@ impl<R: BufRead> Iterator for Objects<R> {
         // A line that could not be read at all would come back for ever.
         self.failed = matches!(row, Some(Err(DataError::File(_))));
         row
+    }
+}
+
+/// One word of a label.
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(word) => Some(word.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

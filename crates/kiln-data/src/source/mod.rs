@@ -1,9 +1,11 @@
 //! Where samples come from: one file a kind of source.
 //! Owns what the kinds have in common; never splits or prepares. Hands raw samples to `Split`.
 
+pub(crate) mod conll;
 pub(crate) mod folder;
 pub(crate) mod idx;
 pub(crate) mod jsonl;
+pub(crate) mod many;
 pub(crate) mod rows;
 pub(crate) mod table;
 
@@ -20,7 +22,7 @@ pub(crate) trait Source: std::fmt::Debug + Send + Sync {
     fn name(&self, i: usize) -> String;
     fn raw(&self, i: usize) -> Result<Raw, DataError>;
     /// The classes in index order where nobody names them.
-    fn classes(&self) -> Vec<String>;
+    fn classes(&self, task: TaskKind) -> Result<Vec<String>, DataError>;
     /// The label of every sample; `names` are the classes in index order.
     fn labels(&self, task: TaskKind, names: &[String]) -> Result<Vec<Label>, DataError>;
     /// What fixes the split of sample `i`: a hash of its relative path or of its content.

@@ -18,7 +18,16 @@ pub(crate) struct Row {
     pub(crate) line: u64,
     pub(crate) raw: Raw,
     /// One a label column.
-    pub(crate) label: Vec<String>,
+    pub(crate) label: Vec<Cell>,
+}
+
+/// What a label's column holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Cell {
+    /// One word, empty where there is none.
+    Word(String),
+    /// A JSON list.
+    List(Vec<String>),
 }
 
 /// How fields are separated.
@@ -46,6 +55,7 @@ pub(crate) struct Rows<R> {
 
 enum Cells {
     Text(usize),
+    Pair(usize, usize),
     Row { numbers: Vec<usize>, categories: Vec<usize> },
 }
 
@@ -81,7 +91,14 @@ impl<R: Read> Rows<R> {
         let width = record.len();
         let find = |column: &Column| place(column, names.as_deref(), width, path);
         let wanted = match &columns.wanted {
-            Wanted::Text(column) | Wanted::Image(column) => Cells::Text(find(column)?),
+            Wanted::Text(column) | Wanted::Image(column) => match &columns.pair {
+                Some(second) => Cells::Pair(find(column)?, find(second)?),
+                None => Cells::Text(find(column)?),
+            },
+            Wanted::Words { .. } => {
+                let problem = "the cells of a CSV or TSV file hold no lists of words";
+                return Err(DataError::config("tokens", problem, "give JSON Lines, or kind = \"conll\""));
+            }
             Wanted::Features(numbers) => Cells::Row {
                 numbers: numbers.iter().map(find).collect::<Result<_, _>>()?,
                 categories: columns.categories.iter().map(find).collect::<Result<_, _>>()?,
@@ -117,6 +134,7 @@ impl<R: Read> Rows<R> {
         let text = |i: usize| cell(&self.path, &self.record, i);
         let raw = match &self.wanted {
             Cells::Text(i) => Raw::Text(text(*i)?.to_string()),
+            Cells::Pair(a, b) => Raw::Pair(text(*a)?.to_string(), text(*b)?.to_string()),
             Cells::Row { numbers, categories } => Raw::Row {
                 numbers: numbers.iter().map(|&i| self.number(line, i, text(i)?)).collect::<Result<_, _>>()?,
                 categories: categories
@@ -125,7 +143,7 @@ impl<R: Read> Rows<R> {
                     .collect::<Result<_, _>>()?,
             },
         };
-        let word = |&i: &usize| text(i).and_then(|word| labelled(&self.path, line, word));
+        let word = |&i: &usize| text(i).map(|word| Cell::Word(word.to_string()));
         let label = self.label.iter().map(word).collect::<Result<_, _>>()?;
         Ok(Row { line, raw, label })
     }

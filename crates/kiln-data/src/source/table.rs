@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use kiln_core::TaskKind;
 
 use super::jsonl::Objects;
-use super::rows::{Row, Rows, Separated, row};
+use super::many::{self, Place, Several};
+use super::rows::{Cell, Row, Rows, Separated, labelled, row};
 use super::{Source, class_index, only_classes};
 use crate::config::Column;
 use crate::decode::{decode_file, size_of};
@@ -63,10 +64,12 @@ pub(crate) struct TableSource {
     raws: Vec<Raw>,
     /// Whether texts are paths of images.
     images: bool,
-    /// Distinct words of labels in order of appearance, and the places of each row's, `width` a row.
-    words: Vec<String>,
+    /// Distinct cells of labels in order of appearance, and the places of each row's, `width` a row.
+    cells: Vec<Cell>,
     labels: Vec<usize>,
     width: usize,
+    /// How a row says several classes.
+    several: Several,
 }
 
 impl TableSource {
@@ -81,17 +84,18 @@ impl TableSource {
             lines: vec![],
             raws: vec![],
             images: matches!(columns.wanted, Wanted::Image(_)),
-            words: vec![],
+            cells: vec![],
             labels: vec![],
             width: label.len(),
+            several: Several::default(),
         };
         let mut known = std::collections::HashMap::new();
         for next in rows(path, format, columns, label)? {
             let Row { line, raw, label } = next?;
-            for word in label {
-                let place = *known.entry(word.clone()).or_insert(table.words.len());
-                if place == table.words.len() {
-                    table.words.push(word);
+            for cell in label {
+                let place = *known.entry(cell.clone()).or_insert(table.cells.len());
+                if place == table.cells.len() {
+                    table.cells.push(cell);
                 }
                 table.labels.push(place);
             }
@@ -102,6 +106,11 @@ impl TableSource {
             true => Err(row(path, 1, "at least one row", "none", "give a file with rows")),
             false => Ok(table),
         }
+    }
+
+    /// The same, with what a row of several classes looks like.
+    pub(crate) fn with_several(self, several: Several) -> Self {
+        Self { several, ..self }
     }
 
     /// Columns and first row only.
@@ -137,9 +146,32 @@ impl TableSource {
             return Err(DataError::config("label", problem, "name one column"));
         }
         let first = |word: usize| self.labels.iter().position(|&w| w == word).unwrap_or_default();
-        let index = |(k, word): (usize, &String)| class_index(word, classes, || self.name(first(k)));
-        let map: Vec<usize> = self.words.iter().enumerate().map(index).collect::<Result<_, _>>()?;
+        let index = |(k, cell): (usize, &Cell)| match cell {
+            Cell::Word(word) => {
+                labelled(&self.path, self.lines[first(k)], word)?;
+                class_index(word, classes, || self.name(first(k)))
+            }
+            Cell::List(list) => {
+                let remedy = "keep one class, or set [task] kind = \"multi_label_classification\"";
+                let got = format!("a list of {}", list.len());
+                Err(row(&self.path, self.lines[first(k)], "one class", &got, remedy))
+            }
+        };
+        let map: Vec<usize> = self.cells.iter().enumerate().map(index).collect::<Result<_, _>>()?;
         Ok(self.labels.iter().map(|&word| Label::Class(map[word])).collect())
+    }
+
+    /// The label of every row from its cells.
+    fn by_row(&self, label: impl Fn(&[&Cell], &Place<'_'>) -> Result<Label, DataError>) -> Result<Vec<Label>, DataError> {
+        if self.width == 0 {
+            return Err(DataError::config("label", "expected the label's column, got none", "name it"));
+        }
+        let rows = self.labels.chunks_exact(self.width).zip(&self.lines);
+        rows.map(|(cells, line)| {
+            let cells: Vec<&Cell> = cells.iter().map(|&cell| &self.cells[cell]).collect();
+            label(&cells, &Place { path: &self.path, line: *line })
+        })
+        .collect()
     }
 
     fn values(&self, names: &[String]) -> Result<Vec<Label>, DataError> {
@@ -148,7 +180,10 @@ impl TableSource {
             return Err(DataError::config("label", problem, "name the columns that the model learned"));
         }
         let number = |row_at: usize, k: usize| {
-            let word = &self.words[self.labels[row_at * self.width + k]];
+            let word = match &self.cells[self.labels[row_at * self.width + k]] {
+                Cell::Word(word) => word.clone(),
+                Cell::List(list) => format!("[{}]", list.join(", ")),
+            };
             word.trim().parse::<f32>().ok().filter(|value| value.is_finite()).ok_or_else(|| {
                 let expected = format!("a finite number in \"{}\"", names[k]);
                 let remedy = "repair the label or drop the row";
@@ -182,19 +217,24 @@ impl Source for TableSource {
     }
 
     /// Sorted; by number where all are whole numbers.
-    fn classes(&self) -> Vec<String> {
-        let mut words = self.words.clone();
-        let numbers: Option<Vec<i64>> = words.iter().map(|w| w.trim().parse().ok()).collect();
-        match numbers {
-            Some(_) => words.sort_by_key(|w| w.trim().parse::<i64>().unwrap_or_default()),
-            None => words.sort(),
-        }
-        words
+    fn classes(&self, task: TaskKind) -> Result<Vec<String>, DataError> {
+        let words = match task {
+            TaskKind::MultiLabelClassification => self.several.classes(&self.cells, || self.place())?,
+            _ => self.cells.iter().flat_map(many::items).filter(|word| !word.trim().is_empty()).collect(),
+        };
+        Ok(many::sorted(words))
     }
 
     fn labels(&self, task: TaskKind, names: &[String]) -> Result<Vec<Label>, DataError> {
         match task {
             TaskKind::Regression => self.values(names),
+            TaskKind::MaskedLanguageModeling | TaskKind::CausalLanguageModeling => {
+                Ok(vec![Label::None; self.raws.len()])
+            }
+            TaskKind::TokenClassification => self.by_row(|row, place| many::tags(&row[0], names, place)),
+            TaskKind::MultiLabelClassification => {
+                self.by_row(|row, place| self.several.label(row, names, place))
+            }
             other => only_classes(other, || self.place()).and_then(|()| self.classes_of_rows(names)),
         }
     }
@@ -203,6 +243,8 @@ impl Source for TableSource {
         let mut hasher = blake3::Hasher::new();
         match &self.raws[i] {
             Raw::Text(text) => hasher.update(text.as_bytes()),
+            Raw::Pair(a, b) => hasher.update(a.as_bytes()).update(&[0xFF]).update(b.as_bytes()),
+            Raw::Words(words) => words.iter().fold(&mut hasher, |h, w| h.update(w.as_bytes()).update(&[0xFF])),
             Raw::Row { numbers, categories } => {
                 let hasher = numbers.iter().fold(&mut hasher, |h, v| h.update(&v.to_le_bytes()));
                 categories.iter().fold(hasher, |h, word| h.update(word.as_bytes()).update(&[0xFF]))
