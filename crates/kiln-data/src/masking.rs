@@ -54,7 +54,9 @@ fn groups(encoding: &Encoding, text: &TextProgram, whole_word: bool) -> Vec<Vec<
                 && (words[before], sequences[before]) == (words[place], sequences[place])
         };
         match groups.last_mut() {
-            Some(group) if whole_word && group.last().is_some_and(|before| same(*before)) => group.push(place),
+            Some(group) if whole_word && group.last().is_some_and(|before| same(*before)) => {
+                group.push(place)
+            }
             _ => groups.push(vec![place]),
         }
     }

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use kiln_core::files;
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{InputSpec, MaskingConfig};
-use kiln_core::files;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -61,7 +61,10 @@ pub(crate) enum Wanted {
     Image(Column),
     Features(Vec<Column>),
     /// The key of a list of words (JSON Lines), and their column in a CoNLL file.
-    Words { tokens: Column, token_column: i64 },
+    Words {
+        tokens: Column,
+        token_column: i64,
+    },
 }
 
 /// The `kiln` object in the model folder.
@@ -137,10 +140,12 @@ impl Preprocessor {
             (Program::Image(program), Raw::Image(image)) => {
                 program.run(image, name, augment).map(Features::Image)
             }
-            (Program::Text { text, columns }, raw) => match columns.pair.is_some() == matches!(raw, Raw::Pair(..)) {
-                true => text.run(&raw).unwrap_or_else(|| Err(self.other(&raw, name))),
-                false => Err(self.other(&raw, name)),
-            },
+            (Program::Text { text, columns }, raw) => {
+                match columns.pair.is_some() == matches!(raw, Raw::Pair(..)) {
+                    true => text.run(&raw).unwrap_or_else(|| Err(self.other(&raw, name))),
+                    false => Err(self.other(&raw, name)),
+                }
+            }
             (Program::Table(table), Raw::Row { numbers, categories }) => table
                 .run(&numbers, &categories, name)
                 .unwrap_or_else(|| Err(self.other(&Raw::Row { numbers, categories }, name))),
@@ -193,9 +198,9 @@ impl Preprocessor {
     ) -> Option<Result<(Features, Label), DataError>> {
         let Program::Text { text, .. } = &self.program else { return None };
         match (label, self.masking, &text.mask) {
-            (Label::Tags(tags), _, _) => Some(text.encode(raw)?.map(|encoding| {
-                (features(&encoding), align(tags, encoding.get_word_ids()))
-            })),
+            (Label::Tags(tags), _, _) => Some(
+                text.encode(raw)?.map(|encoding| (features(&encoding), align(tags, encoding.get_word_ids()))),
+            ),
             (_, Some(config), Some((id, _))) => {
                 let seed = augment.unwrap_or_else(|| mix(0, Purpose::Mask, &[index as u64]));
                 Some(text.encode(raw)?.map(|encoding| mask(&encoding, text, *id, config, seed)))

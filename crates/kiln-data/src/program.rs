@@ -6,7 +6,10 @@ use std::path::Path;
 use kiln_core::{MaskingConfig, TaskConfig};
 
 use crate::build_tokenizer::words;
-use crate::config::{Column, ConllData, DataConfig, LoaderConfig, Missing, TableData, TokenizerConfig, TokenizerKind, Transform};
+use crate::config::{
+    Column, ConllData, DataConfig, LoaderConfig, Missing, TableData, TokenizerConfig, TokenizerKind,
+    Transform,
+};
 use crate::dataset::OpenOptions;
 use crate::error::DataError;
 use crate::image_program::{ImageProgram, validate};
@@ -163,7 +166,8 @@ fn masking(program: &Program, options: &OpenOptions<'_>) -> Result<Option<Maskin
         Program::Text { text, .. } if text.mask.is_some() => Ok(Some(masking)),
         Program::Text { .. } => {
             let problem = "a masked language model needs a mask token, and this tokenizer has none";
-            let remedy = "give a tokenizer with [MASK] or <mask>, or set [task] kind = \"causal_language_modeling\"";
+            let remedy =
+                "give a tokenizer with [MASK] or <mask>, or set [task] kind = \"causal_language_modeling\"";
             Err(DataError::config("tokenizer", problem, remedy))
         }
         Program::Image(_) | Program::Table(_) => {
@@ -179,7 +183,11 @@ pub(crate) fn value_names(config: &DataConfig) -> Result<Vec<String>, DataError>
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.label_columns(),
         DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) => {
             let problem = "folders, IDX and CoNLL files give classes, and a regression learns numbers";
-            return Err(DataError::config("kind", problem, "give a table with a column of numbers: data.label"));
+            return Err(DataError::config(
+                "kind",
+                problem,
+                "give a table with a column of numbers: data.label",
+            ));
         }
     };
     let name = |column: &Column| match column {

@@ -91,10 +91,7 @@ impl Preprocessor {
 }
 
 /// Each word by its first token; `span` is given the word's number and its first token's characters.
-fn words(
-    encoding: &Encoding,
-    span: impl Fn(usize, (usize, usize)) -> (usize, usize),
-) -> Vec<Word> {
+fn words(encoding: &Encoding, span: impl Fn(usize, (usize, usize)) -> (usize, usize)) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut before = None;
     let tokens = encoding.get_word_ids().iter().zip(encoding.get_offsets()).enumerate();

@@ -117,7 +117,8 @@ impl TextProgram {
         if self.max_length > special + 1 {
             return Ok(self);
         }
-        let problem = format!("{} tokens leave no room for a pair beside {special} special tokens", self.max_length);
+        let problem =
+            format!("{} tokens leave no room for a pair beside {special} special tokens", self.max_length);
         Err(DataError::config("tokenizer.max_length", problem, "raise it"))
     }
 

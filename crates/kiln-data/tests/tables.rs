@@ -109,7 +109,7 @@ fn numbers_to_learn_are_standardised_and_undone() {
     for (i, price) in [3.0, 5.0, 10.0].into_iter().enumerate() {
         assert_eq!(split.label(i), &Label::Values(vec![price]));
         let (_, label) =
-            data.preprocessor.example(split.raw(i).unwrap(), split.label(i), "a row", None).unwrap();
+            data.preprocessor.example(split.raw(i).unwrap(), split.label(i), "a row", None, i).unwrap();
         let Label::Values(values) = label else { panic!("{label:?}") };
         assert_eq!(scale.undo(values[0]), price);
         sum += values[0];

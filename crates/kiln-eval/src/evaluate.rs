@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use kiln_core::Net;
 use kiln_data::config::LoaderConfig;
-use kiln_data::{Loader, Order, Preprocessor, Split, collate};
+use kiln_data::{Label, Loader, Order, Preprocessor, Split, collate};
 
 use crate::EvalError;
 use crate::scores::Scores;
@@ -40,7 +40,7 @@ impl Evaluation<'_> {
     pub fn run(&self, progress: &mut dyn FnMut(usize, usize) -> bool) -> Result<Option<Scores>, EvalError> {
         let mut tally = self.task.tally(self.labels);
         tally.units(self.preprocessor.targets());
-        let mut done = 0;
+        let (mut done, mut cut) = (0, None);
         for host in Loader::new(self.split, self.preprocessor, self.loader, Order::Sequential)? {
             let host = host?;
             let (indices, target) = (host.indices.clone(), host.target.clone());
@@ -51,11 +51,27 @@ impl Evaluation<'_> {
                 Misfit::Answer { sample, reason } => EvalError::Answer { name: name(sample), reason },
                 Misfit::Device(error) => error,
             })?;
+            if let Some(words) = words(self.split, &indices) {
+                *cut.get_or_insert(0) += words.saturating_sub(target.weight());
+            }
             done += indices.len();
             if !progress(done, self.split.len()) {
                 return Ok(None);
             }
         }
-        Ok(Some(tally.scores()))
+        let mut scores = tally.scores();
+        if let Some(cut) = cut {
+            scores.metrics.insert("words_cut".into(), cut.into());
+        }
+        Ok(Some(scores))
     }
+}
+
+/// The words of sentences with tags; fewer are scored where sentences are cut or words have no token.
+fn words(split: &Split, indices: &[usize]) -> Option<u64> {
+    let words = indices.iter().map(|&i| match split.label(i) {
+        Label::Tags(tags) => Some(tags.len() as u64),
+        _ => None,
+    });
+    words.sum()
 }

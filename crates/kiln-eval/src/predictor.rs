@@ -9,7 +9,7 @@ use kiln_data::{DataError, Features, HostBatch, Label, Raw, collate};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::tasks::{Answered, regression};
+use crate::tasks::{Answered, Asked, regression};
 use crate::{Bundle, EvalError};
 
 /// One answer, or why there is none. Serialises as one line of `kiln predict`.
@@ -66,15 +66,20 @@ impl Predictor {
     /// Answers one batch in its order.
     fn batch(&self, inputs: Vec<(String, Result<Raw, DataError>)>) -> Result<VecDeque<Answer>, EvalError> {
         let prepared = inputs.into_iter().map(|(name, raw)| {
+            let asked = raw.as_ref().ok().filter(|raw| !matches!(raw, Raw::Image(_))).cloned();
             let features = raw.and_then(|raw| self.bundle.preprocessor.prepare_named(raw, &name, None));
-            (name, features.map_err(|e| e.to_string()))
+            (name, features.map(|features| (asked, features)).map_err(|e| e.to_string()))
         });
-        let mut features = Vec::new();
+        let (mut raws, mut features) = (Vec::new(), Vec::new());
         let mut slots = Vec::new();
         for (name, result) in prepared {
-            slots.push((name, result.map(|f| features.push(f))));
+            let slot = result.map(|(raw, own)| {
+                raws.push(raw);
+                features.push(own);
+            });
+            slots.push((name, slot));
         }
-        let mut answers = self.answers(features)?.into_iter();
+        let mut answers = self.answers(&raws, features)?.into_iter();
         let answer = |(input, slot): (String, Result<(), String>)| {
             let answered = slot.and_then(|()| match answers.next() {
                 Some(answer) => answer.map_err(|reason| reason.to_string()),
@@ -89,16 +94,19 @@ impl Predictor {
     }
 
     /// The task's answer for each of a batch of prepared inputs.
-    fn answers(&self, features: Vec<Features>) -> Result<Vec<Answered>, EvalError> {
+    fn answers(&self, raws: &[Option<Raw>], features: Vec<Features>) -> Result<Vec<Answered>, EvalError> {
         if features.is_empty() {
             return Ok(Vec::new());
         }
+        let texts = matches!(features.first(), Some(Features::Tokens { .. }));
+        let own = if texts { features.clone() } else { Vec::new() };
         let samples =
             features.into_iter().enumerate().map(|(i, features)| (i, features, Label::None)).collect();
         let host = HostBatch::gather(samples, self.bundle.preprocessor.input());
         let output = self.bundle.model.net.apply(collate(host, &self.device).input)?;
         let output = regression::undo(output, self.bundle.preprocessor.targets(), &self.device)?;
-        self.bundle.task.answers(output, &self.bundle.classes)
+        let asked = Asked { preprocessor: &self.bundle.preprocessor, raws, features: &own };
+        self.bundle.task.answers(output, &self.bundle.classes, &asked)
     }
 }
 

@@ -16,7 +16,7 @@ pub fn page(scores: &Scores) -> String {
     let wide = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let head: String = lines.iter().map(|(name, value)| format!("{name:wide$}  {value}\n")).collect();
     match &scores.report {
-        Some(report) => format!("{head}\n{}", classification(report, scores.samples)),
+        Some(report) => format!("{head}\n{}", classification(report)),
         None => head.trim_end().to_string(),
     }
 }
@@ -30,16 +30,16 @@ pub fn number(value: &serde_json::Value) -> String {
     }
 }
 
-fn classification(report: &ClassificationReport, samples: u64) -> String {
+fn classification(report: &ClassificationReport) -> String {
     let confusion = match report.confusion.len() {
-        0 => return classes(report, samples),
+        0 => return classes(report),
         k if k > WIDEST => pairs(report),
         _ => matrix(report),
     };
-    format!("{}\n\n{confusion}", classes(report, samples))
+    format!("{}\n\n{confusion}", classes(report))
 }
 
-fn classes(report: &ClassificationReport, samples: u64) -> String {
+fn classes(report: &ClassificationReport) -> String {
     let mut table = new(["class", "precision", "recall", "f1", "support"].map(String::from).to_vec());
     let row = |name: &str, q: &Quality, support: u64| {
         let mut cells = vec![name.to_string()];
@@ -50,8 +50,9 @@ fn classes(report: &ClassificationReport, samples: u64) -> String {
     for line in &report.per_class {
         table.add_row(row(&line.class, &line.quality, line.support));
     }
-    table.add_row(row("macro avg", &report.macro_avg, samples));
-    table.add_row(row("weighted avg", &report.weighted_avg, samples));
+    let support = report.per_class.iter().map(|line| line.support).sum();
+    table.add_row(row("macro avg", &report.macro_avg, support));
+    table.add_row(row("weighted avg", &report.weighted_avg, support));
     text(&mut table)
 }
 

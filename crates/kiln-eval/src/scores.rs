@@ -96,6 +96,14 @@ pub enum BadAnswer {
     /// A number that a metric cannot take.
     #[error("the answer does not fit the label: {0}")]
     Metric(MetricError),
+    /// A text without a place to fill.
+    #[error(
+        "no {token} in the text: write it where a token is to be found (a text that is too long may have lost it)"
+    )]
+    NoMask {
+        /// The mask token.
+        token: String,
+    },
     /// Another kind of answer or label than the task has.
     #[error("the answer does not fit the label: expected {expected}, got {got}")]
     Kind {

@@ -198,7 +198,11 @@ impl Source for ConllSource {
             TaskKind::MaskedLanguageModeling => Ok(vec![Label::None; self.sentences.len()]),
             TaskKind::Classification => {
                 let got = "one tag a word, which classification cannot learn from".into();
-                Err(DataError::Kind { place: self.place(), expected: "samples with labels for the task", got })
+                Err(DataError::Kind {
+                    place: self.place(),
+                    expected: "samples with labels for the task",
+                    got,
+                })
             }
             other => only_classes(other, || self.place()).map(|()| Vec::new()),
         }
@@ -245,7 +249,12 @@ mod tests {
             ("a O\nb\n", 0, -1, "a.conll:2: expected 2 columns, as in the first line, got 1"),
             ("a O\n", 2, -1, "a.conll:1: expected a column 2, got 2 columns"),
             ("a O\n", 0, -3, "a.conll:1: expected a column -3, got 2 columns"),
-            ("a\nb\n", 0, -1, "a.conll:1: expected a word and a tag in columns of their own, got 1 column(s)"),
+            (
+                "a\nb\n",
+                0,
+                -1,
+                "a.conll:1: expected a word and a tag in columns of their own, got 1 column(s)",
+            ),
         ] {
             assert_eq!(read(text, token, tag).unwrap_err(), message);
         }

@@ -41,11 +41,13 @@ impl Several {
         match &self.separator {
             Some(separator) if !lists && !separated(separator) => {
                 let problem = format!("no label of {} holds \"{separator}\"", place());
-                let remedy = "correct the separator, or name the classes in data.classes if no row has several";
+                let remedy =
+                    "correct the separator, or name the classes in data.classes if no row has several";
                 Err(DataError::config("label_separator", problem, remedy))
             }
             None if !lists => {
-                let problem = "one column of words, and nothing says what stands between the classes of a row";
+                let problem =
+                    "one column of words, and nothing says what stands between the classes of a row";
                 let remedy = "set label_separator, or list columns of 0 and 1: label = [\"a\", \"b\"]";
                 Err(DataError::config("label", problem, remedy))
             }

@@ -162,7 +162,10 @@ impl TableSource {
     }
 
     /// The label of every row from its cells.
-    fn by_row(&self, label: impl Fn(&[&Cell], &Place<'_'>) -> Result<Label, DataError>) -> Result<Vec<Label>, DataError> {
+    fn by_row(
+        &self,
+        label: impl Fn(&[&Cell], &Place<'_>) -> Result<Label, DataError>,
+    ) -> Result<Vec<Label>, DataError> {
         if self.width == 0 {
             return Err(DataError::config("label", "expected the label's column, got none", "name it"));
         }
@@ -244,7 +247,9 @@ impl Source for TableSource {
         match &self.raws[i] {
             Raw::Text(text) => hasher.update(text.as_bytes()),
             Raw::Pair(a, b) => hasher.update(a.as_bytes()).update(&[0xFF]).update(b.as_bytes()),
-            Raw::Words(words) => words.iter().fold(&mut hasher, |h, w| h.update(w.as_bytes()).update(&[0xFF])),
+            Raw::Words(words) => {
+                words.iter().fold(&mut hasher, |h, w| h.update(w.as_bytes()).update(&[0xFF]))
+            }
             Raw::Row { numbers, categories } => {
                 let hasher = numbers.iter().fold(&mut hasher, |h, v| h.update(&v.to_le_bytes()));
                 categories.iter().fold(hasher, |h, word| h.update(word.as_bytes()).update(&[0xFF]))

@@ -76,6 +76,20 @@ impl Entities {
         Ok(())
     }
 
+    /// The entities of one sequence of tags answered: type, first and last place. Counts nothing.
+    ///
+    /// # Errors
+    /// A number is not of a tag.
+    pub fn find(&self, tags: &[usize]) -> Result<Vec<(&str, usize, usize)>, MetricError> {
+        tags.iter().try_for_each(|tag| check_class(*tag, self.tags.len()))?;
+        let mut fresh = Self { readers: [Reader::default(); 2], position: 0, ..self.clone() };
+        let spans = fresh.spans(0, tags);
+        let named = spans
+            .into_iter()
+            .map(|(kind, first, last)| (self.kinds[kind].as_str(), first as usize, last as usize));
+        Ok(named.collect())
+    }
+
     /// Adds the sequences of another.
     ///
     /// # Errors

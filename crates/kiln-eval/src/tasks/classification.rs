@@ -7,7 +7,7 @@ use kiln_data::HostTarget;
 use kiln_nn::cross_entropy;
 use serde_json::{Map, Value, json};
 
-use super::{Answered, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
+use super::{Answered, Asked, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
 use crate::EvalError;
 use crate::metrics::{Average, ClassRankings, Confusion, LogLoss, TopK};
 use crate::scores::{BadAnswer, ClassificationReport, Scores, best, softmax};
@@ -43,7 +43,7 @@ impl Task for Classification {
         ]
     }
 
-    fn answers(&self, output: Output, labels: &[String]) -> Result<Vec<Answered>, EvalError> {
+    fn answers(&self, output: Output, labels: &[String], _: &Asked<'_>) -> Result<Vec<Answered>, EvalError> {
         let (logits, width) = rows(output)?;
         if width != labels.len() || width == 0 {
             return Err(EvalError::Classes { expected: labels.len(), got: width });

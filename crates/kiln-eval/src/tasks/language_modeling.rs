@@ -9,7 +9,7 @@ use kiln_data::HostTarget;
 use kiln_nn::token_cross_entropy;
 use serde_json::{Map, json};
 
-use super::{Answered, Metric, Misfit, Tally, Task, kind_of, kind_of_host, wrong_answer};
+use super::{Answered, Asked, Metric, Misfit, Tally, Task, fill_mask, kind_of, kind_of_host, wrong_answer};
 use crate::EvalError;
 use crate::metrics::Perplexity;
 use crate::scores::{BadAnswer, Scores};
@@ -53,8 +53,14 @@ impl Task for LanguageModeling {
         ]
     }
 
-    fn answers(&self, output: Output, _: &[String]) -> Result<Vec<Answered>, EvalError> {
-        Err(wrong_answer("one label a sample", output.kind()).into())
+    fn answers(&self, output: Output, _: &[String], asked: &Asked<'_>) -> Result<Vec<Answered>, EvalError> {
+        let Output::TokenLogits(logits) = output else {
+            return Err(wrong_answer("one answer a token", output.kind()).into());
+        };
+        match self.0 {
+            TaskKind::MaskedLanguageModeling => fill_mask::answers(&logits, asked),
+            _ => Err(wrong_answer("one label a sample", "one answer a token").into()),
+        }
     }
 }
 

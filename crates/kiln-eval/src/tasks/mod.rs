@@ -3,12 +3,15 @@
 //! The loop asks for the loss, the evaluator fills a tally, the predictor asks for answers.
 
 mod classification;
+mod fill_mask;
 mod language_modeling;
+mod multi_label;
 pub(crate) mod regression;
+mod token_classification;
 
 use burn::tensor::Tensor;
 use kiln_core::{Output, Target, TaskKind};
-use kiln_data::{HostTarget, Scale};
+use kiln_data::{Features, HostTarget, Preprocessor, Raw, Scale};
 use serde_json::{Map, Value};
 
 use crate::EvalError;
@@ -53,7 +56,22 @@ pub trait Task: Sync {
     ///
     /// # Errors
     /// The answer is of another kind, or cannot be read from the device.
-    fn answers(&self, output: Output, labels: &[String]) -> Result<Vec<Answered>, EvalError>;
+    fn answers(
+        &self,
+        output: Output,
+        labels: &[String],
+        asked: &Asked<'_>,
+    ) -> Result<Vec<Answered>, EvalError>;
+}
+
+/// What a batch of answers is about, for tasks that answer in the words of the question.
+pub struct Asked<'a> {
+    /// How the samples were prepared.
+    pub preprocessor: &'a Preprocessor,
+    /// The samples, images left out.
+    pub raws: &'a [Option<Raw>],
+    /// What became of them.
+    pub features: &'a [Features],
 }
 
 /// The fields of one sample's prediction, or why there are none.
@@ -99,7 +117,9 @@ pub fn of(kind: TaskKind) -> Result<&'static dyn Task, EvalError> {
 /// Every task.
 pub const TASKS: &[&dyn Task] = &[
     &classification::Classification,
+    &multi_label::MultiLabelClassification,
     &regression::Regression,
+    &token_classification::TokenClassification,
     &language_modeling::CAUSAL,
     &language_modeling::MASKED,
 ];

@@ -10,7 +10,7 @@ use kiln_data::{HostTarget, Scale};
 use kiln_nn::mse;
 use serde_json::{Map, Value, json};
 
-use super::{Answered, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
+use super::{Answered, Asked, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
 use crate::EvalError;
 use crate::metrics::{MetricError, Pearson, Regression as Errors, Spearman, Sum};
 use crate::scores::{BadAnswer, Scores};
@@ -49,7 +49,7 @@ impl Task for Regression {
         ]
     }
 
-    fn answers(&self, output: Output, labels: &[String]) -> Result<Vec<Answered>, EvalError> {
+    fn answers(&self, output: Output, labels: &[String], _: &Asked<'_>) -> Result<Vec<Answered>, EvalError> {
         let (values, width) = rows(output)?;
         if width != labels.len() || width == 0 {
             return Err(EvalError::Classes { expected: labels.len(), got: width });

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use kiln_core::TaskKind;
 use kiln_core::config::MISSING_FILE;
 use kiln_data::config::{
-    Column, DataConfig, ImageData, LabelColumns, Size, TableData, TokenizerConfig, TokenizerKind, Transform,
+    Column, ConllData, DataConfig, ImageData, LabelColumns, Size, TableData, TokenizerConfig, TokenizerKind,
+    Transform,
 };
 
 use super::Rules;
@@ -45,6 +46,7 @@ impl<'a> Rules<'a> {
         match &self.config.data {
             DataConfig::ImageFolder(data) | DataConfig::Idx(data) => sources!(data),
             DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => sources!(data),
+            DataConfig::Conll(data) => sources!(data),
         }
     }
 
@@ -55,6 +57,7 @@ impl<'a> Rules<'a> {
             DataConfig::Idx(images) => self.images(images, images.channels.unwrap_or(1)),
             DataConfig::Csv(table) | DataConfig::Tsv(table) => self.rows(table, false),
             DataConfig::Jsonl(table) => self.rows(table, true),
+            DataConfig::Conll(words) => self.conll(words),
         }
     }
 
@@ -147,13 +150,15 @@ impl<'a> Rules<'a> {
 
     fn rows(&mut self, table: &TableData, json: bool) {
         let rows = table.features.is_some() || table.categories.is_some();
-        let inputs = [table.text.is_some(), table.image.is_some(), rows].into_iter().filter(|there| *there);
+        let inputs = [table.text.is_some(), table.tokens.is_some(), table.image.is_some(), rows]
+            .into_iter()
+            .filter(|there| *there);
         match inputs.count() {
             0 => {
                 self.fault(
                     "data",
                     "what the model reads is not said: set `text` or `features`",
-                    "for example: text = \"sentence\"; also possible: image, categories",
+                    "for example: text = \"sentence\"; also possible: tokens, image, categories",
                 );
             }
             1 => {}
@@ -161,17 +166,54 @@ impl<'a> Rules<'a> {
                 self.fault("data.features", "both `text` and `features` are set", "keep one of them");
             }
             _ => {
-                let message = "only one of `text`, `image`, and `features` with `categories` can be read";
+                let message =
+                    "only one of `text`, `tokens`, `image`, and `features` with `categories` can be read";
                 self.fault("data", message, "keep one of them");
             }
         }
-        match (&table.text, &table.image) {
-            (Some(_), _) => self.tokenizer(table),
+        match (table.text.as_ref().or(table.tokens.as_ref()), &table.image) {
+            (Some(_), _) => self.tokenizer(&table.tokenizer),
             (None, Some(_)) => self.image_column(table),
             (None, None) => self.numbers(table),
         }
+        self.words(table, json);
         self.columns(table, json);
         self.labels(table);
+    }
+
+    /// Sentences in words with one tag each.
+    fn conll(&mut self, words: &ConllData) {
+        self.tokenizer(&words.tokenizer);
+        let same = words.token_column == words.tag_column;
+        let message = "`token_column` and `tag_column` are the same column";
+        self.fault_if(same, "data.tag_column", message, "give each its place in the line");
+        let task = self.config.task.kind();
+        let fits = matches!(task, TaskKind::TokenClassification | TaskKind::MaskedLanguageModeling);
+        let message = format!("[task] kind = \"{task}\" cannot learn from one tag a word");
+        let remedy = "set kind = \"token_classification\"";
+        self.fault_if(!fits, "task.kind", message, remedy);
+    }
+
+    /// Pairs, lists of words, and rows with several classes.
+    fn words(&mut self, table: &TableData, json: bool) {
+        let alone = table.text_pair.is_some() && table.text.is_none();
+        let message = "`text_pair` is the second text of a pair, and `text` is not set";
+        self.fault_if(alone, "data.text_pair", message, "set `text` to the column of the first");
+        let message = "`tokens` is a list of words, which only JSON Lines can hold";
+        let lists = table.tokens.is_some() && !json;
+        self.fault_if(lists, "data.tokens", message, "use kind = \"jsonl\", or kind = \"conll\"");
+        let task = self.config.task.kind();
+        let tags = task == TaskKind::TokenClassification && table.tokens.is_none();
+        let message = "[task] kind = \"token_classification\" needs sentences in words";
+        let remedy = "use kind = \"conll\", or kind = \"jsonl\" with `tokens` and `label` lists";
+        self.fault_if(tags, "data", message, remedy);
+        let separated = table.label_separator.is_some() && task != TaskKind::MultiLabelClassification;
+        let message = format!("`label_separator` is for several classes a row, which {task} does not learn");
+        let remedy = "leave it out, or set [task] kind = \"multi_label_classification\"";
+        self.fault_if(separated, "data.label_separator", message, remedy);
+        let empty = table.label_separator.as_deref() == Some("");
+        let remedy = "for example: label_separator = \"|\"";
+        self.fault_if(empty, "data.label_separator", "`label_separator` is empty", remedy);
     }
 
     /// Keys that only texts have.
@@ -214,9 +256,9 @@ impl<'a> Rules<'a> {
     }
 
     /// Without `pretrained` weights there is no folder in which a tokenizer could be found.
-    fn tokenizer(&mut self, table: &TableData) {
-        let from_file = table.tokenizer.kind == TokenizerKind::File;
-        let path = table.tokenizer.path.is_some();
+    fn tokenizer(&mut self, tokenizer: &TokenizerConfig) {
+        let from_file = tokenizer.kind == TokenizerKind::File;
+        let path = tokenizer.path.is_some();
         let message = "`path` is of kind = \"file\"; this tokenizer is built from the training texts";
         self.fault_if(!from_file && path, "data.tokenizer.path", message, "leave out `path` or `kind`");
         let nowhere = from_file && !path && self.config.model.pretrained().is_none();
@@ -239,6 +281,8 @@ impl<'a> Rules<'a> {
             labels.iter().enumerate().map(|(i, column)| (place(i), column)).collect();
         let mut inputs: Vec<(String, &Column)> = Vec::new();
         inputs.extend(table.text.iter().map(|column| ("data.text".into(), column)));
+        inputs.extend(table.text_pair.iter().map(|column| ("data.text_pair".into(), column)));
+        inputs.extend(table.tokens.iter().map(|column| ("data.tokens".into(), column)));
         inputs.extend(table.image.iter().map(|column| ("data.image".into(), column)));
         for (key, list) in [("features", &table.features), ("categories", &table.categories)] {
             let list = list.iter().flatten().enumerate();
@@ -286,7 +330,7 @@ impl<'a> Rules<'a> {
     /// Files and folders that the config names.
     pub(super) fn files(&mut self) {
         let s = self.sources();
-        let tokenizer = self.table().and_then(|table| table.tokenizer.path.clone());
+        let tokenizer = self.tokenizer_config().and_then(|tokenizer| tokenizer.path.clone());
         let pretrained = self.config.model.pretrained().cloned();
         let adapter = self.config.lora.as_ref().and_then(|lora| lora.pretrained.clone());
         for (key, path) in [

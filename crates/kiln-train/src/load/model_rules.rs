@@ -1,7 +1,7 @@
 //! Rules of the `[model]` table: sizes that must fit each other, and data that the family reads.
 //! Owns no key's range (the schema does); part of `load`.
 
-use kiln_data::config::{DataConfig, TableData};
+use kiln_data::config::{DataConfig, TableData, TokenizerConfig};
 use kiln_models::config::ModelConfig;
 
 use super::Rules;
@@ -57,10 +57,10 @@ impl Rules<'_> {
 
     /// Which families read texts, images and rows.
     fn input(&mut self) {
+        const TEXT: &[&str] = &["bert", "roberta", "distilbert", "textcnn"];
         let (data, families): (_, &[&str]) = match (&self.config.data, self.table()) {
-            (_, Some(table)) if table.text.is_some() => {
-                ("text", &["bert", "roberta", "distilbert", "textcnn"])
-            }
+            (DataConfig::Conll(_), _) => ("text", TEXT),
+            (_, Some(table)) if table.text.is_some() || table.tokens.is_some() => ("text", TEXT),
             (_, Some(table)) if table.image.is_none() => ("numbers", &["mlp", "ft_transformer"]),
             _ => ("images", &["resnet", "vit", "convnext", "mobilenet_v2", "cnn", "mlp"]),
         };
@@ -70,10 +70,18 @@ impl Rules<'_> {
         self.fault_if(!families.contains(&kind), "model.kind", message, remedy);
     }
 
+    /// The tokenizer of texts, where the data is text.
+    pub(super) fn tokenizer_config(&self) -> Option<&TokenizerConfig> {
+        match &self.config.data {
+            DataConfig::Conll(data) => Some(&data.tokenizer),
+            _ => self.table().map(|table| &table.tokenizer),
+        }
+    }
+
     pub(super) fn table(&self) -> Option<&TableData> {
         match &self.config.data {
             DataConfig::Csv(table) | DataConfig::Tsv(table) | DataConfig::Jsonl(table) => Some(table),
-            DataConfig::ImageFolder(_) | DataConfig::Idx(_) => None,
+            DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) => None,
         }
     }
 }
