@@ -43,6 +43,7 @@ impl DataConfig {
             DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => {
                 data.transforms = transforms;
             }
+            DataConfig::Conll(_) => {}
         }
     }
 }

@@ -37,7 +37,7 @@ impl Rules<'_> {
                 "each head takes an equal share of the width",
             );
         }
-        let longest = self.table().map(|table| table.tokenizer.max_length);
+        let longest = self.tokenizer_config().map(|tokenizer| tokenizer.max_length);
         if let (Some(positions), Some(longest)) = (encoder.max_position_embeddings, longest) {
             let message = format!("`max_length` is {longest}, more than the model's {positions} positions");
             let remedy = "lower data.tokenizer.max_length, or raise model.max_position_embeddings";
