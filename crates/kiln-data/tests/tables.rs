@@ -190,6 +190,22 @@ fn a_tokenizer_of_the_training_texts_is_kept() {
     let kept = tempfile::tempdir().unwrap();
     data.preprocessor.save(kept.path()).unwrap();
     assert_eq!(Preprocessor::load(kept.path()).unwrap().prepare(raw, None).unwrap(), wanted);
+    for_the_peer(&data.preprocessor);
+}
+
+/// Writes what tests/peers/transformers_opens_words.py compares, where KILN_PEER_OUT names a folder.
+fn for_the_peer(preprocessor: &Preprocessor) {
+    let Some(folder) = std::env::var_os("KILN_PEER_OUT") else { return };
+    let folder = Path::new(&folder).join("words");
+    fs::create_dir_all(&folder).unwrap();
+    preprocessor.save(&folder).unwrap();
+    let texts = ["A good, bad film!", "", "  FILM\tfilm...good", "unknown words \u{130} caf\u{e9}-film"];
+    let ids =
+        texts.map(|text| match preprocessor.prepare(kiln_data::Raw::Text(text.into()), None).unwrap() {
+            Features::Tokens { ids, .. } => ids,
+            other => panic!("{other:?}"),
+        });
+    fs::write(folder.join("peer.json"), json!({"texts": texts, "ids": ids}).to_string()).unwrap();
 }
 
 #[test]

@@ -41,6 +41,8 @@ const EXCLUSIVE: &[(&str, &str)] = &[
     ("data.validation", "data.validation_fraction"),
     ("data.test", "data.test_fraction"),
     ("data.text", "data.features"),
+    ("data.text", "data.image"),
+    ("data.image", "data.features"),
 ];
 
 /// Reads a config with its overrides, and looks whether the files that it names exist.

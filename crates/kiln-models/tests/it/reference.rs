@@ -174,8 +174,15 @@ fn minilm_gives_transformers_outputs_and_comes_back_from_a_saved_folder() {
 fn every_family_comes_back_from_its_folder() {
     let (sizes, text) = tiny_bert();
     let table = InputSpec::Table { features: 6, cardinalities: vec![] };
+    let mixed = InputSpec::Table { features: 6, cardinalities: vec![4, 120] };
+    let categories = InputSpec::Table { features: 0, cardinalities: vec![4] };
     let cases = [
-        (json!({"kind": "mlp", "hidden": [8, 5]}), table),
+        (json!({"kind": "mlp", "hidden": [8, 5]}), table.clone()),
+        (json!({"kind": "mlp", "hidden": [8, 5]}), mixed.clone()),
+        (json!({"kind": "ft_transformer", "n_blocks": 2, "d_block": 16, "attention_n_heads": 4}), table),
+        (json!({"kind": "ft_transformer", "n_blocks": 1, "d_block": 8}), mixed),
+        (json!({"kind": "ft_transformer", "n_blocks": 1, "d_block": 8}), categories),
+        (json!({"kind": "textcnn", "embedding_size": 8, "num_filters": 4}), text.clone()),
         (json!({"kind": "cnn", "channels": [4, 6], "hidden": 7}), image(1, 9)),
         (json!({"kind": "resnet", "preset": "cifar20"}), image(1, 8)),
         (json!({"kind": "resnet", "preset": "resnet50"}), image(3, 32)),

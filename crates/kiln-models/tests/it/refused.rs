@@ -77,6 +77,25 @@ fn data_of_the_wrong_kind_or_size() {
 }
 
 #[test]
+fn sizes_of_tables_and_words_that_cannot_be() {
+    let table = || InputSpec::Table { features: 3, cardinalities: vec![4] };
+    says(
+        &refused(json!({"kind": "ft_transformer"}), text(9, 9), 2),
+        &["ft_transformer", "table rows", "text"],
+    );
+    let uneven = json!({"kind": "ft_transformer", "d_block": 10});
+    says(&refused(uneven, table(), 2), &["attention_n_heads is 8", "d_block 10"]);
+    says(&refused(json!({"kind": "ft_transformer", "n_blocks": 0}), table(), 2), &["0 blocks"]);
+    says(&refused(json!({"kind": "ft_transformer", "ffn_dropout": 1.0}), table(), 2), &["dropout is 1"]);
+    says(&refused(json!({"kind": "textcnn"}), table(), 2), &["textcnn", "text", "table rows"]);
+    says(&refused(json!({"kind": "textcnn", "kernel_sizes": []}), text(9, 9), 2), &["kernel_sizes []"]);
+    says(
+        &refused(json!({"kind": "textcnn", "kernel_sizes": [3, 0]}), text(9, 9), 2),
+        &["kernel_sizes [3, 0]"],
+    );
+}
+
+#[test]
 fn a_dropout_that_no_layer_can_have() {
     for kind in ["mlp", "cnn"] {
         says(&refused(json!({"kind": kind, "dropout": 1.0}), image(1, 8), 2), &["dropout is 1", "below 1"]);

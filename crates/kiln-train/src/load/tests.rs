@@ -159,6 +159,31 @@ fn rules_of_data() {
 }
 
 #[test]
+fn rules_of_tables_and_their_labels() {
+    let numbers = TEXT.replace("text = \"sentence\"", "features = ['a']").replace("bert", "mlp");
+    let regression = "task={ kind = 'regression', standardize = true }";
+    assert_eq!(records(&numbers, &[regression, "data.label=['x', 'y']", "data.categories=['b']"]), []);
+    refused(&numbers, &["data.label=['x', 'y']"], "classification learns one class");
+    refused(&numbers.replace("label = \"label\"", ""), &[regression], "needs a label");
+    refused(&numbers, &[regression, "data.label=['x', 'a']"], "the label's column");
+    refused(&numbers, &["data.categories=['label']"], "the label's column");
+    refused(&numbers, &["data.categories=['a']"], "column \"a\" is read twice");
+    refused(&numbers, &["data.categories=[]"], "`categories` is empty");
+    refused(&numbers, &["data.transforms=[{ kind = 'center_crop', size = 4 }]"], "for a column of images");
+    let image = numbers.replace("features = ['a']", "image = 'file'");
+    assert_eq!(records(&image, &[]), []);
+    refused(&image, &["data.categories=['b']"], "only one of `text`, `image`");
+    refused(&image, &["data.channels=2"], "`channels` is 2");
+    refused(&image, &["model={ kind = 'ft_transformer' }"], "does not read images");
+    let words = TEXT.replace("bert", "textcnn").replace("pretrained = \"there\"", "");
+    refused(&words, &[], "text needs a tokenizer");
+    assert_eq!(records(&words, &["data.tokenizer.kind=words"]), []);
+    refused(&words, &["data.tokenizer={ kind = 'words', path = 'there' }"], "built from the training texts");
+    refused(&words, &["data.tokenizer.kind=words", "model.kernel_sizes=[]"], "`kernel_sizes` is empty");
+    refused(&words, &["data.tokenizer.kind=words", "model.kernel_sizes=[0]"], "must be at least 1");
+}
+
+#[test]
 fn rules_of_models() {
     let scratch = TEXT.replace("pretrained = \"there\"", "");
     let tokenizer = "data.tokenizer.path=.";
