@@ -46,7 +46,7 @@ fn rows(split: &Split, preprocessor: &Preprocessor) -> Vec<(Vec<f32>, Vec<u32>)>
 #[track_caller]
 fn refused(train: &str, more: Value, words: &[&str]) {
     let folder = folder(train);
-    let error = open(folder.path(), more, false).err().expect("it was accepted");
+    let error = open(folder.path(), more, false).expect_err("it was accepted");
     let text = format!("{error}; {}", error.hint().expect("a remedy"));
     words.iter().for_each(|word| assert!(text.contains(word), "{word:?} is not in: {text}"));
 }
