@@ -442,6 +442,35 @@ fn folders_for_the_peers() {
     }
 }
 
+#[test]
+fn weights_in_the_other_dialect_are_joined_or_split() {
+    let (timm, transformers) = (reference("timm_vit"), reference("transformers_vit"));
+    let expected: Vec<f64> = of(&transformers["eval"]);
+    let answer =
+        |model: &Model| flat(logits(model.net.as_ref(), pixels_of(&transformers, 0, &Device::flex())));
+    // timm's config.json, transformers' weights: three projections become one.
+    let joined = tempfile::tempdir().unwrap();
+    write_folder(joined.path(), &transformers);
+    let mut card = timm["config"].clone();
+    card["model_args"]["img_size"] = json!(24);
+    fs::write(joined.path().join("config.json"), card.to_string()).unwrap();
+    let model = open(joined.path(), &Device::flex()).unwrap();
+    assert!(model.report.as_ref().unwrap().is_exact());
+    assert!(model.net.parameters().iter().any(|p| p.name == "blocks.1.attn.qkv.bias"));
+    near("joined", &answer(&model), &expected, 1e-4);
+    // transformers' config.json, the weights that timm would have: one becomes three.
+    let split = tempfile::tempdir().unwrap();
+    save(split.path(), &model.card, &model.net.state()).unwrap();
+    assert!(files::read(split.path()).unwrap().contains_key("blocks.1.attn.qkv.bias"));
+    fs::write(split.path().join("config.json"), transformers["config"].to_string()).unwrap();
+    let model = open(split.path(), &Device::flex()).unwrap();
+    assert!(model.report.as_ref().unwrap().is_exact());
+    assert!(model.net.parameters().iter().any(|p| p.name == "blocks.1.attn.key.bias"));
+    near("split", &answer(&model), &expected, 1e-4);
+    save(split.path(), &model.card, &model.net.state()).unwrap();
+    assert_eq!(files::read(split.path()).unwrap(), tensors(&transformers));
+}
+
 /// Writes folders for tests/peers/peft_opens_vision.py when KILN_PEER_OUT names a place.
 #[test]
 fn adapters_for_the_peers() {

@@ -1,8 +1,11 @@
 //! MobileNetV2 (Sandler et al., "Inverted Residuals and Linear Bottlenecks", 2018), from presets, or from a folder of
-//! `transformers` or timm. Owns the family's words and names; never a forward pass (`net` has it) or sizes (`sizes`).
+//! `transformers` or timm. Owns the family's words; never a forward pass (`net` has it), names (`names`) or
+//! sizes (`sizes`, `card`).
 //! References: timm's `mobilenetv2_*`, whose names the net has; torchvision's `mobilenet_v2`, whose files are read;
 //! `transformers`' `MobileNetV2ForImageClassification`, which pads as TensorFlow does.
 
+mod card;
+mod names;
 mod net;
 mod sizes;
 
@@ -35,7 +38,7 @@ impl super::Family for Family {
 
     fn dialects(&self, card: &Card) -> Result<Vec<Dialect>, ModelError> {
         let sizes = Sizes::of(card)?;
-        let others = [transformers(&sizes), torchvision(&sizes)];
+        let others = [names::transformers(&sizes), names::torchvision(&sizes)];
         let own = timm::architecture(&card.sizes).map(|_| Dialect::own(""));
         Ok(own.into_iter().chain(others).map(Dialect::with_counters).collect())
     }
@@ -55,8 +58,8 @@ impl super::Family for Family {
         let ModelConfig::MobilenetV2(config) = config else { return Err(wrong_branch(config)) };
         let image = vision::image("mobilenet_v2", input)?;
         match vision::brought(config.pretrained.as_ref(), self)? {
-            Some(brought) => sizes::continued(&brought, config, input, image, labels, task),
-            None => sizes::from_preset(config, input, image, labels, task),
+            Some(brought) => card::continued(&brought, config, input, image, labels, task),
+            None => card::from_preset(config, input, image, labels, task),
         }
     }
 
@@ -68,66 +71,4 @@ impl super::Family for Family {
         let sizes = Sizes::of(card)?;
         Ok(vision::input(card, sizes.channels, sizes.image))
     }
-}
-
-/// The convolutions with their norms, in the order of the pass: (own convolution, own norm).
-fn layers(sizes: &Sizes) -> Vec<Vec<[String; 2]>> {
-    let at = |place: &str, conv: &str, norm: &str| [format!("{place}{conv}"), format!("{place}{norm}")];
-    let mut all = vec![vec![at("", "conv_stem", "bn1")]];
-    for (s, stage) in sizes.stages.iter().enumerate() {
-        for (b, block) in stage.iter().enumerate() {
-            let place = format!("blocks.{s}.{b}.");
-            all.push(match block.expanded {
-                Some(_) => vec![
-                    at(&place, "conv_pw", "bn1"),
-                    at(&place, "conv_dw", "bn2"),
-                    at(&place, "conv_pwl", "bn3"),
-                ],
-                None => vec![at(&place, "conv_dw", "bn1"), at(&place, "conv_pw", "bn2")],
-            });
-        }
-    }
-    all.push(vec![at("", "conv_head", "bn2")]);
-    all
-}
-
-/// The first block belongs to the stem, the others are numbered.
-fn transformers(sizes: &Sizes) -> Dialect {
-    let layers = layers(sizes);
-    let last = layers.len().saturating_sub(1);
-    let mut rules = vec![("classifier".to_string(), "classifier".to_string())];
-    for (n, block) in layers.into_iter().enumerate() {
-        let (place, names): (String, &[&str]) = match n {
-            0 => ("conv_stem.".into(), &["first_conv"]),
-            1 => ("conv_stem.".into(), &["conv_3x3", "reduce_1x1"]),
-            n if n == last => (String::new(), &["conv_1x1"]),
-            n => (format!("layer.{}.", n - 2), &["expand_1x1", "conv_3x3", "reduce_1x1"]),
-        };
-        for ([conv, norm], theirs) in block.into_iter().zip(names) {
-            rules.push((conv, format!("mobilenet_v2.{place}{theirs}.convolution")));
-            rules.push((norm, format!("mobilenet_v2.{place}{theirs}.normalization")));
-        }
-    }
-    Dialect::new("mobilenet_v2.", rules)
-}
-
-/// Every block is one of `features`; all but a block's last convolution are a pair with their norm.
-fn torchvision(sizes: &Sizes) -> Dialect {
-    let layers = layers(sizes);
-    let last = layers.len().saturating_sub(1);
-    let mut rules = vec![("classifier".to_string(), "classifier.1".to_string())];
-    for (n, block) in layers.into_iter().enumerate() {
-        let projection = block.len() - 1;
-        for (i, [conv, norm]) in block.into_iter().enumerate() {
-            let (c, b) = match n {
-                n if n == 0 || n == last => (format!("features.{n}.0"), format!("features.{n}.1")),
-                n if i == projection => {
-                    (format!("features.{n}.conv.{i}"), format!("features.{n}.conv.{}", i + 1))
-                }
-                n => (format!("features.{n}.conv.{i}.0"), format!("features.{n}.conv.{i}.1")),
-            };
-            rules.extend([(conv, c), (norm, b)]);
-        }
-    }
-    Dialect::new("", rules)
 }

@@ -1,16 +1,15 @@
 //! What a MobileNetV2 is made of, read out of either dialect's `config.json`.
-//! Owns the paper's table, the rounding of widths, presets, and what a config may change of a brought folder; never
+//! Owns the paper's table, the rounding of widths and presets; never what a config changes of them (`card`), nor
 //! tensors. Hands sizes to the net.
 
-use kiln_core::{InputSpec, TaskKind};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::vision::{self, Area};
-use crate::config::{MobilenetV2Config, MobilenetV2Preset};
+use crate::config::MobilenetV2Preset;
 use crate::{Card, ModelError, timm};
 
-const PRESETS: [MobilenetV2Preset; 7] = [
+pub(super) const PRESETS: [MobilenetV2Preset; 7] = [
     MobilenetV2Preset::Mobilenetv2_035,
     MobilenetV2Preset::Mobilenetv2_050,
     MobilenetV2Preset::Mobilenetv2_075,
@@ -228,56 +227,4 @@ fn expect<T: PartialEq + std::fmt::Display + ?Sized>(
         format!("mobilenet_v2: {key} is {got}, kiln's MobileNetV2 has {expected} only"),
         "give a model without this variation",
     ))
-}
-
-/// A net from scratch, or from a bare file of weights, in timm's form.
-pub(super) fn from_preset(
-    config: &MobilenetV2Config,
-    input: &InputSpec,
-    image: [usize; 3],
-    labels: &[String],
-    task: TaskKind,
-) -> Result<Card, ModelError> {
-    let Some(preset) = config.preset else {
-        let names: Vec<String> = PRESETS.iter().map(vision::preset_name).collect();
-        return Err(vision::no_preset("mobilenet_v2", &names.join(", ")));
-    };
-    let mut keys = timm::keys(&vision::preset_name(&preset), false, "conv_stem", &["classifier"]);
-    change_timm(&mut keys, config);
-    vision::timm_card(keys, input, image, labels, task)
-}
-
-fn change_timm(keys: &mut Map<String, Value>, config: &MobilenetV2Config) {
-    let given = [("drop_rate", config.classifier_dropout), ("drop_path_rate", config.drop_path_rate)];
-    for (key, value) in given {
-        if let Some(value) = value {
-            timm::set_arg(keys, key, json!(value));
-        }
-    }
-}
-
-/// A brought folder's net for this data.
-pub(super) fn continued(
-    brought: &Card,
-    config: &MobilenetV2Config,
-    input: &InputSpec,
-    image: [usize; 3],
-    labels: &[String],
-    task: TaskKind,
-) -> Result<Card, ModelError> {
-    vision::check_channels("mobilenet_v2", Sizes::of(brought)?.channels, image[0])?;
-    let mut keys = brought.sizes.clone();
-    if let Some(architecture) = timm::architecture(&brought.sizes) {
-        let preset = config.preset.map(|p| vision::preset_name(&p));
-        vision::check_same("preset", preset, architecture.to_string())?;
-        change_timm(&mut keys, config);
-        return vision::timm_card(keys, input, image, labels, task);
-    }
-    let given =
-        [("classifier_dropout_prob", config.classifier_dropout), ("drop_path_rate", config.drop_path_rate)];
-    for (key, value) in given {
-        value.map(|value| keys.insert(key.into(), json!(value)));
-    }
-    keys.insert("image_size".into(), Area::json([image[1], image[2]]));
-    vision::transformers_card(brought, keys, input, labels, task)
 }

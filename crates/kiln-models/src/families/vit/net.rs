@@ -31,12 +31,54 @@ struct PatchEmbed {
 }
 
 #[derive(Module, Debug)]
+struct Whole {
+    qkv: Linear,
+}
+
+#[derive(Module, Debug)]
+struct Parts {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+}
+
+/// Query, key and value by one layer or by three, as the folder's dialect has them.
+#[derive(Module, Debug)]
+enum Projection {
+    Whole(Whole),
+    Parts(Parts),
+}
+
+impl Projection {
+    fn new(sizes: &Sizes, device: &Device) -> Self {
+        let read = |times: usize| {
+            let layer = linear(sizes.hidden, times * sizes.hidden, device);
+            if sizes.qkv_bias { layer } else { Linear { bias: None, ..layer } }
+        };
+        match sizes.fused {
+            true => Projection::Whole(Whole { qkv: read(3) }),
+            false => Projection::Parts(Parts { query: read(1), key: read(1), value: read(1) }),
+        }
+    }
+
+    /// `[B, T, D]` to query, key and value, each `[B, T, D]`.
+    fn forward(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
+        let [_, _, d] = x.dims();
+        match self {
+            Projection::Whole(layer) => {
+                let all = layer.qkv.forward(x);
+                [0, 1, 2].map(|part| all.clone().narrow(2, part * d, d))
+            }
+            Projection::Parts(layers) => {
+                [layers.query.forward(x.clone()), layers.key.forward(x.clone()), layers.value.forward(x)]
+            }
+        }
+    }
+}
+
+#[derive(Module, Debug)]
 struct Attention {
-    /// Query, key and value in one, or in three.
-    qkv: Option<Linear>,
-    query: Option<Linear>,
-    key: Option<Linear>,
-    value: Option<Linear>,
+    projection: Projection,
     proj: Linear,
     dropout: Dropout,
     proj_dropout: Dropout,
@@ -45,42 +87,20 @@ struct Attention {
 
 impl Attention {
     fn new(sizes: &Sizes, device: &Device) -> Result<Self, ModelError> {
-        let d = sizes.hidden;
-        let read = |times: usize| {
-            let layer = linear(d, times * d, device);
-            if sizes.qkv_bias { layer } else { Linear { bias: None, ..layer } }
-        };
-        let part = || (!sizes.fused).then(|| read(1));
         Ok(Self {
-            qkv: sizes.fused.then(|| read(3)),
-            query: part(),
-            key: part(),
-            value: part(),
-            proj: linear(d, d, device),
+            projection: Projection::new(sizes, device),
+            proj: linear(sizes.hidden, sizes.hidden, device),
             dropout: dropout(sizes.attention_dropout)?,
             proj_dropout: dropout(sizes.dropout)?,
             heads: sizes.heads,
         })
     }
 
-    /// `[B, T, D]` to query, key and value, each `[B, T, D]`.
-    fn project(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
-        let [_, _, d] = x.dims();
-        if let (Some(query), Some(key), Some(value)) = (&self.query, &self.key, &self.value) {
-            return [query.forward(x.clone()), key.forward(x.clone()), value.forward(x)];
-        }
-        // A net has the one or the three: see `new`.
-        let Some(all) = self.qkv.as_ref().map(|qkv| qkv.forward(x.clone())) else {
-            return [x.clone(), x.clone(), x];
-        };
-        [0, 1, 2].map(|part| all.clone().narrow(2, part * d, d))
-    }
-
     /// `[B, T, D]` to the same.
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [b, t, d] = x.dims();
         let split = |x: Tensor<3>| x.reshape([b, t, self.heads, d / self.heads]).swap_dims(1, 2);
-        let [query, key, value] = self.project(x).map(split);
+        let [query, key, value] = self.projection.forward(x).map(split);
         let heads = attention(query, key, value, None, &self.dropout);
         self.proj_dropout.forward(self.proj.forward(heads.swap_dims(1, 2).reshape([b, t, d])))
     }
@@ -182,6 +202,8 @@ impl Vit {
 impl Forward for Vit {
     type In = Tensor<4>;
     type Out = Tensor<2>;
+    const NAMES: &'static [(&'static str, &'static str)] =
+        &[("projection.Whole.", ""), ("projection.Parts.", "")];
 
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
