@@ -213,14 +213,16 @@ fn saved(model: &Model, patterns: Option<&[String]>) -> Result<Vec<String>, Mode
     Ok(found.iter().filter(|m| outer(m)).cloned().collect())
 }
 
-/// A classifier's or regressor's last layers; a language model's head is the embedding or pretrained.
+/// What stands behind the base model of a classifier or regressor; a language model's head is the embedding or
+/// pretrained.
 fn default_heads(card: &Card) -> Vec<&'static str> {
     if card.task().map_or(true, TaskKind::is_language_modeling) {
         return Vec::new();
     }
-    let family = families::of_card(card, std::path::Path::new(""));
-    let heads = family.and_then(|family| family.heads(card)).unwrap_or_default();
-    heads.into_iter().filter(|head| !head.is_empty()).collect()
+    let Ok(family) = families::of_card(card, std::path::Path::new("")) else { return Vec::new() };
+    let (base, heads) = (family.base_prefix(), family.heads(card).unwrap_or_default());
+    let in_base = |head: &str| !base.is_empty() && head.starts_with(base);
+    heads.into_iter().filter(|head| !head.is_empty() && !in_base(head)).collect()
 }
 
 /// Every module's name, in module order.
