@@ -109,6 +109,11 @@ impl Card {
             .is_some_and(|name| name.ends_with("Model") && !name.ends_with("LMHeadModel"))
     }
 
+    /// What the net is called where it comes from: timm's architecture, else `model_type`.
+    pub fn called(&self) -> &str {
+        timm::architecture(&self.sizes).unwrap_or(&self.model_type)
+    }
+
     /// Class names in index order.
     pub fn classes(&self) -> Vec<String> {
         self.id2label.values().cloned().collect()

@@ -143,7 +143,7 @@ fn show(args: &Show) -> Result<String, Failure> {
     let cost = cost(&*model.net, &input, batch, tokens.unwrap_or(1), &device).map_err(TrainError::from)?;
     let parameters =
         args.parameters.then(|| model.net.parameters().into_iter().map(Parameter::from).collect());
-    let page = Page { model_type: &model.card.model_type, input: &input, batch, tokens, cost, parameters };
+    let page = Page { model_type: model.card.called(), input: &input, batch, tokens, cost, parameters };
     if args.json { to_json(&page) } else { Ok(written(&page, groups)) }
 }
 
