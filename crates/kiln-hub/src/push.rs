@@ -35,6 +35,10 @@ pub fn push(name: &Name, push: &Push<'_>, settings: &Settings) -> Result<Pushed,
     if settings.token.is_none() {
         return Err(HubError::NoToken);
     }
+    if !name.has_owner() {
+        let why = "a push needs the owner before it".into();
+        return Err(HubError::Name { text: name.to_string(), why });
+    }
     let items = items(push.folder)?;
     let client = Client::new(settings, name);
     create(&client, push.private)?;
@@ -76,14 +80,8 @@ fn items(folder: &Path) -> Result<Vec<Item>, HubError> {
 /// Makes the model; one that is there already is what was wanted.
 fn create(client: &Client<'_>, private: bool) -> Result<(), HubError> {
     let url = format!("{}/api/repos/create", client.settings.endpoint);
-    let (owner, name) = match client.name.id.split_once('/') {
-        Some((owner, name)) => (Some(owner), name),
-        None => (None, client.name.id.as_str()),
-    };
-    let mut body = json!({"name": name, "type": "model", "private": private});
-    if let (Some(owner), Some(body)) = (owner, body.as_object_mut()) {
-        body.insert("organization".into(), owner.into());
-    }
+    let (owner, name) = client.name.id.split_once('/').unwrap_or_default();
+    let body = json!({"name": name, "organization": owner, "type": "model", "private": private});
     let answer = client.post(&url, JSON, body.to_string().as_bytes())?;
     let status = answer.status().as_u16();
     if status == 409 {

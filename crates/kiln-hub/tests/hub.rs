@@ -335,6 +335,9 @@ fn a_push_says_what_it_lacks() {
     assert!(matches!(pushed(&bench, &folder), Err(HubError::NoToken)));
     assert!(bench.hub.state().requests.is_empty());
     bench.settings.token = Some("hf_read".into());
+    let what = Push { folder: &folder, message: "Upload", private: false };
+    let ownerless = push(&"tiny".parse().unwrap(), &what, &bench.settings).unwrap_err();
+    assert!(ownerless.to_string().contains("needs the owner"), "{ownerless}");
     bench.hub.state().private = Some("hf_write".into());
     assert!(matches!(pushed(&bench, &folder), Err(HubError::Denied { status: 403, token: true, .. })));
     assert!(bench.hub.state().commits.is_empty());
