@@ -104,7 +104,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
             None => break,
         };
     }
-    if headers.get("expect").is_some() {
+    if headers.contains_key("expect") {
         (&mut &*stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
     }
     let length = headers.get("content-length").map_or(0, |n| n.parse().unwrap());
