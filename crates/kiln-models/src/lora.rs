@@ -197,32 +197,44 @@ fn new(model: &mut Model, config: &LoraConfig, seed: u64) -> Result<Lora, ModelE
     Ok(lora)
 }
 
-/// The modules that train whole: those that `patterns` name, or the head.
-fn saved(model: &Model, patterns: Option<&[String]>) -> Result<Vec<String>, ModelError> {
+/// The modules that train whole: those that `patterns` name, or the head and what the pretrained file did not have.
+fn saved(model: &mut Model, patterns: Option<&[String]>) -> Result<Vec<String>, ModelError> {
     let modules = modules(&*model.net);
+    let missing = model.report.as_ref().map_or(&[][..], |report| &report.missing);
     let Some(patterns) = patterns else {
-        let heads = default_heads(&model.card);
-        return Ok(modules.into_iter().filter(|m| heads.contains(&m.as_str())).collect());
+        let new = missing.iter().filter_map(|name| name.rsplit_once('.')).map(|(module, _)| module);
+        let wanted: Vec<&str> = default_heads(&model.card).into_iter().chain(new).collect();
+        return Ok(outermost(modules.into_iter().filter(|m| wanted.contains(&m.as_str())).collect()));
     };
     let (key, names) = ("lora.modules_to_save", modules.iter().map(String::as_str).collect::<Vec<_>>());
     let wanted = Names::new(key, patterns)?;
     wanted.all_used(key, "module", &names, true)?;
-    let found: Vec<String> = modules.into_iter().filter(|m| wanted.matches_end(m)).collect();
-    // A module inside a saved one is saved with it.
-    let outer = |m: &String| !found.iter().any(|other| other != m && is_in(m, other));
-    Ok(found.iter().filter(|m| outer(m)).cloned().collect())
+    let saved = outermost(modules.into_iter().filter(|m| wanted.matches_end(m)).collect());
+    let frozen: Vec<&str> = (missing.iter().map(String::as_str))
+        .filter(|name| !saved.iter().any(|module| is_in(name, module)))
+        .collect();
+    if !frozen.is_empty() {
+        let names = frozen.join(", ");
+        model.notes.push(format!("new and frozen, by `{key}`: {names}: what is random there stays random"));
+    }
+    Ok(saved)
 }
 
-/// What stands behind the base model of a classifier or regressor; a language model's head is the embedding or
-/// pretrained.
+/// A module inside another one of the list is saved with it.
+fn outermost(modules: Vec<String>) -> Vec<String> {
+    let outer = |m: &&String| !modules.iter().any(|other| other != *m && is_in(m, other));
+    modules.iter().filter(outer).cloned().collect()
+}
+
+/// A classifier's or regressor's layers behind the base model; a language model's head is the embedding or pretrained.
 fn default_heads(card: &Card) -> Vec<&'static str> {
+    let Ok(family) = families::of_card(card, std::path::Path::new("")) else { return Vec::new() };
     if card.task().map_or(true, TaskKind::is_language_modeling) {
         return Vec::new();
     }
-    let Ok(family) = families::of_card(card, std::path::Path::new("")) else { return Vec::new() };
-    let (base, heads) = (family.base_prefix(), family.heads(card).unwrap_or_default());
-    let in_base = |head: &str| !base.is_empty() && head.starts_with(base);
-    heads.into_iter().filter(|head| !head.is_empty() && !in_base(head)).collect()
+    let base = family.base_prefix();
+    let behind = |head: &&str| !head.is_empty() && (base.is_empty() || !head.starts_with(base));
+    family.heads(card).unwrap_or_default().into_iter().filter(behind).collect()
 }
 
 /// Every module's name, in module order.

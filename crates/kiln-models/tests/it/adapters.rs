@@ -365,3 +365,26 @@ fn dropout_keeps_the_expected_answer_and_drops_its_share() {
     assert!((kept - 0.75).abs() < 0.012, "{kept} kept"); // five standard deviations
     assert!(got.iter().all(|v| *v == 0.0 || (v - 2.0 / 0.75).abs() < 1e-6));
 }
+
+#[test]
+fn what_a_pretrained_file_lacks_trains_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = base(3);
+    let started = |without: &[&str], config_of: Value| {
+        let mut state = model.net.state();
+        state.retain(|name, _| !without.iter().any(|start| name.starts_with(start)));
+        save(folder.path(), &model.card, &state).unwrap();
+        let (_, input) = tiny_bert();
+        let from = config(json!({"kind": "bert", "pretrained": folder.path()}));
+        let task = TaskKind::Classification;
+        let mut new = build(&from, &input, &classes(3), task, &Device::flex().autodiff(), 1).unwrap();
+        let saved = attach(&mut new, &lora_config(config_of), 1).unwrap().saved;
+        (saved, new.notes.join("\n"))
+    };
+    assert_eq!(started(&[], json!({})).0, ["classifier"]);
+    assert_eq!(started(&["classifier"], json!({})).0, ["classifier"]);
+    assert_eq!(started(&["classifier", "bert.pooler"], json!({})).0, ["bert.pooler.dense", "classifier"]);
+    let (saved, notes) = started(&["classifier", "bert.pooler"], json!({"modules_to_save": ["classifier"]}));
+    assert_eq!(saved, ["classifier"]);
+    assert!(notes.contains("new and frozen, by `lora.modules_to_save`: bert.pooler.dense."), "{notes}");
+}
