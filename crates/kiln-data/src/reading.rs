@@ -41,7 +41,10 @@ impl Preprocessor {
         let Some(encoding) = program.encode(raw).transpose()? else { return Ok(None) };
         Ok(match raw {
             Raw::Text(text) => {
-                let words = words(&encoding, |_, offsets| offsets);
+                let mut words = words(&encoding, |_, offsets| offsets);
+                let chars: Vec<char> = text.chars().collect();
+                words.iter_mut().for_each(|word| trim(word, &chars));
+                words.retain(|word| word.start < word.end);
                 Some(Reading { text: text.clone(), words, cut: cut(&encoding) })
             }
             Raw::Words(own) => {
@@ -105,6 +108,17 @@ fn words(encoding: &Encoding, span: impl Fn(usize, (usize, usize)) -> (usize, us
         before = Some(number);
     }
     words
+}
+
+/// Takes blanks off a word's ends: byte-level tokenizers count the one before a word to it, and others as words.
+fn trim(word: &mut Word, text: &[char]) {
+    let blank = |place: usize| text.get(place).is_none_or(|c| c.is_whitespace());
+    while word.start < word.end && blank(word.start) {
+        word.start += 1;
+    }
+    while word.start < word.end && blank(word.end - 1) {
+        word.end -= 1;
+    }
 }
 
 /// Words whose first token was cut off.

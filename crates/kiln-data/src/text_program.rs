@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kiln_core::files;
 use serde_json::{Map, Value};
-use tokenizers::{Encoding, Tokenizer, TruncationParams};
+use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationParams};
 
 use crate::batch::Features;
 use crate::error::DataError;
@@ -72,6 +72,10 @@ impl TextProgram {
             .with_truncation(Some(truncation))
             .map_err(|e| fault(path, e.to_string(), "raise data.tokenizer.max_length"))?;
         let mask = mask(&tokenizer, &config);
+        if let Some((_, token)) = &mask {
+            // As transformers does with the special tokens that it is told: a text may hold it as it is.
+            let _ = tokenizer.add_special_tokens([AddedToken::from(token.clone(), true)]);
+        }
         let added = tokenizer.get_added_tokens_decoder().into_iter();
         let special = added.filter(|(_, token)| token.special).map(|(id, _)| id).collect();
         let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);

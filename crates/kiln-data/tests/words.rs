@@ -60,7 +60,7 @@ fn pairs_equal_transformers_and_need_both_columns() {
     let path = dir.path().join("pairs.jsonl");
     let pairs = expected["pairs"].as_array().unwrap();
     let lines: String =
-        pairs.iter().map(|p| format!("{}\n", json!({"a": p[0], "b": p[1], "score": 0.5}))).collect();
+        (0..).zip(pairs).map(|(i, p)| format!("{}\n", json!({"a": p[0], "b": p[1], "score": i}))).collect();
     fs::write(&path, lines).unwrap();
     for (name, file) in [("bert", "tokenizer.json"), ("roberta", "bytes.json")] {
         let config = json!({"kind": "jsonl", "path": path, "text": "a", "text_pair": "b", "label": "score",

@@ -20,7 +20,7 @@ use crate::target::{self, Target};
 pub(crate) struct Args {
     /// Run folder or model folder
     model: PathBuf,
-    /// Image, folder of images, text, table (.csv .tsv .jsonl .txt), or - for stdin (texts: one a line; a table of numbers: CSV)
+    /// Image, folder of images, text, table (.csv .tsv .jsonl .txt), sentences (.conll), or - for stdin (texts: one a line; a table of numbers: CSV)
     #[arg(required = true)]
     inputs: Vec<String>,
     /// Write here instead of stdout; the file appears when it is complete

@@ -219,9 +219,12 @@ impl Source for TableSource {
         }
     }
 
-    /// Sorted; by number where all are whole numbers.
+    /// Sorted; by number where all are whole numbers. Columns of 0 and 1 keep their order.
     fn classes(&self, task: TaskKind) -> Result<Vec<String>, DataError> {
         let words = match task {
+            TaskKind::MultiLabelClassification if self.several.flags.is_some() => {
+                return self.several.classes(&self.cells, || self.place());
+            }
             TaskKind::MultiLabelClassification => self.several.classes(&self.cells, || self.place())?,
             _ => self.cells.iter().flat_map(many::items).filter(|word| !word.trim().is_empty()).collect(),
         };
@@ -233,6 +236,10 @@ impl Source for TableSource {
             TaskKind::Regression => self.values(names),
             TaskKind::MaskedLanguageModeling | TaskKind::CausalLanguageModeling => {
                 Ok(vec![Label::None; self.raws.len()])
+            }
+            TaskKind::TokenClassification if self.width > 1 => {
+                let problem = format!("a sentence has one list of tags, got {} columns", self.width);
+                Err(DataError::config("label", problem, "name one key"))
             }
             TaskKind::TokenClassification => self.by_row(|row, place| many::tags(&row[0], names, place)),
             TaskKind::MultiLabelClassification => {

@@ -191,7 +191,7 @@ impl<'a> Rules<'a> {
         let fits = matches!(task, TaskKind::TokenClassification | TaskKind::MaskedLanguageModeling);
         let message = format!("[task] kind = \"{task}\" cannot learn from one tag a word");
         let remedy = "set kind = \"token_classification\"";
-        self.fault_if(!fits, "task.kind", message, remedy);
+        self.fault_if(!fits, "data.kind", message, remedy);
     }
 
     /// Pairs, lists of words, and rows with several classes.
@@ -199,6 +199,9 @@ impl<'a> Rules<'a> {
         let alone = table.text_pair.is_some() && table.text.is_none();
         let message = "`text_pair` is the second text of a pair, and `text` is not set";
         self.fault_if(alone, "data.text_pair", message, "set `text` to the column of the first");
+        let same = table.text_pair.is_some() && table.text_pair == table.text;
+        let message = "`text` and `text_pair` are one column, which is read twice";
+        self.fault_if(same, "data.text_pair", message, "name the column of the second text");
         let message = "`tokens` is a list of words, which only JSON Lines can hold";
         let lists = table.tokens.is_some() && !json;
         self.fault_if(lists, "data.tokens", message, "use kind = \"jsonl\", or kind = \"conll\"");

@@ -172,7 +172,7 @@ fn rules_of_tables_and_their_labels() {
     refused(&numbers, &["data.transforms=[{ kind = 'center_crop', size = 4 }]"], "for a column of images");
     let image = numbers.replace("features = ['a']", "image = 'file'");
     assert_eq!(records(&image, &[]), []);
-    refused(&image, &["data.categories=['b']"], "only one of `text`, `image`");
+    refused(&image, &["data.categories=['b']"], "only one of `text`, `tokens`, `image`");
     refused(&image, &["data.channels=2"], "`channels` is 2");
     refused(&image, &["model={ kind = 'ft_transformer' }"], "does not read images");
     let words = TEXT.replace("bert", "textcnn").replace("pretrained = \"there\"", "");
@@ -181,6 +181,31 @@ fn rules_of_tables_and_their_labels() {
     refused(&words, &["data.tokenizer={ kind = 'words', path = 'there' }"], "built from the training texts");
     refused(&words, &["data.tokenizer.kind=words", "model.kernel_sizes=[]"], "`kernel_sizes` is empty");
     refused(&words, &["data.tokenizer.kind=words", "model.kernel_sizes=[0]"], "must be at least 1");
+}
+
+#[test]
+fn rules_of_pairs_words_and_several_classes() {
+    let task = |kind: &str| format!("task.kind={kind}");
+    let (tokens, several) = (task("token_classification"), task("multi_label_classification"));
+    assert_eq!(records(TEXT, &["data.text_pair=second"]), []);
+    refused(TEXT, &["data.text_pair=sentence"], "is read twice");
+    refused(
+        &TEXT.replace("text =", "text_pair ="),
+        &["data.features=['a']", "model.kind=mlp"],
+        "`text_pair` is the second",
+    );
+    refused(TEXT, &["data.label_separator='|'"], "`label_separator` is for several classes");
+    assert_eq!(records(TEXT, &[&several, "data.label_separator='|'"]), []);
+    refused(TEXT, &[&several, "data.label_separator=''"], "`label_separator` is empty");
+    refused(TEXT, &[&tokens], "needs sentences in words");
+    let lists = TEXT.replace("text =", "tokens =");
+    refused(&lists, &[&tokens], "only JSON Lines can hold");
+    assert_eq!(records(&lists.replace("\"tsv\"", "\"jsonl\""), &[&tokens]), []);
+    let conll = TEXT.replace("tsv\"", "conll\"").replace("text = \"sentence\"\nlabel = \"label\"\n", "");
+    let conll = conll.replace("train.conll\"", "train.tsv\"");
+    assert_eq!(records(&conll, &[&tokens]), []);
+    refused(&conll, &[&tokens, "data.tag_column=0"], "are the same column");
+    refused(&conll, &[], "cannot learn from one tag a word");
 }
 
 #[test]
