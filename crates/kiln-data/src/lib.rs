@@ -4,6 +4,7 @@
 //! turns it into numbers, [`Loader`] gathers numbers into a [`HostBatch`], and [`collate`] puts that on a device.
 
 mod batch;
+mod brought;
 mod build_tokenizer;
 pub mod config;
 mod dataset;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use kiln_core::StateDict;
 use kiln_core::files::{FileError, sync_folder};
+use kiln_core::{InputSpec, StateDict};
 use kiln_data::Preprocessor;
 use kiln_models::{Card, Model, SaveOptions};
 
@@ -44,7 +44,7 @@ impl Bundle {
             });
         }
         let model = kiln_models::open(folder, device)?;
-        let preprocessor = Arc::new(Preprocessor::load(folder)?);
+        let preprocessor = Arc::new(preprocessor_of(folder, &model.card)?);
         let classes = model.card.classes();
         let task = tasks::of(model.card.task()?)?;
         Ok(Self { model, preprocessor, classes, task })
@@ -70,6 +70,20 @@ impl Bundle {
         preprocessor.save(fresh.path())?;
         sync_files(fresh.path())?;
         exchange(fresh, folder)
+    }
+}
+
+/// The program in a folder, which must fit the model beside it: every id of the tokenizer needs an embedding.
+pub(crate) fn preprocessor_of(folder: &Path, card: &Card) -> Result<Preprocessor, EvalError> {
+    let Some(InputSpec::Tokens { vocab_size, max_length, .. }) = card.kiln_input else {
+        return Ok(Preprocessor::load(folder)?);
+    };
+    let preprocessor = Preprocessor::load_or_bring(folder, max_length)?;
+    match preprocessor.input() {
+        InputSpec::Tokens { vocab_size: ids, .. } if *ids > vocab_size => {
+            Err(EvalError::Tokenizer { path: folder.into(), got: *ids, expected: vocab_size })
+        }
+        _ => Ok(preprocessor),
     }
 }
 

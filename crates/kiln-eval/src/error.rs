@@ -34,6 +34,16 @@ pub enum EvalError {
         /// What was looked for.
         expected: &'static str,
     },
+    /// A folder whose tokenizer is not its model's.
+    #[error("{}: the tokenizer has {got} tokens, but the model has embeddings for {expected}", path.display())]
+    Tokenizer {
+        /// The folder.
+        path: PathBuf,
+        /// Embeddings.
+        expected: usize,
+        /// Tokens.
+        got: usize,
+    },
     /// A model would be saved over something else.
     #[error("{}: exists already and is not a model folder; it was left alone", path.display())]
     Occupied {
@@ -86,6 +96,9 @@ impl EvalError {
             EvalError::NotAModel { .. } => {
                 Some("give a run folder that `kiln train` finished, or its model/ folder".into())
             }
+            EvalError::Tokenizer { .. } => {
+                Some("put the tokenizer.json that belongs to these weights into the folder".into())
+            }
             EvalError::Occupied { .. } => Some("give the model a folder of its own".into()),
             EvalError::Input(_) | EvalError::Classes { .. } => {
                 Some("the data must be what the model was trained for".into())
@@ -106,6 +119,7 @@ impl EvalError {
             EvalError::File(_) => Exit::Io,
             EvalError::Input(_)
             | EvalError::NotAModel { .. }
+            | EvalError::Tokenizer { .. }
             | EvalError::Classes { .. }
             | EvalError::Unlabelled { .. } => Exit::Data,
             EvalError::Occupied { .. } => Exit::Usage,

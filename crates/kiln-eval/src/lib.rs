@@ -2,7 +2,8 @@
 //! The training loop, `kiln eval` and `kiln predict` call it.
 
 pub mod bundle;
-pub mod error;
+pub mod embedder;
+mod error;
 pub mod evaluate;
 pub mod metrics;
 pub mod predictor;
@@ -11,6 +12,7 @@ pub mod scores;
 pub mod tasks;
 
 pub use bundle::Bundle;
+pub use embedder::Embedder;
 pub use error::EvalError;
 pub use evaluate::Evaluation;
 pub use predictor::{Answer, Prediction, Predictions, Predictor};

@@ -6,10 +6,8 @@ Needs torch 2 and transformers 5. Weights are computed on both sides (`wave`, `w
 precision: logits, loss, every gradient's norm and its product with a computed tensor, and 20 losses of AdamW.
 """
 
-import hashlib
 import json
 import os
-import struct
 
 import torch
 import torch.nn.functional as F
@@ -169,13 +167,14 @@ def minilm():
     mask = batch["attention_mask"].unsqueeze(2).float()
     vectors = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
     # Rounded to 5 decimals: that changes no cosine by more than 1e-7.
-    digest, sentences = hashlib.sha256(), 0
+    digest, sentences = 0xCBF29CE484222325, 0
     for split in ("train", "dev", "test"):
         for ids in tokenizer(sst2(split), truncation=True, max_length=128)["input_ids"]:
-            digest.update(struct.pack(f"<{len(ids) + 1}I", len(ids), *ids))
+            for number in (len(ids), *ids):  # FNV-1a, of numbers instead of bytes
+                digest = (digest ^ number) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
             sentences += 1
     return {"sentences": text, "embeddings": [[round(v, 5) for v in row] for row in vectors.tolist()],
-            "token_ids_sha256": digest.hexdigest(), "token_ids_sentences": sentences}
+            "token_ids_hash": f"{digest:016x}", "token_ids_sentences": sentences}
 
 
 def write(name, value):

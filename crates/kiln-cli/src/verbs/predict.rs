@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use kiln_core::Exit;
 use kiln_core::device::DeviceSpec;
 use kiln_core::files::{FileError, sync_folder};
-use kiln_data::inputs;
-use kiln_eval::{Answer, Bundle, Predictor};
+use kiln_data::{Preprocessor, inputs};
+use kiln_eval::{Answer, Bundle, Embedder, EvalError, Predictor};
 
 use crate::report::{Failure, Outcome};
 use crate::stdout::{Reader, written};
@@ -29,9 +29,39 @@ pub(crate) struct Args {
     /// Inputs a batch
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_size: u32,
+    /// Answer with sentence embeddings, by an encoder with or without a head: the mean over the text's tokens, of length 1
+    #[arg(long)]
+    embed: bool,
     /// Device; by default the first GPU, else the CPU
     #[arg(long)]
     device: Option<DeviceSpec>,
+}
+
+/// What answers.
+enum Asked {
+    Labels(Predictor),
+    Embeddings(Embedder),
+}
+
+impl Asked {
+    fn preprocessor(&self) -> &Preprocessor {
+        match self {
+            Asked::Labels(predictor) => &predictor.bundle().preprocessor,
+            Asked::Embeddings(embedder) => embedder.preprocessor(),
+        }
+    }
+
+    /// Answers to the inputs of every argument, in order.
+    fn answers<'a>(
+        &'a self,
+        inputs: &'a [String],
+    ) -> Box<dyn Iterator<Item = Result<Answer, EvalError>> + 'a> {
+        let opened = inputs.iter().flat_map(|input| open(input, self.preprocessor()));
+        match self {
+            Asked::Labels(predictor) => Box::new(predictor.predict(opened)),
+            Asked::Embeddings(embedder) => Box::new(embedder.embed(opened)),
+        }
+    }
 }
 
 /// What was written.
@@ -58,11 +88,17 @@ impl Count {
 pub(crate) fn run(args: Args) -> Outcome {
     let model = Target::of(&args.model)?.model(&args.model)?;
     let chosen = target::device(args.device, None)?;
-    let bundle = Bundle::open(&model, &chosen.device)?;
-    let predictor = Predictor::new(bundle, chosen.device, args.batch_size as usize);
+    let batch_size = args.batch_size as usize;
+    let asked = match args.embed {
+        true => Asked::Embeddings(Embedder::open(&model, chosen.device, batch_size)?),
+        false => {
+            let bundle = Bundle::open(&model, &chosen.device)?;
+            Asked::Labels(Predictor::new(bundle, chosen.device, batch_size))
+        }
+    };
     let count = match &args.output {
-        Some(path) => to_file(&predictor, &args.inputs, path)?,
-        None => answer(&predictor, &args.inputs, &mut BufWriter::new(io::stdout().lock()), stdout_error)?,
+        Some(path) => to_file(&asked, &args.inputs, path)?,
+        None => answer(&asked, &args.inputs, &mut BufWriter::new(io::stdout().lock()), stdout_error)?,
     };
     if count.unanswered == 0 {
         return Ok(Exit::Done);
@@ -78,13 +114,13 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 fn answer(
-    predictor: &Predictor,
+    asked: &Asked,
     inputs: &[String],
     out: &mut dyn Write,
     on_error: impl Fn(io::Error) -> Result<Reader, Failure>,
 ) -> Result<Count, Failure> {
     let mut count = Count::default();
-    for answer in predictor.predict(inputs.iter().flat_map(|input| open(input, predictor))) {
+    for answer in asked.answers(inputs) {
         let answer = answer?;
         count.add(&answer);
         if line(out, &answer).map_or_else(&on_error, |()| Ok(Reader::There))? == Reader::Gone {
@@ -96,8 +132,8 @@ fn answer(
 }
 
 /// The samples of one argument; one that cannot be opened is a sample that cannot be read.
-fn open(input: &str, predictor: &Predictor) -> inputs::Inputs {
-    inputs::open(input, &predictor.bundle().preprocessor)
+fn open(input: &str, preprocessor: &Preprocessor) -> inputs::Inputs {
+    inputs::open(input, preprocessor)
         .unwrap_or_else(|error| Box::new(std::iter::once((input.to_owned(), Err(error)))))
 }
 
@@ -111,11 +147,11 @@ fn stdout_error(error: io::Error) -> Result<Reader, Failure> {
 }
 
 /// Lines go to a sibling first, so that FILE is never half there.
-fn to_file(predictor: &Predictor, inputs: &[String], path: &Path) -> Result<Count, Failure> {
+fn to_file(asked: &Asked, inputs: &[String], path: &Path) -> Result<Count, Failure> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));
     let part = path.with_file_name(name);
-    let result = fill(predictor, inputs, &part).and_then(|count| {
+    let result = fill(asked, inputs, &part).and_then(|count| {
         std::fs::rename(&part, path).map_err(FileError::at(path, "write"))?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         sync_folder(folder.unwrap_or(Path::new(".")))?;
@@ -127,9 +163,9 @@ fn to_file(predictor: &Predictor, inputs: &[String], path: &Path) -> Result<Coun
     result
 }
 
-fn fill(predictor: &Predictor, inputs: &[String], part: &Path) -> Result<Count, Failure> {
+fn fill(asked: &Asked, inputs: &[String], part: &Path) -> Result<Count, Failure> {
     let mut file = BufWriter::new(File::create(part).map_err(FileError::at(part, "create"))?);
-    let count = answer(predictor, inputs, &mut file, |e| Err(FileError::at(part, "write")(e).into()))?;
+    let count = answer(asked, inputs, &mut file, |e| Err(FileError::at(part, "write")(e).into()))?;
     file.get_ref().sync_all().map_err(FileError::at(part, "sync"))?;
     Ok(count)
 }

@@ -1,0 +1,104 @@
+//! Asks a text encoder for sentence embeddings: texts in, vectors out, in order, a batch at a time.
+//! Owns batching and what becomes of texts that cannot be read; reads no input file and prints nothing.
+//! `kiln predict --embed` hands it inputs.
+//!
+//! Shapes: `B` batch, `D` width of the encoder.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use burn::tensor::Device;
+use kiln_core::Output;
+use kiln_data::{DataError, HostBatch, Label, Preprocessor, Raw, collate};
+use kiln_models::Model;
+use serde_json::{Map, Value, json};
+
+use crate::bundle::preprocessor_of;
+use crate::tasks::rows;
+use crate::{Answer, EvalError, Prediction};
+
+/// An encoder on a device, with a batch size.
+pub struct Embedder {
+    model: Model,
+    preprocessor: Preprocessor,
+    device: Device,
+    batch_size: usize,
+}
+
+type Input = (String, Result<Raw, DataError>);
+
+impl Embedder {
+    /// Opens a folder with a text encoder, with or without a head, of kiln or of Hugging Face. Embeddings are as
+    /// sentence-transformers' mean pooling and normalisation make them.
+    ///
+    /// # Errors
+    /// The folder holds no text encoder, or its files are damaged or do not fit together.
+    pub fn open(folder: &Path, device: Device, batch_size: usize) -> Result<Self, EvalError> {
+        let model = kiln_models::open_embedder(folder, &device)?;
+        let preprocessor = preprocessor_of(folder, &model.card)?;
+        Ok(Self { model, preprocessor, device, batch_size: batch_size.max(1) })
+    }
+
+    /// How inputs are read and prepared.
+    pub fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
+    }
+
+    /// Embeds inputs in their order; each answer has `embedding`. At most one batch of them is in memory.
+    pub fn embed<'a>(
+        &'a self,
+        inputs: impl Iterator<Item = Input> + 'a,
+    ) -> impl Iterator<Item = Result<Answer, EvalError>> + 'a {
+        let (mut inputs, mut ready) = (inputs, VecDeque::new());
+        std::iter::from_fn(move || {
+            if ready.is_empty() {
+                let batch: Vec<Input> = inputs.by_ref().take(self.batch_size).collect();
+                match self.batch(batch) {
+                    Ok(answers) => ready = answers,
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            ready.pop_front().map(Ok)
+        })
+    }
+
+    /// Embeds one batch in its order.
+    fn batch(&self, inputs: Vec<Input>) -> Result<VecDeque<Answer>, EvalError> {
+        let mut samples = Vec::new();
+        let mut slots = Vec::new();
+        for (name, raw) in inputs {
+            let features = raw.and_then(|raw| self.preprocessor.prepare_named(raw, &name, None));
+            let slot = features.map(|features| samples.push((samples.len(), features, Label::None)));
+            slots.push((name, slot.map_err(|e| e.to_string())));
+        }
+        if samples.is_empty() {
+            return Ok(slots
+                .into_iter()
+                .map(|(input, slot)| answer(input, slot.map(|()| Map::new())))
+                .collect());
+        }
+        let host = HostBatch::gather(samples, self.preprocessor.input());
+        let mut vectors = vectors(self.model.net.apply(collate(host, &self.device).input)?)?.into_iter();
+        let mut next = || vectors.next().unwrap_or_else(|| Err("the model gave no answer".into()));
+        Ok(slots.into_iter().map(|(input, slot)| answer(input, slot.and_then(|()| next()))).collect())
+    }
+}
+
+fn answer(input: String, embedded: Result<Map<String, Value>, String>) -> Answer {
+    match embedded {
+        Ok(answer) => Answer::Prediction(Prediction { input, answer }),
+        Err(error) => Answer::Unanswered { input, error },
+    }
+}
+
+/// `[B, D]` as fields of answers.
+fn vectors(output: Output) -> Result<Vec<Result<Map<String, Value>, String>>, EvalError> {
+    let (values, width) = rows(output)?;
+    // The shortest digits that give the same float32 back.
+    let number = |v: &f32| v.to_string().parse::<f64>().ok().filter(|v| v.is_finite());
+    let field = |row: &[f32]| match row.iter().map(number).collect::<Option<Vec<f64>>>() {
+        Some(row) => Ok(Map::from_iter([("embedding".to_string(), json!(row))])),
+        None => Err("the embedding holds values that are no numbers".to_string()),
+    };
+    Ok(values.chunks(width.max(1)).map(field).collect())
+}
