@@ -56,7 +56,7 @@ fn token_ids_of_every_sst2_sentence_are_transformers() {
     let Some(data) = data() else { return };
     let fixture = fixture();
     let preprocessor = Preprocessor::load_or_bring(&data.join("all-MiniLM-L6-v2"), 128).unwrap();
-    let (mut hash, mut sentences) = (0xCBF2_9CE4_8422_2325_u64, 0);
+    let (mut hash, mut sentences, mut bytes) = (0xCBF2_9CE4_8422_2325_u64, 0, Vec::new());
     for split in ["train", "dev", "test"] {
         let text = fs::read_to_string(data.join(format!("sst2/{split}.tsv"))).unwrap();
         for line in text.lines() {
@@ -68,12 +68,17 @@ fn token_ids_of_every_sst2_sentence_are_transformers() {
             };
             for number in std::iter::once(ids.len() as u64).chain(ids.into_iter().map(u64::from)) {
                 hash = (hash ^ number).wrapping_mul(0x100_0000_01B3); // FNV-1a, of numbers instead of bytes
+                bytes.extend_from_slice(&(number as u32).to_le_bytes());
             }
             sentences += 1;
         }
     }
     assert_eq!(fixture["token_ids_sentences"], sentences);
     assert_eq!(fixture["token_ids_hash"], format!("{hash:016x}"));
+    // For tests/peers/transformers_tokenizes_sst2.py.
+    if let Some(out) = std::env::var_os("KILN_PEER_OUT") {
+        fs::write(PathBuf::from(out).join("sst2_token_ids.bin"), bytes).unwrap();
+    }
 }
 
 #[test]
