@@ -28,7 +28,7 @@ impl Preprocessor {
         if own("tokenizer_config.json") || own("preprocessor_config.json") || !tokenizer.is_file() {
             return Self::load(folder);
         }
-        let text = TextProgram::open(&tokenizer, max_length(folder, longest))?;
+        let text = TextProgram::open(&tokenizer, max_length(folder, longest), false)?;
         let columns = serde_json::from_value(json!({"header": true, "wanted": {"text": "text"}}));
         let columns = columns.map_err(|e| DataError::Program { path: tokenizer, problem: e.to_string() })?;
         Ok(Self::new(Program::Text { text, columns }))
