@@ -231,7 +231,7 @@ fn faults_of_columns() {
     refused(TRAIN, json!({"categories": ["price"]}), &["label", "\"price\"", "input too"]);
     refused(TRAIN, json!({"categories": ["age"]}), &["\"age\"", "read twice"]);
     refused(TRAIN, json!({"categories": ["color"]}), &["no column \"color\"", "did you mean \"colour\"?"]);
-    refused(TRAIN, json!({"image": "colour"}), &["only one of text, image"]);
+    refused(TRAIN, json!({"image": "colour"}), &["features: only one of text", "can be read"]);
     refused(TRAIN, json!({"label": ["price", "price"]}), &["\"price\" stands twice"]);
     let constant = "age,size,colour,price\n1,10,red,3\n3,10,blue,3\n";
     refused(constant, json!({}), &["\"price\" is 3 in all 2 training rows", "nothing to learn"]);
