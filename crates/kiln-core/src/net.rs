@@ -38,6 +38,8 @@ pub trait Forward: Module {
 pub struct KvCache {
     /// By layer; empty before the first token.
     pub layers: Vec<(Tensor<4>, Tensor<4>)>,
+    /// Padding before the first token of each row; empty where no row has any.
+    pub padding: Vec<usize>,
 }
 
 impl KvCache {

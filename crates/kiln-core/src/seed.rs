@@ -17,6 +17,8 @@ pub enum Purpose {
     Split = 5,
     /// Tokens hidden in evaluation.
     Mask = 6,
+    /// A token of a generated text.
+    Generate = 7,
 }
 
 /// One seed from a run seed, a purpose and a position (epoch, index, step, ...). Platform-independent.

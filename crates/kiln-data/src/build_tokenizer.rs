@@ -1,10 +1,11 @@
 //! Tokenizers made from the training texts, as Hugging Face `tokenizer.json` files.
 //! Owns what such a file holds, one function a kind; never tokenizes samples (text_program.rs does).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde_json::{Value, json};
-use tokenizers::Tokenizer;
+use serde_json::{Map, Value, json};
+use tokenizers::pre_tokenizers::split::SplitPattern;
+use tokenizers::{PreTokenizerWrapper, Tokenizer};
 
 use crate::error::DataError;
 
@@ -49,6 +50,38 @@ fn file(words: &BTreeMap<String, u32>) -> Value {
         "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]"},
     })
+}
+
+/// The bytes of a `tokenizer.json` with a token a character, ids in the characters' order, as nanoGPT numbers them.
+pub(crate) fn characters<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let all: BTreeSet<char> = texts.flat_map(str::chars).collect();
+    let vocab: Map<String, Value> = all.into_iter().zip(0..).map(|(c, id)| (c.to_string(), json!(id))).collect();
+    let file = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": ANY}, "behavior": "Isolated", "invert": false},
+        "post_processor": null, "decoder": {"type": "Fuse"},
+        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": UNKNOWN},
+    });
+    file.to_string().into_bytes()
+}
+
+/// Every character, line ends too.
+const ANY: &str = r"[\s\S]";
+/// Not in the vocabulary: a character that the text lacks is refused.
+const UNKNOWN: &str = "<unk>";
+
+/// Ids by character of a tokenizer that [`characters`] made.
+pub(crate) fn alphabet(tokenizer: &Tokenizer, vocab: &HashMap<String, u32>) -> Option<HashMap<char, u32>> {
+    let split = matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::Split(s))
+        if matches!(&s.pattern, SplitPattern::Regex(r) if r == ANY));
+    if !split || tokenizer.get_normalizer().is_some() || tokenizer.get_post_processor().is_some() {
+        return None;
+    }
+    let one = |(token, id): (&String, &u32)| {
+        let mut characters = token.chars();
+        characters.next().filter(|_| characters.next().is_none()).map(|c| (c, *id))
+    };
+    vocab.iter().map(one).collect()
 }
 
 fn refused(error: impl std::fmt::Display) -> DataError {

@@ -1,10 +1,14 @@
 //! The `[data]` table of a config: where samples come from, how they are split, transformed and batched.
 //! Owns the words and their defaults; opens no file. `Dataset::open` reads it.
 
+mod corpus;
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use corpus::*;
 
 /// Where samples come from and what is done to them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +26,8 @@ pub enum DataConfig {
     Jsonl(TableData),
     /// A word and its tag a line, a blank line between sentences (CoNLL shared tasks).
     Conll(ConllData),
+    /// Plain text for causal language modelling.
+    Text(CorpusData),
 }
 
 impl DataConfig {
@@ -31,6 +37,7 @@ impl DataConfig {
             DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.loader,
             DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => &data.loader,
             DataConfig::Conll(data) => &data.loader,
+            DataConfig::Text(data) => &data.loader,
         }
     }
 }
@@ -43,7 +50,7 @@ impl DataConfig {
             DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => {
                 data.transforms = transforms;
             }
-            DataConfig::Conll(_) => {}
+            DataConfig::Conll(_) | DataConfig::Text(_) => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kiln_core::{InputSpec, TaskConfig, TaskKind};
 
 use crate::config::DataConfig;
+use crate::corpus;
 use crate::error::DataError;
 use crate::layout::{Layout, Place, fractions};
 use crate::partition::{Fractions, partition};
@@ -55,6 +56,9 @@ impl Dataset {
     /// # Errors
     /// Anything missing, damaged or contradictory; see [`DataError`].
     pub fn open(config: &DataConfig, options: &OpenOptions<'_>) -> Result<Self, DataError> {
+        if let DataConfig::Text(c) = config {
+            return corpus::open(c, options, None);
+        }
         let layout = Layout::new(config)?;
         let sources = open_sources(config, &layout)?;
         let reference = reference(&sources)?;
@@ -91,6 +95,10 @@ impl Dataset {
         classes: &[String],
         task: TaskKind,
     ) -> Result<Self, DataError> {
+        if let DataConfig::Text(c) = config {
+            let task = TaskConfig::CausalLanguageModeling;
+            return corpus::open(c, &OpenOptions { tokenizer_folder: None, task }, Some(preprocessor));
+        }
         fits(config, &preprocessor)?;
         let layout = Layout::new(config)?;
         let sources = open_sources(config, &layout)?;
@@ -101,6 +109,9 @@ impl Dataset {
     /// Looks at what can be seen without reading the samples: paths, class folders, headers, columns, the tokenizer.
     /// Returns every fault found.
     pub fn check(config: &DataConfig, options: &OpenOptions<'_>) -> Vec<DataError> {
+        if let DataConfig::Text(c) = config {
+            return corpus::check(c, options);
+        }
         let layout = match Layout::new(config) {
             Ok(layout) => layout,
             Err(fault) => return vec![fault],
@@ -152,6 +163,7 @@ fn named_classes(config: &DataConfig) -> Result<Option<&[String]>, DataError> {
         DataConfig::ImageFolder(c) | DataConfig::Idx(c) => c.classes.as_deref(),
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.classes.as_deref(),
         DataConfig::Conll(c) => c.classes.as_deref(),
+        DataConfig::Text(_) => None,
     };
     match named {
         Some(list) if list.len() < 2 => {

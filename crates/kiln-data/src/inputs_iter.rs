@@ -41,6 +41,7 @@ pub fn open(input: &str, preprocessor: &Preprocessor) -> Result<Inputs, DataErro
     match &preprocessor.program {
         Program::Image(_) => images(input),
         Program::Text { columns, .. } => texts(input, columns),
+        Program::Corpus(_) => texts(input, &Columns::text()),
         Program::Table(program) => table(input, &program.columns),
     }
 }

@@ -124,6 +124,7 @@ pub(crate) fn fractions(config: &DataConfig, layout: &Layout) -> Result<Fraction
             (c.validation_fraction, c.test_fraction)
         }
         DataConfig::Conll(c) => (c.validation_fraction, c.test_fraction),
+        DataConfig::Text(c) => (c.validation_fraction, None),
     };
     let shares = [(1, validation.unwrap_or(0.0)), (2, test.unwrap_or(0.0))];
     for (k, share) in shares {
@@ -166,6 +167,9 @@ fn paths(config: &DataConfig) -> Paths<'_> {
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
             (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
         }
+        DataConfig::Text(c) => {
+            (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
+        }
         DataConfig::Conll(c) => {
             (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
         }
@@ -194,7 +198,7 @@ fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Optio
             exists(path, "a CoNLL file")?;
             one(Place::Conll(path.into()), train_named)
         }
-        DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) => {
+        DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) | DataConfig::Text(_) => {
             exists(path, "a table")?;
             one(Place::Table(path.into(), format(config)), train_named)
         }
@@ -244,7 +248,7 @@ fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, Data
         }
         DataConfig::Idx(_) => Place::Idx(Pair::beside(path)?),
         DataConfig::Conll(_) => Place::Conll(path.into()),
-        DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) => {
+        DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) | DataConfig::Text(_) => {
             Place::Table(path.into(), format(config))
         }
     })
@@ -262,7 +266,9 @@ fn format(config: &DataConfig) -> Format {
 fn table(config: &DataConfig) -> Option<&TableData> {
     match config {
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => Some(c),
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) => None,
+        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => {
+            None
+        }
     }
 }
 

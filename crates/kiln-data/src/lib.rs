@@ -7,6 +7,7 @@ mod batch;
 mod brought;
 mod build_tokenizer;
 pub mod config;
+mod corpus;
 mod dataset;
 mod decode;
 mod error;

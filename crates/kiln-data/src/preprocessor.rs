@@ -34,6 +34,8 @@ pub struct Preprocessor {
 pub(crate) enum Program {
     Image(ImageProgram),
     Text { text: TextProgram, columns: Columns },
+    /// Blocks of plain text.
+    Corpus(TextProgram),
     Table(TableProgram),
 }
 
@@ -73,6 +75,7 @@ pub(crate) enum Wanted {
 enum Stored {
     Image(ImageProgram),
     Text { max_length: usize, columns: Columns },
+    Corpus { block_size: usize },
     Table(TableProgram),
 }
 
@@ -88,7 +91,7 @@ impl Preprocessor {
     pub(crate) fn new(program: Program) -> Self {
         let input = match &program {
             Program::Image(p) => InputSpec::Image { channels: p.channels, height: p.height, width: p.width },
-            Program::Text { text, .. } => InputSpec::Tokens {
+            Program::Text { text, .. } | Program::Corpus(text) => InputSpec::Tokens {
                 vocab_size: text.vocab_size,
                 max_length: text.max_length,
                 pad_id: text.pad_id,
@@ -175,6 +178,10 @@ impl Preprocessor {
         augment: Option<u64>,
         index: usize,
     ) -> Result<(Features, Label), DataError> {
+        let raw = match raw {
+            Raw::Tokens(ids) => return Ok(next_tokens(ids)),
+            raw => raw,
+        };
         if let Some(fitted) = self.fitted(&raw, label, augment, index).transpose()? {
             return Ok(fitted);
         }
@@ -209,11 +216,39 @@ impl Preprocessor {
         }
     }
 
+    /// Every token id of a text, of any length and without special tokens; `None` where inputs are no texts.
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses.
+    pub fn encode(&self, text: &str) -> Option<Result<Vec<u32>, DataError>> {
+        self.text().map(|program| program.token_ids(text))
+    }
+
+    /// The text of token ids; `None` where inputs are no texts.
+    ///
+    /// # Errors
+    /// Ids that the tokenizer refuses.
+    pub fn decode(&self, ids: &[u32]) -> Option<Result<String, DataError>> {
+        self.text().map(|program| program.decode(ids))
+    }
+
+    fn text(&self) -> Option<&TextProgram> {
+        match &self.program {
+            Program::Text { text, .. } | Program::Corpus(text) => Some(text),
+            Program::Image(_) | Program::Table(_) => None,
+        }
+    }
+
+    /// Whether samples are blocks of plain text.
+    pub(crate) fn is_corpus(&self) -> bool {
+        matches!(self.program, Program::Corpus(_))
+    }
+
     /// "image", "text" or "table".
     pub fn kind(&self) -> &'static str {
         match self.program {
             Program::Image(_) => "image",
-            Program::Text { .. } => "text",
+            Program::Text { .. } | Program::Corpus(_) => "text",
             Program::Table(_) => "table",
         }
     }
@@ -228,6 +263,10 @@ impl Preprocessor {
         let (file, fields, stored) = match &self.program {
             Program::Image(program) => (IMAGE_FILE, program.hugging_face(), Stored::Image(program.clone())),
             Program::Table(table) => (IMAGE_FILE, Map::new(), Stored::Table(table.clone())),
+            Program::Corpus(text) => {
+                files::write_synced(&folder.join(TOKENIZER_FILE), &text.source)?;
+                (TEXT_FILE, text_fields(text), Stored::Corpus { block_size: text.max_length })
+            }
             Program::Text { text, columns } => {
                 files::write_synced(&folder.join(TOKENIZER_FILE), &text.source)?;
                 let stored = Stored::Text { max_length: text.max_length, columns: columns.clone() };
@@ -259,6 +298,9 @@ impl Preprocessor {
                 Program::Image(program)
             }
             Stored::Table(table) => Program::Table(table),
+            Stored::Corpus { block_size } => {
+                Program::Corpus(TextProgram::open_unpadded(&folder.join(TOKENIZER_FILE), block_size)?)
+            }
             Stored::Text { max_length, columns } => {
                 let in_words = matches!(columns.wanted, Wanted::Words { .. });
                 let text = TextProgram::open(&folder.join(TOKENIZER_FILE), max_length, in_words)?;
@@ -274,6 +316,12 @@ impl Preprocessor {
 }
 
 impl Columns {
+    /// Of a table with a column of prompts, called `text`.
+    pub(crate) fn text() -> Self {
+        let wanted = Wanted::Text(Column::Name("text".into()));
+        Self { header: true, wanted, categories: Vec::new(), missing: Missing::default() }
+    }
+
     /// Every column that the model reads.
     pub(crate) fn inputs(&self) -> Vec<&Column> {
         match &self.wanted {
@@ -291,6 +339,14 @@ impl Columns {
             Wanted::Features(columns) => columns.len(),
         }
     }
+}
+
+/// A block reads all its tokens but the last, and each one's answer is the next.
+fn next_tokens(mut ids: Vec<u32>) -> (Features, Label) {
+    let answers = ids.iter().skip(1).map(|id| i64::from(*id)).collect();
+    ids.pop();
+    let types = vec![0; ids.len()];
+    (Features::Tokens { ids, types }, Label::Tokens(answers))
 }
 
 /// What the source's `tokenizer_config.json` said, with kiln's length.

@@ -33,6 +33,7 @@ pub(crate) fn build(
         DataConfig::Conll(c) => {
             Program::Text { text: tokenizer(&c.tokenizer, options, training, true)?, columns: conll(c) }
         }
+        DataConfig::Text(_) => return Err(not_here()),
     };
     let masking = masking(&program, options)?;
     Ok(Preprocessor::new(program).with_masking(masking))
@@ -105,7 +106,7 @@ fn texts(split: &Split) -> Result<Vec<String>, DataError> {
             Raw::Text(text) => text,
             Raw::Pair(a, b) => format!("{a} {b}"),
             Raw::Words(words) => words.join(" "),
-            Raw::Image(_) | Raw::Row { .. } => String::new(),
+            Raw::Image(_) | Raw::Row { .. } | Raw::Tokens(_) => String::new(),
         })
     };
     (0..split.len()).map(text).collect()
@@ -181,6 +182,7 @@ fn masking(program: &Program, options: &OpenOptions<'_>) -> Result<Option<Maskin
 pub(crate) fn value_names(config: &DataConfig) -> Result<Vec<String>, DataError> {
     let columns = match config {
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.label_columns(),
+        DataConfig::Text(_) => return Err(not_here()),
         DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) => {
             let problem = "folders, IDX and CoNLL files give classes, and a regression learns numbers";
             return Err(DataError::config(
@@ -200,6 +202,11 @@ pub(crate) fn value_names(config: &DataConfig) -> Result<Vec<String>, DataError>
     Ok(columns.iter().map(name).collect())
 }
 
+/// Plain text has its own door, corpus.rs.
+fn not_here() -> DataError {
+    DataError::config("kind", "plain text has no samples of its own", "report this as a fault")
+}
+
 fn no_buckets(loader: &LoaderConfig, what: &str) -> Result<(), DataError> {
     if loader.length_bucketing {
         let problem = format!("{what} all have one length");
@@ -213,6 +220,7 @@ pub(crate) fn fits(config: &DataConfig, preprocessor: &Preprocessor) -> Result<(
     let (kind, own) = match config {
         DataConfig::ImageFolder(_) | DataConfig::Idx(_) => ("image", None),
         DataConfig::Conll(c) => ("text", Some(conll(c))),
+        DataConfig::Text(_) => return Err(not_here()),
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
             let columns = columns(c)?;
             match columns.wanted {

@@ -21,6 +21,8 @@ pub enum Raw {
     Pair(String, String),
     /// A sentence in words.
     Words(Vec<String>),
+    /// A block of token ids, and the one after it.
+    Tokens(Vec<u32>),
     /// A row of a table.
     Row {
         /// `F` numbers, NaN where one is missing.
@@ -38,6 +40,7 @@ impl Raw {
             Raw::Text(_) => "a text".into(),
             Raw::Pair(..) => "a pair of texts".into(),
             Raw::Words(words) => format!("a sentence of {} words", words.len()),
+            Raw::Tokens(ids) => format!("{} tokens", ids.len()),
             Raw::Row { numbers, categories } if categories.is_empty() => {
                 format!("a row of {} numbers", numbers.len())
             }
@@ -120,7 +123,7 @@ impl Split {
     /// # Errors
     /// As [`Preprocessor::prepare`].
     pub fn lengths(&self, preprocessor: &Preprocessor) -> Result<Option<&[u32]>, DataError> {
-        if preprocessor.kind() != "text" {
+        if preprocessor.kind() != "text" || preprocessor.is_corpus() {
             return Ok(None);
         }
         if let Some(lengths) = self.0.lengths.get() {

@@ -2,7 +2,7 @@
 //! Owns the tokenizer and its source bytes; never pads (a batch does). Padding and truncation written in the file are
 //! replaced by the config's. Hands ids and segments to the loader.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationParams};
 
 use crate::batch::Features;
+use crate::build_tokenizer::{alphabet, characters};
 use crate::error::DataError;
 use crate::split::Raw;
 
@@ -29,10 +30,13 @@ pub(crate) struct TextProgram {
     pub(crate) mask: Option<(u32, String)>,
     /// Ids of the special tokens.
     pub(crate) special: Arc<BTreeSet<u32>>,
+    /// Ids by character, where the vocabulary is one of characters.
+    alphabet: Option<Arc<HashMap<char, u32>>>,
 }
 
-/// Words that stand for padding in the vocabularies of BERT, RoBERTa, T5 and GPT fine-tunes.
-const PAD_TOKENS: [&str; 4] = ["[PAD]", "<pad>", "<|pad|>", "<|padding|>"];
+/// Words that stand for padding in the vocabularies of BERT, RoBERTa, T5 and GPT fine-tunes; GPT-2 itself has none, and
+/// its end of text is taken.
+const PAD_TOKENS: [&str; 5] = ["[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>"];
 /// Words that hide a token in the vocabularies of BERT and RoBERTa.
 const MASK_TOKENS: [&str; 2] = ["[MASK]", "<mask>"];
 
@@ -52,10 +56,9 @@ impl TextProgram {
         path: &Path,
         max_length: usize,
     ) -> Result<Self, DataError> {
-        let mut tokenizer = Tokenizer::from_bytes(&source).map_err(|e| {
-            fault(path, format!("not a tokenizer.json: {e}"), "give a fast tokenizer's tokenizer.json")
-        })?;
-        let pad_id = pad_id(&tokenizer).ok_or_else(|| {
+        let (text, pad_id) = Self::parsed(source, config, path, max_length)?;
+        let mut tokenizer = Tokenizer::clone(&text.tokenizer);
+        let pad_id = pad_id.ok_or_else(|| {
             let problem =
                 format!("no padding token: neither a padding section nor one of {}", PAD_TOKENS.join(" "));
             fault(path, problem, "add a padding section that names the pad token")
@@ -67,28 +70,82 @@ impl TextProgram {
             return Err(fault(path, problem, "raise data.tokenizer.max_length"));
         }
         let truncation = TruncationParams { max_length, ..TruncationParams::default() };
-        tokenizer.with_padding(None);
         tokenizer
             .with_truncation(Some(truncation))
             .map_err(|e| fault(path, e.to_string(), "raise data.tokenizer.max_length"))?;
+        Ok(Self { tokenizer: Arc::new(tokenizer), pad_id, ..text })
+    }
+
+    /// As [`open`](Self::open) for texts that are cut into blocks of `max_length` and never padded or truncated.
+    pub(crate) fn open_unpadded(path: &Path, max_length: usize) -> Result<Self, DataError> {
+        let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_path_buf() };
+        let source = std::fs::read(&path).map_err(DataError::opening(&path, "a tokenizer.json"))?;
+        Ok(Self::parsed(source, neighbour(&path)?, &path, max_length)?.0)
+    }
+
+    /// A vocabulary of the characters of `texts`.
+    pub(crate) fn characters<'a>(
+        texts: impl Iterator<Item = &'a str>,
+        max_length: usize,
+    ) -> Result<Self, DataError> {
+        let path = Path::new("the characters of the training text");
+        Ok(Self::parsed(characters(texts), Map::new(), path, max_length)?.0)
+    }
+
+    /// Without padding and truncation, with the id that pads, if there is one; 0 stands where it is not needed.
+    fn parsed(
+        source: Vec<u8>,
+        config: Map<String, Value>,
+        path: &Path,
+        max_length: usize,
+    ) -> Result<(Self, Option<u32>), DataError> {
+        let mut tokenizer = Tokenizer::from_bytes(&source).map_err(|e| {
+            fault(path, format!("not a tokenizer.json: {e}"), "give a fast tokenizer's tokenizer.json")
+        })?;
+        let padding = pad_id(&tokenizer);
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|e| fault(path, e.to_string(), "remove the truncation section"))?;
+        let vocab = tokenizer.get_vocab(true);
+        let vocab_size = vocab.values().max().map_or(0, |id| *id as usize + 1);
+        let alphabet = alphabet(&tokenizer, &vocab).map(Arc::new);
         let mask = mask(&tokenizer, &config);
         if let Some((_, token)) = &mask {
             // As transformers does with the special tokens that it is told: a text may hold it as it is.
             let _ = tokenizer.add_special_tokens([AddedToken::from(token.clone(), true)]);
         }
         let added = tokenizer.get_added_tokens_decoder().into_iter();
-        let special = added.filter(|(_, token)| token.special).map(|(id, _)| id).collect();
-        let vocab_size = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
-        Ok(Self {
-            tokenizer: Arc::new(tokenizer),
-            source: source.into(),
-            config,
-            max_length,
-            vocab_size,
-            pad_id,
-            mask,
-            special: Arc::new(special),
-        })
+        let special = Arc::new(added.filter(|(_, token)| token.special).map(|(id, _)| id).collect());
+        let (tokenizer, source) = (Arc::new(tokenizer), source.into());
+        let pad_id = padding.unwrap_or(0);
+        Ok((Self { tokenizer, source, config, max_length, vocab_size, pad_id, mask, special, alphabet }, padding))
+    }
+
+    /// Every id of a text, of any length, without special tokens.
+    pub(crate) fn token_ids(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        if let Some(alphabet) = &self.alphabet {
+            let ids = text.chars().map(|c| alphabet.get(&c).copied()).collect::<Option<Vec<u32>>>();
+            return ids.ok_or_else(|| {
+                let problem = match self.unknown(text) {
+                    Some((_, c)) => format!("the vocabulary has no {c:?} (U+{:04X})", u32::from(c)),
+                    None => "a character that the vocabulary lacks".into(),
+                };
+                DataError::Text { problem }
+            });
+        }
+        Ok(self.tokenizer.encode_fast(text, false).map_err(refused)?.get_ids().to_vec())
+    }
+
+    /// The first character that a vocabulary of characters lacks, and its place in bytes.
+    pub(crate) fn unknown(&self, text: &str) -> Option<(usize, char)> {
+        let alphabet = self.alphabet.as_ref()?;
+        text.char_indices().find(|(_, c)| !alphabet.contains_key(c))
+    }
+
+    /// The text of ids.
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String, DataError> {
+        self.tokenizer.decode(ids, false).map_err(refused)
     }
 
     /// Ids and segments of one sample, special tokens included, at most `max_length`; of a pair the longer text is
@@ -98,7 +155,7 @@ impl TextProgram {
             Raw::Text(text) => self.tokenizer.encode_fast(text.as_str(), true),
             Raw::Pair(a, b) => self.tokenizer.encode_fast((a.as_str(), b.as_str()), true),
             Raw::Words(words) => self.tokenizer.encode_fast(words.as_slice(), true),
-            Raw::Image(_) | Raw::Row { .. } => return None,
+            Raw::Image(_) | Raw::Row { .. } | Raw::Tokens(_) => return None,
         };
         Some(encoding.map(|encoding| features(&encoding)).map_err(refused))
     }
@@ -109,7 +166,7 @@ impl TextProgram {
             Raw::Text(text) => self.tokenizer.encode_char_offsets(text.as_str(), true),
             Raw::Pair(a, b) => self.tokenizer.encode_char_offsets((a.as_str(), b.as_str()), true),
             Raw::Words(words) => self.tokenizer.encode_char_offsets(words.as_slice(), true),
-            Raw::Image(_) | Raw::Row { .. } => return None,
+            Raw::Image(_) | Raw::Row { .. } | Raw::Tokens(_) => return None,
         };
         Some(encoding.map_err(refused))
     }

@@ -81,6 +81,15 @@ pub enum EvalError {
         /// Why.
         reason: BadAnswer,
     },
+    /// A prompt without a token.
+    #[error("an empty prompt: there is nothing to continue")]
+    EmptyPrompt,
+    /// A model that reads no text was to continue one.
+    #[error("the model reads no text, and cannot continue one")]
+    NoText,
+    /// A model that is no decoder was to continue a text.
+    #[error("the model is no decoder, and cannot continue a text")]
+    NoDecoder,
     /// The device's answer could not be read.
     #[error("the device's answer cannot be read: {0}")]
     Read(String),
@@ -107,6 +116,8 @@ impl EvalError {
             EvalError::Answer { .. } => Some(
                 "the weights or the sample hold NaN or huge numbers; a lower learning_rate may help".into(),
             ),
+            EvalError::EmptyPrompt => Some("give a text to start from, such as a line end".into()),
+            EvalError::NoText | EvalError::NoDecoder => Some("give a model trained on causal_language_modeling".into()),
             EvalError::Read(_) | EvalError::NoTask { .. } | EvalError::Answered(_) => None,
         }
     }
@@ -120,6 +131,9 @@ impl EvalError {
             EvalError::Input(_)
             | EvalError::NotAModel { .. }
             | EvalError::Tokenizer { .. }
+            | EvalError::EmptyPrompt
+            | EvalError::NoText
+            | EvalError::NoDecoder
             | EvalError::Classes { .. }
             | EvalError::Unlabelled { .. } => Exit::Data,
             EvalError::Occupied { .. } => Exit::Usage,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::tasks::{Answered, Asked, regression};
-use crate::{Bundle, EvalError};
+use crate::{Bundle, EvalError, Generator};
 
 /// One answer, or why there is none. Serialises as one line of `kiln predict`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,6 +53,11 @@ impl Predictor {
     /// The bundle that is asked.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    /// Continues texts instead, where the bundle is a decoder.
+    pub fn generator(&self) -> Generator<'_> {
+        Generator::new(&self.bundle, &self.device)
     }
 
     /// Answers inputs in their order. At most one batch of them is in memory.

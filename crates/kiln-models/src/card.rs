@@ -114,6 +114,16 @@ impl Card {
         timm::architecture(&self.sizes).unwrap_or(&self.model_type)
     }
 
+    /// The longest sequence that a text model has positions for, else the data's own; 0 for other inputs.
+    pub fn positions(&self) -> usize {
+        let own = ["n_positions", "max_position_embeddings"].iter().find_map(|key| self.sizes.get(*key)?.as_u64());
+        match (own, &self.kiln_input) {
+            (Some(own), _) => own as usize,
+            (None, Some(InputSpec::Tokens { max_length, .. })) => *max_length,
+            _ => 0,
+        }
+    }
+
     /// Class names in index order.
     pub fn classes(&self) -> Vec<String> {
         self.id2label.values().cloned().collect()

@@ -2,6 +2,7 @@
 //! Owns the words and their defaults; builds nothing. The family's `build` reads its branch.
 
 mod encoder;
+mod gpt2;
 mod vision;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use encoder::*;
+pub use gpt2::*;
 pub use vision::*;
 
 /// Which model, and what it starts from.
@@ -39,6 +41,8 @@ pub enum ModelConfig {
     /// DistilBERT encoder (Sanh et al., 2019).
     #[serde(rename = "distilbert")]
     DistilBert(DistilBertConfig),
+    /// GPT-2 decoder (Radford et al., 2019), also in nanoGPT's form.
+    Gpt2(Gpt2Config),
 }
 
 /// `kind = "mlp"`
@@ -191,6 +195,7 @@ impl ModelConfig {
             ModelConfig::Bert(_) => "bert",
             ModelConfig::Roberta(_) => "roberta",
             ModelConfig::DistilBert(_) => "distilbert",
+            ModelConfig::Gpt2(_) => "gpt2",
         }
     }
 
@@ -208,6 +213,7 @@ impl ModelConfig {
             ModelConfig::Bert(c) => c.pretrained.as_ref(),
             ModelConfig::Roberta(c) => c.pretrained.as_ref(),
             ModelConfig::DistilBert(c) => c.pretrained.as_ref(),
+            ModelConfig::Gpt2(c) => c.pretrained.as_ref(),
         }
     }
 }

@@ -163,8 +163,14 @@ pub fn save_as(
     options: &SaveOptions,
 ) -> Result<(), ModelError> {
     fs::create_dir_all(folder).map_err(FileError::at(folder, "create"))?;
-    let dialects = families::of_card(card, folder)?.dialects(card)?;
-    let state = dialects.first().map_or_else(|| state.clone(), |dialect| dialect.write(state.clone()));
+    let family = families::of_card(card, folder)?;
+    let mut state = state.clone();
+    family.give_out(card, &mut state)?;
+    let dialects = family.dialects(card)?;
+    let state = match dialects.first() {
+        Some(dialect) => dialect.write(state),
+        None => state,
+    };
     weights::write(folder, &state, options)?;
     files::write_atomic(&folder.join(card::FILE), card.stored_as(options.dtype).to_json().as_bytes())?;
     Ok(())

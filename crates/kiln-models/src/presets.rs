@@ -40,12 +40,16 @@ pub fn config(name: &str) -> Result<ModelConfig, ModelError> {
 }
 
 /// The input that a preset is shown with: an image of the size in its name, else 224 pixels a side (32 for CIFAR), or a
-/// text of BERT's or RoBERTa's vocabulary.
+/// text of BERT's, RoBERTa's or GPT-2's vocabulary.
 pub fn inputs(name: &str) -> [InputSpec; 2] {
     let named = name.rsplit_once('_').and_then(|(_, size)| size.parse::<usize>().ok()).filter(|n| *n >= 192);
     let side = named.unwrap_or(if name.starts_with("cifar") { 32 } else { 224 });
     let image = InputSpec::Image { channels: 3, height: side, width: side };
-    let (vocab_size, pad_id) = if name.starts_with("roberta") { (50_265, 1) } else { (30_522, 0) };
+    let (vocab_size, pad_id) = match name {
+        _ if name.starts_with("roberta") => (50_265, 1),
+        _ if name.starts_with("gpt2") => (50_257, 0),
+        _ => (30_522, 0),
+    };
     [image, InputSpec::Tokens { vocab_size, max_length: 128, pad_id }]
 }
 

@@ -94,7 +94,9 @@ fn spelled_as(
         Some(shape) => (name, dialect::pointwise_as_linear(data, shape)),
         None => (name, data),
     };
-    Ok(state.into_iter().map(fitted).collect())
+    let mut state = state.into_iter().map(fitted).collect();
+    family.take_in(card, &mut state)?;
+    Ok(state)
 }
 
 /// Takes the second copies of tied tensors out of `state`; answers what it took. A copy alone becomes the original.

@@ -9,6 +9,7 @@
 pub mod activation;
 pub mod attention;
 pub mod conv;
+pub mod conv1d;
 pub mod drop_path;
 mod dropped;
 pub mod linear;
@@ -17,10 +18,11 @@ pub mod loss;
 pub mod meter;
 pub mod norm;
 
-pub use activation::{gelu, relu6};
+pub use activation::{gelu, gelu_new, relu6};
 pub use attention::attention;
 pub use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, PaddingConfig2d};
 pub use conv::{Conv2d, Conv2dConfig};
+pub use conv1d::Conv1D;
 pub use drop_path::DropPath;
 pub use linear::Linear;
 pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse, token_cross_entropy};

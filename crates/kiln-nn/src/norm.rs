@@ -15,7 +15,7 @@ pub struct LayerNorm {
     /// `[D]`, starts at one.
     pub weight: Param<Tensor<1>>,
     /// `[D]`, starts at zero.
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
     eps: f64,
 }
 
@@ -23,14 +23,14 @@ impl LayerNorm {
     /// For `features` wide inputs; `eps` is added to the variance.
     pub fn new(features: usize, eps: f64, device: &Device) -> Self {
         let weight = Initializer::Ones.init([features], device);
-        let bias = Initializer::Zeros.init([features], device);
+        let bias = Some(Initializer::Zeros.init([features], device));
         Self { weight, bias, eps }
     }
 
     /// `[.., D]` to `[.., D]`.
     pub fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
         let read = meter::bytes(&x);
-        let y = module::layer_norm(x, self.weight.val(), Some(self.bias.val()), self.eps);
+        let y = module::layer_norm(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.eps);
         meter::layer(|| 0, || self.weight.val().is_require_grad(), read, &y);
         y
     }

@@ -131,6 +131,10 @@ pub struct ScheduleConfig {
     /// Optimizer steps (1 or more), or a fraction of all steps (below 1).
     #[schemars(range(min = 0.0))]
     pub warmup_steps: f64,
+    /// Where `cosine_with_min_lr` ends, as a share of the peak; for no other curve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_lr_rate: Option<f64>,
 }
 
 /// Curves, as `transformers.get_scheduler` names them.
@@ -144,6 +148,8 @@ pub enum SchedulerType {
     Linear,
     /// Falls to 0 along half a cosine.
     Cosine,
+    /// Falls to `min_lr_rate` of the peak along half a cosine.
+    CosineWithMinLr,
 }
 
 /// The loop. Exactly one of `epochs` and `max_steps`.

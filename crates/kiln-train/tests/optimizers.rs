@@ -148,11 +148,12 @@ fn a_state_of_another_model_or_rule_is_refused() {
 fn schedules_follow_transformers() {
     let fixture = fixture("schedules.json");
     let cases = fixture["cases"].as_array().unwrap();
-    assert!(cases.len() >= 9);
+    assert!(cases.len() >= 12);
     for case in cases {
         let config: ScheduleConfig = serde_json::from_value(json!({
             "lr_scheduler_type": case["lr_scheduler_type"],
             "warmup_steps": case["warmup_steps"],
+            "min_lr_rate": case.get("min_lr_rate"),
         }))
         .unwrap();
         let schedule = Schedule::new(&config, 2.0, case["total_steps"].as_u64().unwrap());

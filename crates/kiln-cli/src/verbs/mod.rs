@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod eval;
+pub(crate) mod generation;
 pub(crate) mod hub;
 pub(crate) mod models;
 pub(crate) mod predict;

@@ -9,11 +9,12 @@ use kiln_core::Exit;
 use kiln_core::device::DeviceSpec;
 use kiln_core::files::{FileError, sync_folder};
 use kiln_data::{Preprocessor, inputs};
-use kiln_eval::{Answer, Bundle, Embedder, EvalError, Predictor};
+use kiln_eval::{Answer, Bundle, Embedder, EvalError, Generation, Predictor};
 
 use crate::report::{Failure, Outcome};
 use crate::stdout::{Reader, written};
 use crate::target::{self, Target};
+use crate::verbs::generation::{GenerationArgs, continued};
 
 /// Answer one input, a folder, a table or stdin, as JSON lines
 #[derive(Debug, clap::Args)]
@@ -35,18 +36,22 @@ pub(crate) struct Args {
     /// Device; by default the first GPU, else the CPU
     #[arg(long)]
     device: Option<DeviceSpec>,
+    /// How a language model continues each input
+    #[command(flatten, next_help_heading = "Language models")]
+    generation: GenerationArgs,
 }
 
 /// What answers.
 enum Asked {
     Labels(Predictor),
+    Continuations(Predictor, Generation),
     Embeddings(Embedder),
 }
 
 impl Asked {
     fn preprocessor(&self) -> &Preprocessor {
         match self {
-            Asked::Labels(predictor) => &predictor.bundle().preprocessor,
+            Asked::Labels(predictor) | Asked::Continuations(predictor, _) => &predictor.bundle().preprocessor,
             Asked::Embeddings(embedder) => embedder.preprocessor(),
         }
     }
@@ -59,6 +64,10 @@ impl Asked {
         let opened = inputs.iter().flat_map(|input| open(input, self.preprocessor()));
         match self {
             Asked::Labels(predictor) => Box::new(predictor.predict(opened)),
+            Asked::Continuations(predictor, how) => {
+                let generator = predictor.generator();
+                Box::new(opened.map(move |(input, raw)| Ok(continued(&generator, how, input, raw))))
+            }
             Asked::Embeddings(embedder) => Box::new(embedder.embed(opened)),
         }
     }
@@ -93,7 +102,12 @@ pub(crate) fn run(args: Args) -> Outcome {
         true => Asked::Embeddings(Embedder::open(&model, chosen.device, batch_size)?),
         false => {
             let bundle = Bundle::open(&model, &chosen.device)?;
-            Asked::Labels(Predictor::new(bundle, chosen.device, batch_size))
+            let generation = args.generation.settings(&bundle)?;
+            let predictor = Predictor::new(bundle, chosen.device, batch_size);
+            match generation {
+                Some(how) => Asked::Continuations(predictor, how),
+                None => Asked::Labels(predictor),
+            }
         }
     };
     let count = match &args.output {

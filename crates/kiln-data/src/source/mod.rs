@@ -8,6 +8,7 @@ pub(crate) mod jsonl;
 pub(crate) mod many;
 pub(crate) mod rows;
 pub(crate) mod table;
+pub(crate) mod text;
 
 use kiln_core::TaskKind;
 

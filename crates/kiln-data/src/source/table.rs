@@ -261,6 +261,7 @@ impl Source for TableSource {
                 let hasher = numbers.iter().fold(&mut hasher, |h, v| h.update(&v.to_le_bytes()));
                 categories.iter().fold(hasher, |h, word| h.update(word.as_bytes()).update(&[0xFF]))
             }
+            Raw::Tokens(ids) => ids.iter().fold(&mut hasher, |h, id| h.update(&id.to_le_bytes())),
             Raw::Image(image) => hasher.update(&image.pixels),
         };
         *hasher.finalize().as_bytes()

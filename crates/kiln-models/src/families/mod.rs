@@ -8,6 +8,7 @@ mod convnext;
 mod distilbert;
 mod encoder;
 mod ft_transformer;
+mod gpt2;
 mod mlp;
 mod mobilenet_v2;
 mod resnet;
@@ -92,6 +93,20 @@ pub trait Family: Sync {
     fn fit(&self, _card: &Card, _state: &mut StateDict) -> Result<Vec<String>, ModelError> {
         Ok(Vec::new())
     }
+    /// Takes out what a file holds once more or in another form: an output layer that is the embedding.
+    ///
+    /// # Errors
+    /// Tensors that the net cannot hold as they are.
+    fn take_in(&self, _card: &Card, _state: &mut StateDict) -> Result<(), ModelError> {
+        Ok(())
+    }
+    /// Adds what the reference implementation needs in a folder and the net does not have.
+    ///
+    /// # Errors
+    /// A card that lacks a key.
+    fn give_out(&self, _card: &Card, _state: &mut StateDict) -> Result<(), ModelError> {
+        Ok(())
+    }
     /// Resolves every size from the config, the input, the labels' names (of classes, or of the numbers of a
     /// regression; none for language modelling) and the task.
     ///
@@ -131,6 +146,7 @@ pub const FAMILIES: &[&dyn Family] = &[
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
+    &gpt2::Family,
 ];
 
 pub(crate) fn of_config(config: &ModelConfig) -> Result<&'static dyn Family, ModelError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kiln_core::TaskKind;
 use kiln_core::config::MISSING_FILE;
 use kiln_data::config::{
-    Column, ConllData, DataConfig, ImageData, LabelColumns, Size, TableData, TokenizerConfig, TokenizerKind,
+    Column, ConllData, CorpusData, CorpusTokenizerKind, DataConfig, ImageData, LabelColumns, Size, TableData, TokenizerConfig, TokenizerKind,
     Transform,
 };
 
@@ -47,6 +47,15 @@ impl<'a> Rules<'a> {
             DataConfig::ImageFolder(data) | DataConfig::Idx(data) => sources!(data),
             DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => sources!(data),
             DataConfig::Conll(data) => sources!(data),
+            DataConfig::Text(data) => Sources {
+                path: &data.path,
+                train: &data.train,
+                validation: &data.validation,
+                test: &data.test,
+                validation_fraction: data.validation_fraction,
+                test_fraction: None,
+                classes: &None,
+            },
         }
     }
 
@@ -58,6 +67,7 @@ impl<'a> Rules<'a> {
             DataConfig::Csv(table) | DataConfig::Tsv(table) => self.rows(table, false),
             DataConfig::Jsonl(table) => self.rows(table, true),
             DataConfig::Conll(words) => self.conll(words),
+            DataConfig::Text(text) => self.text(text),
         }
     }
 
@@ -112,6 +122,23 @@ impl<'a> Rules<'a> {
         let no_tokens = "there is no text to sort by length in images";
         let bucketing = images.loader.length_bucketing;
         self.fault_if(bucketing, "data.loader.length_bucketing", no_tokens, "leave `length_bucketing` out");
+    }
+
+    fn text(&mut self, text: &CorpusData) {
+        let task = self.config.task.kind();
+        let message = format!("plain text teaches causal_language_modeling, and [task] kind is {task}");
+        let remedy = "set [task] kind = \"causal_language_modeling\", or give a table with labels";
+        self.fault_if(task != TaskKind::CausalLanguageModeling, "data.kind", message, remedy);
+        let from_file = text.tokenizer.kind == CorpusTokenizerKind::File;
+        let path = text.tokenizer.path.is_some();
+        let message = "`path` is of kind = \"file\"; this vocabulary is made from the text";
+        self.fault_if(!from_file && path, "data.tokenizer.path", message, "leave out `path` or `kind`");
+        let nowhere = from_file && !path && self.config.model.pretrained().is_none();
+        let message = "text needs a tokenizer: set `data.tokenizer.path`, or kind = \"characters\"";
+        self.fault_if(nowhere, "data.tokenizer", message, "name a tokenizer.json, or set model.pretrained");
+        let bucketing = text.loader.length_bucketing;
+        let message = "blocks of plain text all have one length";
+        self.fault_if(bucketing, "data.loader.length_bucketing", message, "leave `length_bucketing` out");
     }
 
     fn transforms(&mut self, channels: usize, transforms: &[Transform]) {
@@ -333,7 +360,10 @@ impl<'a> Rules<'a> {
     /// Files and folders that the config names.
     pub(super) fn files(&mut self) {
         let s = self.sources();
-        let tokenizer = self.tokenizer_config().and_then(|tokenizer| tokenizer.path.clone());
+        let tokenizer = match &self.config.data {
+            DataConfig::Text(text) => text.tokenizer.path.clone(),
+            _ => self.tokenizer_config().and_then(|tokenizer| tokenizer.path.clone()),
+        };
         let pretrained = self.config.model.pretrained().cloned();
         let adapter = self.config.lora.as_ref().and_then(|lora| lora.pretrained.clone());
         for (key, path) in [

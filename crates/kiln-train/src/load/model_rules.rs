@@ -2,7 +2,7 @@
 //! Owns no key's range (the schema does); part of `load`.
 
 use kiln_data::config::{DataConfig, TableData, TokenizerConfig};
-use kiln_models::config::ModelConfig;
+use kiln_models::config::{Gpt2Config, ModelConfig};
 
 use super::Rules;
 
@@ -34,6 +34,7 @@ impl Rules<'_> {
             ModelConfig::Bert(c) => self.encoder("bert", c),
             ModelConfig::Roberta(c) => self.encoder("roberta", c),
             ModelConfig::DistilBert(c) => self.encoder("distilbert", c),
+            ModelConfig::Gpt2(gpt2) => self.gpt2(gpt2),
         }
         self.input();
     }
@@ -55,10 +56,33 @@ impl Rules<'_> {
         );
     }
 
+    fn gpt2(&mut self, c: &Gpt2Config) {
+        let sizes = [("n_layer", c.n_layer), ("n_head", c.n_head), ("n_embd", c.n_embd)];
+        let unset: Vec<&str> = sizes.iter().filter(|(_, size)| size.is_none()).map(|(key, _)| *key).collect();
+        let nothing = c.pretrained.is_none() && c.preset.is_none() && !unset.is_empty();
+        let message = format!(
+            "without `pretrained` or `preset`, kind = \"gpt2\" needs its sizes; not set: {}",
+            unset.join(", ")
+        );
+        self.fault_if(nothing, "model", message, "set pretrained, preset, or all sizes");
+        if let (Some(width), Some(heads)) = (c.n_embd, c.n_head) {
+            let message = format!("`n_head` is {heads}, which does not divide `n_embd` {width}");
+            let remedy = "each head takes an equal share of the width";
+            self.fault_if(width % heads.max(1) != 0, "model.n_head", message, remedy);
+        }
+        if let (Some(positions), DataConfig::Text(text)) = (c.n_positions, &self.config.data) {
+            let block = text.block_size;
+            let message = format!("`block_size` is {block}, more than the model's {positions} positions");
+            let remedy = "lower data.block_size, or raise model.n_positions";
+            self.fault_if(block > positions, "data.block_size", message, remedy);
+        }
+    }
+
     /// Which families read texts, images and rows.
     fn input(&mut self) {
-        const TEXT: &[&str] = &["bert", "roberta", "distilbert", "textcnn"];
+        const TEXT: &[&str] = &["bert", "roberta", "distilbert", "gpt2", "textcnn"];
         let (data, families): (_, &[&str]) = match (&self.config.data, self.table()) {
+            (DataConfig::Text(_), _) => ("plain text", &["gpt2"]),
             (DataConfig::Conll(_), _) => ("text", TEXT),
             (_, Some(table)) if table.text.is_some() || table.tokens.is_some() => ("text", TEXT),
             (_, Some(table)) if table.image.is_none() => ("numbers", &["mlp", "ft_transformer"]),
@@ -81,7 +105,9 @@ impl Rules<'_> {
     pub(super) fn table(&self) -> Option<&TableData> {
         match &self.config.data {
             DataConfig::Csv(table) | DataConfig::Tsv(table) | DataConfig::Jsonl(table) => Some(table),
-            DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) => None,
+            DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => {
+                None
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use kiln_core::device::DeviceSpec;
 use kiln_eval::tasks::{self, LOSS};
 
 use super::Rules;
-use crate::config::OptimizerConfig;
+use crate::config::{OptimizerConfig, SchedulerType};
 
 impl Rules<'_> {
     /// `device`, `output_dir`, `run_name`.
@@ -90,6 +90,14 @@ impl Rules<'_> {
         let part = warmup >= 1.0 && warmup.fract() != 0.0;
         let message = format!("`warmup_steps` is {warmup}: neither whole steps nor a fraction below 1");
         self.fault_if(part, key, message, "for example: warmup_steps = 100, or 0.1 for a tenth of all steps");
+        let floor = self.config.schedule.min_lr_rate;
+        let falls = self.config.schedule.lr_scheduler_type == SchedulerType::CosineWithMinLr;
+        let message = "lr_scheduler_type = \"cosine_with_min_lr\" needs `min_lr_rate`";
+        let remedy = "for example: min_lr_rate = 0.1, a tenth of the learning rate";
+        self.fault_if(falls && floor.is_none(), "schedule", message, remedy);
+        let message = "`min_lr_rate` is of lr_scheduler_type = \"cosine_with_min_lr\" alone";
+        let remedy = "leave it out, or choose that curve";
+        self.fault_if(!falls && floor.is_some(), "schedule.min_lr_rate", message, remedy);
         if let Some(max) = self.config.train.max_steps.filter(|&max| warmup > max as f64) {
             let message =
                 format!("`warmup_steps` is {warmup}, more than the {max} steps of `train.max_steps`");
