@@ -319,7 +319,7 @@ impl Columns {
     /// Of a table with a column of prompts, called `text`.
     pub(crate) fn text() -> Self {
         let wanted = Wanted::Text(Column::Name("text".into()));
-        Self { header: true, wanted, categories: Vec::new(), missing: Missing::default() }
+        Self { header: true, wanted, pair: None, categories: Vec::new(), missing: Missing::default() }
     }
 
     /// Every column that the model reads.

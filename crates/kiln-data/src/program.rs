@@ -171,7 +171,7 @@ fn masking(program: &Program, options: &OpenOptions<'_>) -> Result<Option<Maskin
                 "give a tokenizer with [MASK] or <mask>, or set [task] kind = \"causal_language_modeling\"";
             Err(DataError::config("tokenizer", problem, remedy))
         }
-        Program::Image(_) | Program::Table(_) => {
+        Program::Image(_) | Program::Table(_) | Program::Corpus(_) => {
             let problem = "a masked language model reads text";
             Err(DataError::config("kind", problem, "name the column of text: data.text"))
         }

@@ -70,7 +70,7 @@ impl Preprocessor {
     pub fn mask_token(&self) -> Option<(u32, &str)> {
         match &self.program {
             Program::Text { text, .. } => text.mask.as_ref().map(|(id, token)| (*id, token.as_str())),
-            Program::Image(_) | Program::Table(_) => None,
+            Program::Image(_) | Program::Table(_) | Program::Corpus(_) => None,
         }
     }
 
@@ -87,7 +87,7 @@ impl Preprocessor {
     /// The token of an id.
     pub fn token(&self, id: u32) -> Option<String> {
         match &self.program {
-            Program::Text { text, .. } => text.token(id),
+            Program::Text { text, .. } | Program::Corpus(text) => text.token(id),
             Program::Image(_) | Program::Table(_) => None,
         }
     }

@@ -93,8 +93,8 @@ impl Source for TextSource {
         Ok(Raw::Tokens(self.ids.cut(from, (from + self.block + 1).min(self.ids.len()))))
     }
 
-    fn classes(&self) -> Vec<String> {
-        Vec::new()
+    fn classes(&self, _: TaskKind) -> Result<Vec<String>, DataError> {
+        Ok(Vec::new())
     }
 
     /// A block holds its own answers.
