@@ -55,7 +55,8 @@ fn file(words: &BTreeMap<String, u32>) -> Value {
 /// The bytes of a `tokenizer.json` with a token a character, ids in the characters' order, as nanoGPT numbers them.
 pub(crate) fn characters<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<u8> {
     let all: BTreeSet<char> = texts.flat_map(str::chars).collect();
-    let vocab: Map<String, Value> = all.into_iter().zip(0..).map(|(c, id)| (c.to_string(), json!(id))).collect();
+    let vocab: Map<String, Value> =
+        all.into_iter().zip(0..).map(|(c, id)| (c.to_string(), json!(id))).collect();
     let file = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "Split", "pattern": {"Regex": ANY}, "behavior": "Isolated", "invert": false},

@@ -177,11 +177,16 @@ fn cut_end(pieces: &mut Vec<Piece>, fraction: f64) -> Vec<Piece> {
 
 /// The text of a file, or of every `.txt` of a folder.
 fn pieces(path: &Path) -> Result<Vec<Piece>, DataError> {
-    let meta = std::fs::metadata(path).map_err(DataError::opening(path, "a text file or a folder of .txt"))?;
+    let meta =
+        std::fs::metadata(path).map_err(DataError::opening(path, "a text file or a folder of .txt"))?;
     let mut files = vec![path.to_path_buf()];
     if meta.is_dir() {
         let entries = std::fs::read_dir(path).map_err(DataError::opening(path, "a folder of .txt"))?;
-        files = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "txt")).collect();
+        files = entries
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.extension().is_some_and(|e| e == "txt"))
+            .collect();
         files.sort();
     }
     let texts: Vec<Piece> = files.into_iter().map(piece).collect::<Result<_, _>>()?;

@@ -266,9 +266,7 @@ fn format(config: &DataConfig) -> Format {
 fn table(config: &DataConfig) -> Option<&TableData> {
     match config {
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => Some(c),
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => {
-            None
-        }
+        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => None,
     }
 }
 

@@ -33,7 +33,10 @@ pub struct Preprocessor {
 #[derive(Debug, Clone)]
 pub(crate) enum Program {
     Image(ImageProgram),
-    Text { text: TextProgram, columns: Columns },
+    Text {
+        text: TextProgram,
+        columns: Columns,
+    },
     /// Blocks of plain text.
     Corpus(TextProgram),
     Table(TableProgram),

@@ -119,7 +119,10 @@ impl TextProgram {
         let special = Arc::new(added.filter(|(_, token)| token.special).map(|(id, _)| id).collect());
         let (tokenizer, source) = (Arc::new(tokenizer), source.into());
         let pad_id = padding.unwrap_or(0);
-        Ok((Self { tokenizer, source, config, max_length, vocab_size, pad_id, mask, special, alphabet }, padding))
+        Ok((
+            Self { tokenizer, source, config, max_length, vocab_size, pad_id, mask, special, alphabet },
+            padding,
+        ))
     }
 
     /// Every id of a text, of any length, without special tokens.

@@ -117,7 +117,9 @@ impl EvalError {
                 "the weights or the sample hold NaN or huge numbers; a lower learning_rate may help".into(),
             ),
             EvalError::EmptyPrompt => Some("give a text to start from, such as a line end".into()),
-            EvalError::NoText | EvalError::NoDecoder => Some("give a model trained on causal_language_modeling".into()),
+            EvalError::NoText | EvalError::NoDecoder => {
+                Some("give a model trained on causal_language_modeling".into())
+            }
             EvalError::Read(_) | EvalError::NoTask { .. } | EvalError::Answered(_) => None,
         }
     }

@@ -116,7 +116,8 @@ impl Card {
 
     /// The longest sequence that a text model has positions for, else the data's own; 0 for other inputs.
     pub fn positions(&self) -> usize {
-        let own = ["n_positions", "max_position_embeddings"].iter().find_map(|key| self.sizes.get(*key)?.as_u64());
+        let own =
+            ["n_positions", "max_position_embeddings"].iter().find_map(|key| self.sizes.get(*key)?.as_u64());
         match (own, &self.kiln_input) {
             (Some(own), _) => own as usize,
             (None, Some(InputSpec::Tokens { max_length, .. })) => *max_length,

@@ -42,11 +42,6 @@ pub fn tied<const N: usize>(x: Tensor<N>, embedding: &Embedding) -> Tensor<N> {
     let weight = embedding.weight.val();
     let read = meter::bytes(&x);
     let y = module::linear(x, weight.clone().transpose(), None);
-    meter::layer(
-        || 2 * y.shape().num_elements() * weight.dims()[1],
-        || weight.is_require_grad(),
-        read,
-        &y,
-    );
+    meter::layer(|| 2 * y.shape().num_elements() * weight.dims()[1], || weight.is_require_grad(), read, &y);
     y
 }

@@ -38,13 +38,13 @@ fn wave(n: usize, shape: &[usize], scale: f64, shift: f32) -> TensorData {
 fn weights(net: &dyn Net) -> StateDict {
     let mut parameters = net.parameters();
     parameters.sort_by(|a, b| a.name.cmp(&b.name));
-    let value = |(n, p): (usize, kiln_core::ParamInfo)| {
+    let value = |(n, p): (usize, kiln_core::net::ParamInfo)| {
         let data = match p.shape.len() {
             1 if p.name.ends_with("weight") => wave(n, &p.shape, 0.3, 1.0),
             1 => wave(n, &p.shape, 0.1, 0.0),
             _ => {
                 let fan = p.shape[1..].iter().product::<usize>() as f64;
-                wave(n, &p.shape, (6.0 / fan).sqrt(), 0.0)
+                wave(n, &p.shape, (6.0f64 / fan).sqrt(), 0.0)
             }
         };
         (p.name, data)
@@ -262,8 +262,10 @@ fn presets_have_as_many_parameters_as_transformers() {
 fn text(folder: &Path) -> Dataset {
     let letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN";
     std::fs::write(folder.join("text.txt"), letters.repeat(4)).unwrap();
-    opened(json!({"kind": "text", "path": folder.join("text.txt"), "validation_fraction": 0.25, "block_size": 16,
-        "stride": 1, "tokenizer": {"kind": "characters"}}))
+    opened(
+        json!({"kind": "text", "path": folder.join("text.txt"), "validation_fraction": 0.25, "block_size": 16,
+        "stride": 1, "tokenizer": {"kind": "characters"}}),
+    )
     .unwrap()
 }
 
@@ -279,7 +281,8 @@ fn greedy_tokens_are_those_of_transformers_with_and_without_the_cache_alone_and_
         serde_json::from_value(json!([expected["prompts"], expected["greedy"]])).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let data = text(folder.path());
-    let (net, flex) = (made(&sizes(), 0, TaskKind::CausalLanguageModeling, &Device::flex()).net, Device::flex());
+    let (net, flex) =
+        (made(&sizes(), 0, TaskKind::CausalLanguageModeling, &Device::flex()).net, Device::flex());
     let generator = Generator::of(net.as_ref(), &data.preprocessor, &flex, 16);
     let sampling = Sampling { temperature: 0.0, top_k: None, top_p: None };
     let how = Generation { max_new_tokens: 8, sampling, ..Generation::default() };
@@ -381,7 +384,10 @@ fn faults_of_texts_name_the_place() {
     let characters = json!({"kind": "characters"});
     let fault = |data: Value| opened(data).unwrap_err().to_string();
     let empty = file("empty.txt", b"");
-    assert!(fault(json!({"kind": "text", "path": empty, "tokenizer": characters})).contains("empty.txt: expected at least 1"));
+    assert!(
+        fault(json!({"kind": "text", "path": empty, "tokenizer": characters}))
+            .contains("empty.txt: expected at least 1")
+    );
     let broken = file("broken.txt", b"abc\xffdef");
     let error = fault(json!({"kind": "text", "path": broken, "tokenizer": characters}));
     assert!(error.contains("byte 3: expected UTF-8 text, got byte 0xff"), "{error}");
@@ -390,7 +396,10 @@ fn faults_of_texts_name_the_place() {
     let other = file("other.txt", "abc\nab\u{e9}c".as_bytes());
     let error = fault(json!({"kind": "text", "train": good, "validation": other, "block_size": 4,
         "tokenizer": characters}));
-    assert!(error.contains("other.txt:2: expected characters of the vocabulary, got 'é' (U+00E9)"), "{error}");
+    assert!(
+        error.contains("other.txt:2: expected characters of the vocabulary, got 'é' (U+00E9)"),
+        "{error}"
+    );
     let both = fault(json!({"kind": "text", "path": good, "train": good, "tokenizer": characters}));
     assert!(both.contains("train is given too"), "{both}");
     let nothing = folder.path().join("nothing.txt");

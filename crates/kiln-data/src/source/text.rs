@@ -52,12 +52,7 @@ pub(crate) struct TextSource {
 
 impl TextSource {
     /// Blocks whose starts are `stride` apart.
-    pub(crate) fn training(
-        place: String,
-        ids: Ids,
-        block: usize,
-        stride: usize,
-    ) -> Result<Self, DataError> {
+    pub(crate) fn training(place: String, ids: Ids, block: usize, stride: usize) -> Result<Self, DataError> {
         Self::checked(Self { place, ids, block, stride, whole: false }, block + 1)
     }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use kiln_core::TaskKind;
 use kiln_core::config::MISSING_FILE;
 use kiln_data::config::{
-    Column, ConllData, CorpusData, CorpusTokenizerKind, DataConfig, ImageData, LabelColumns, Size, TableData, TokenizerConfig, TokenizerKind,
-    Transform,
+    Column, ConllData, CorpusData, CorpusTokenizerKind, DataConfig, ImageData, LabelColumns, Size, TableData,
+    TokenizerConfig, TokenizerKind, Transform,
 };
 
 use super::Rules;
