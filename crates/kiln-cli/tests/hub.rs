@@ -10,7 +10,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::{Said, kiln, root};
+use support::{Said, kiln};
 
 /// A config that starts from a name, beside it nothing of that name.
 fn config(folder: &Path, pretrained: &str) -> PathBuf {
@@ -33,7 +33,7 @@ fn a_build_without_the_hub_says_how_to_build_with_it() {
     let remedy = "cargo build --release -p kiln-cli --features hub";
     Said::by(kiln().args(["hub", "pull", "org/tiny"]))
         .expect(2, &["org/tiny", "built without the Hugging Face Hub", remedy]);
-    Said::by(kiln().args(["hub", "push", "org/tiny"]).arg(root())).expect(4, &["not a model"]);
+    Said::by(kiln().args(["hub", "push", "org/tiny"]).arg(support::root())).expect(4, &["not a model"]);
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), "org/tiny");
     let words = ["digits.toml:11:14", "`model.pretrained` is not there", "org/tiny", remedy];

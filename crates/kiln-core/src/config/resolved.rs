@@ -153,7 +153,9 @@ impl Resolved {
     pub fn path_as_written(&self, key: &str) -> Option<String> {
         let text = self.text(key)?;
         let folder = self.find(key)?.place.as_ref().map(|place| &self.sources[place.source].folder)?;
-        let written = Path::new(&text).strip_prefix(folder).unwrap_or(Path::new(&text));
+        let here = std::env::current_dir().ok()?.join(folder);
+        let (text, relative) = (Path::new(&text), Path::new(&text).strip_prefix(folder));
+        let written = text.strip_prefix(here).or(relative).unwrap_or(text);
         Some(written.display().to_string())
     }
 
