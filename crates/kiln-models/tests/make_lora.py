@@ -70,11 +70,32 @@ def adapted(**options):
     return logits.flatten().tolist()
 
 
+def gpt2():
+    """Logits `[B, T, V]` of GPT-2 with adapters on its transposed layers."""
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(
+        vocab_size=40, n_positions=16, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0))
+    with torch.no_grad():
+        for n, (name, p) in enumerate(sorted(model.named_parameters())):
+            norm = p.ndim == 1 and name.endswith("weight")
+            value = wave(n, tuple(p.shape), (6.0 / p.shape[1]) ** 0.5 if p.ndim > 1 else 0.3 if norm else 0.1)
+            p.copy_(1.0 + value if norm else value)
+    model = peft.get_peft_model(model, peft.LoraConfig(
+        task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True))
+    with torch.no_grad():
+        for n, (_, p) in enumerate(sorted((k, p) for k, p in model.named_parameters() if p.requires_grad)):
+            p.copy_(wave(500 + n, tuple(p.shape), 0.3))
+    model.eval().save_pretrained("fixtures/lora-gpt2")
+    pathlib.Path("fixtures/lora-gpt2/README.md").unlink()
+    with torch.no_grad():
+        return model(input_ids=torch.tensor(IDS)).logits.flatten().tolist()
+
+
 answers = {
     "ids": IDS, "mask": MASK, "types": TYPES,
     "lora-attention": adapted(name="lora-attention", r=4, lora_alpha=8, target_modules=["query", "value"]),
     "lora-rslora": adapted(name="lora-rslora", r=4, lora_alpha=8, use_rslora=True,
                            target_modules=r".*\.(dense|key)"),
+    "lora-gpt2": gpt2(),
 }
 with open("fixtures/lora.json", "w") as file:
     json.dump(answers, file)

@@ -388,3 +388,55 @@ fn what_a_pretrained_file_lacks_trains_whole() {
     assert_eq!(saved, ["classifier"]);
     assert!(notes.contains("new and frozen, by `lora.modules_to_save`: bert.pooler.dense."), "{notes}");
 }
+
+/// The tiny GPT-2 of make_lora.py.
+fn gpt2() -> Model {
+    let sizes = json!({"kind": "gpt2", "n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": 16, "dropout": 0.0});
+    let input = kiln_core::InputSpec::Tokens { vocab_size: 40, max_length: 16, pad_id: 0 };
+    let (task, device) = (TaskKind::CausalLanguageModeling, Device::flex().autodiff());
+    let mut model = build(&config(sizes), &input, &[], task, &device, 1).unwrap();
+    let computed = weights(&*model.net);
+    assert!(model.net.load_state(&computed).is_exact());
+    model
+}
+
+fn next_tokens(net: &dyn Net) -> Vec<f32> {
+    let data = json!({"ids": fixture("lora")["ids"], "mask": [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]], "types": null});
+    match net.valid().apply(tokens(&data, &Device::flex())).unwrap() {
+        kiln_core::Output::TokenLogits(logits) => logits.into_data().try_to_vec().unwrap(),
+        kiln_core::Output::Logits(_) => panic!("one answer a sample"),
+    }
+}
+
+/// Writes folders for tests/peers/peft_opens_gpt2.py when KILN_PEER_OUT names a place.
+#[test]
+fn adapters_of_a_decoder_are_those_of_peft() {
+    let expected: Vec<f64> = serde_json::from_value(fixture("lora")["lora-gpt2"].clone()).unwrap();
+    let mut model = gpt2();
+    let lora = attach(&mut model, &brought("lora-gpt2"), 7).unwrap();
+    assert!(lora.layers.len() == 6 && lora.layers.iter().all(|l| l.fan_in_fan_out) && lora.saved.is_empty());
+    let most = expected.iter().fold(0f64, |most, v| most.max(v.abs()));
+    let got = next_tokens(&*model.net);
+    assert_eq!(got.len(), expected.len());
+    for (g, e) in got.iter().zip(&expected) {
+        assert!((f64::from(*g) - e).abs() < 1e-4 * most, "{g}, peft has {e}");
+    }
+    let state = model.net.state();
+    let mut merged = state.clone();
+    lora.merge(&mut merged).unwrap();
+    let mut plain = gpt2();
+    assert!(plain.net.load_state(&merged).is_exact());
+    assert!(largest(&next_tokens(&*plain.net), &got) < 1e-4 * most as f32);
+
+    let temporary = tempfile::tempdir().unwrap();
+    let out = std::env::var_os("KILN_PEER_OUT").map_or(temporary.path().into(), PathBuf::from);
+    let out = out.join("adapter-of-gpt2");
+    save(&out.join("base"), &model.card, &gpt2().net.state()).unwrap();
+    peft::save(&out.join("adapter"), &lora, &state, &model.card, None).unwrap();
+    let mut again = gpt2();
+    let from = lora_config(json!({"pretrained": out.join("adapter")}));
+    assert_eq!(attach(&mut again, &from, 1).unwrap(), lora);
+    assert_eq!(next_tokens(&*again.net), got);
+    let peer = json!({"ids": fixture("lora")["ids"], "logits": got});
+    fs::write(out.join("peer.json"), peer.to_string()).unwrap();
+}
