@@ -219,7 +219,9 @@ fn with_prefix_space(part: &mut Value) -> bool {
     if kind == "Sequence" {
         let list = ["pretokenizers", "processors"].into_iter().find(|key| part.get(key).is_some());
         let parts = list.and_then(|key| part.get_mut(key)).and_then(Value::as_array_mut);
-        return parts.is_some_and(|parts| parts.iter_mut().fold(false, |any, p| with_prefix_space(p) || any));
+        let changed =
+            parts.map(|parts| parts.iter_mut().filter_map(|p| with_prefix_space(p).then_some(())).count());
+        return changed.is_some_and(|changed| changed > 0);
     }
     if !matches!(kind, "ByteLevel" | "RobertaProcessing") {
         return false;

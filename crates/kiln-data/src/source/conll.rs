@@ -46,8 +46,7 @@ impl<R: BufRead> Sentences<R> {
 
     fn sentence(&mut self) -> Result<Option<Sentence>, DataError> {
         let mut sentence = Sentence { line: 0, words: Vec::new(), tags: Vec::new() };
-        loop {
-            let Some(text) = self.text()? else { break };
+        while let Some(text) = self.text()? {
             let columns: Vec<&str> = text.split([' ', '\t']).filter(|column| !column.is_empty()).collect();
             match columns.first() {
                 None if sentence.words.is_empty() => {}

@@ -241,7 +241,7 @@ impl Source for TableSource {
                 let problem = format!("a sentence has one list of tags, got {} columns", self.width);
                 Err(DataError::config("label", problem, "name one key"))
             }
-            TaskKind::TokenClassification => self.by_row(|row, place| many::tags(&row[0], names, place)),
+            TaskKind::TokenClassification => self.by_row(|row, place| many::tags(row[0], names, place)),
             TaskKind::MultiLabelClassification => {
                 self.by_row(|row, place| self.several.label(row, names, place))
             }
