@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use kiln_core::Output;
@@ -20,7 +21,7 @@ use crate::{Answer, EvalError, Prediction};
 /// An encoder on a device, with a batch size.
 pub struct Embedder {
     model: Model,
-    preprocessor: Preprocessor,
+    preprocessor: Arc<Preprocessor>,
     device: Device,
     batch_size: usize,
 }
@@ -35,7 +36,7 @@ impl Embedder {
     /// The folder holds no text encoder, or its files are damaged or do not fit together.
     pub fn open(folder: &Path, device: Device, batch_size: usize) -> Result<Self, EvalError> {
         let model = kiln_models::open_embedder(folder, &device)?;
-        let preprocessor = preprocessor_of(folder, &model.card)?;
+        let preprocessor = Arc::new(preprocessor_of(folder, &model.card)?);
         Ok(Self { model, preprocessor, device, batch_size: batch_size.max(1) })
     }
 
