@@ -42,6 +42,8 @@ pub struct OpenOptions<'a> {
     pub tokenizer_folder: Option<&'a Path>,
     /// What is learned: which labels the samples need.
     pub task: TaskConfig,
+    /// Classes of the pretrained head. Where the samples have just these, they keep its order.
+    pub known_classes: Option<&'a [String]>,
 }
 
 /// The sources of train, validation and test.
@@ -65,7 +67,7 @@ impl Dataset {
         let task = options.task.kind();
         let classes = match task {
             TaskKind::Regression => value_names(config)?,
-            task if task.has_classes() => classes(config, reference, task)?,
+            task if task.has_classes() => classes(config, reference, task, options.known_classes)?,
             _ => Vec::new(),
         };
         distinct(&classes)?;
@@ -97,7 +99,7 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         if let DataConfig::Text(c) = config {
             let task = TaskConfig::CausalLanguageModeling;
-            return corpus::open(c, &OpenOptions { tokenizer_folder: None, task }, Some(preprocessor));
+            return corpus::open(c, &OpenOptions { task, ..OpenOptions::default() }, Some(preprocessor));
         }
         fits(config, &preprocessor)?;
         let layout = Layout::new(config)?;
@@ -142,10 +144,15 @@ fn reference(sources: &Sources) -> Result<&dyn Source, DataError> {
     })
 }
 
-fn classes(config: &DataConfig, reference: &dyn Source, task: TaskKind) -> Result<Vec<String>, DataError> {
+fn classes(
+    config: &DataConfig,
+    reference: &dyn Source,
+    task: TaskKind,
+    known: Option<&[String]>,
+) -> Result<Vec<String>, DataError> {
     let classes = match named_classes(config)? {
         Some(named) => named.to_vec(),
-        None => reference.classes(task)?,
+        None => in_order_of(known.unwrap_or_default(), reference.classes(task)?),
     };
     match classes.len() {
         0 | 1 => Err(DataError::TooFew {
@@ -156,6 +163,12 @@ fn classes(config: &DataConfig, reference: &dyn Source, task: TaskKind) -> Resul
         }),
         _ => Ok(classes),
     }
+}
+
+/// The same names as `known` has, in its order; others as they are.
+fn in_order_of(known: &[String], found: Vec<String>) -> Vec<String> {
+    let same = known.len() == found.len() && found.iter().all(|name| known.contains(name));
+    if same { known.to_vec() } else { found }
 }
 
 fn named_classes(config: &DataConfig) -> Result<Option<&[String]>, DataError> {

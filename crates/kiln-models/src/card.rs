@@ -30,10 +30,10 @@ pub struct Card {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem_type: Option<String>,
     /// Class names by index.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub id2label: BTreeMap<usize, String>,
     /// Class indices by name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_absent")]
     pub label2id: BTreeMap<String, usize>,
     /// What one input looks like. Absent in folders that kiln did not write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +41,13 @@ pub struct Card {
     /// The family's own keys.
     #[serde(flatten)]
     pub sizes: Map<String, Value>,
+}
+
+/// `transformers` writes `null` for what was not given.
+fn null_is_absent<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    d: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
 }
 
 impl Card {

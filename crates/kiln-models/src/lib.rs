@@ -32,6 +32,7 @@ pub use error::ModelError;
 pub use families::{FAMILIES, Family};
 pub use lora::{Lora, LoraConfig};
 pub use preprocessing::{BroughtPreprocessing, brought_preprocessing};
+pub use pretrained::brought_classes;
 pub use weights::{SaveOptions, SaveType, WeightsError};
 
 /// A net with the description that goes beside its weights.

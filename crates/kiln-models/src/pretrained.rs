@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use burn::tensor::DType;
-use kiln_core::{LoadReport, Net, StateDict};
+use burn::tensor::{Bytes, DType, TensorData};
+use kiln_core::{LoadReport, Net, StateDict, TaskKind};
 
 use crate::dialect;
 use crate::families::Family;
-use crate::{Card, ModelError, WeightsError};
+use crate::{Card, ModelError, WeightsError, card};
 
 type Loaded = Result<(LoadReport, Vec<String>), ModelError>;
 
@@ -26,10 +26,12 @@ pub(crate) fn load(
     let copies = retie(&mut state, family.tied(card)?, path)?;
     let fitted = family.fit(card, &mut state).map_err(|fault| fault.at(path))?;
     let (heads, classes) = (family.heads(card)?, card.num_labels());
+    let renamed = reorder_head(&mut state, &heads, &card.classes(), path);
     let was = heads.iter().filter_map(|head| drop_unfit_head(net, &mut state, head)).max();
     let (mut report, mut notes) = apply(net, &state, path)?;
     notes.extend(fitted);
     notes.extend(copies);
+    notes.extend(renamed.filter(|_| was.is_none()));
     let in_head = |name: &String| heads.iter().any(|head| is_in(name, head));
     let (head_missing, missing) = report.missing.drain(..).partition(in_head);
     report.missing = missing;
@@ -44,6 +46,50 @@ pub(crate) fn load(
     }
     report.missing = head_missing;
     Ok((report, notes))
+}
+
+/// Names of the classes that a pretrained folder's head answers, in its order; `None` where it does not say.
+pub fn brought_classes(path: &Path) -> Option<Vec<String>> {
+    let inside = path.join("model");
+    let folder = if inside.join(card::FILE).is_file() { inside } else { path.to_path_buf() };
+    let card = Card::read(&folder).ok()?;
+    let named = card.task().is_ok_and(TaskKind::has_classes) && card.num_labels() > 1;
+    let placeholder = |(i, name): (usize, &String)| *name == format!("LABEL_{i}");
+    let classes = card.classes();
+    (named && !classes.iter().enumerate().all(placeholder)).then_some(classes)
+}
+
+/// Puts the rows of a head whose classes have the same names in another order into the net's order; answers what a
+/// person should know of it, also where a head of as many other classes is used as it is.
+fn reorder_head(state: &mut StateDict, heads: &[&str], classes: &[String], path: &Path) -> Option<String> {
+    let known = brought_classes(path)?;
+    if known == classes || known.len() != classes.len() {
+        return None;
+    }
+    let places: Option<Vec<usize>> =
+        classes.iter().map(|class| known.iter().position(|name| name == class)).collect();
+    let Some(places) = places else {
+        return Some(format!(
+            "the file's head answers {}: it starts as it is and learns {}",
+            known.join(", "),
+            classes.join(", ")
+        ));
+    };
+    let rows = |data: &TensorData| data.shape().first() == Some(&classes.len());
+    for (_, data) in
+        state.iter_mut().filter(|(name, data)| heads.iter().any(|h| is_in(name, h)) && rows(data))
+    {
+        *data = picked(data, &places)?;
+    }
+    Some(format!("the head's rows are put into the order of the classes: {}", classes.join(", ")))
+}
+
+/// Rows of `data [K, ..]` in another order.
+fn picked(data: &TensorData, places: &[usize]) -> Option<TensorData> {
+    let width = data.bytes().len() / places.len().max(1);
+    let bytes: Vec<u8> =
+        places.iter().flat_map(|k| data.bytes()[k * width..(k + 1) * width].iter().copied()).collect();
+    TensorData::try_from_bytes(Bytes::from_bytes_vec(bytes), data.shape().to_vec(), data.dtype()).ok()
 }
 
 /// Loads `state`; every tensor of the net must be in it.

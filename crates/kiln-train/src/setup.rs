@@ -193,7 +193,9 @@ impl Parts {
         let chosen = device::resolve(&spec)?;
         session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
         let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
-        let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder, task: config.task })?;
+        let known = config.model.pretrained().and_then(|path| kiln_models::brought_classes(path));
+        let options = OpenOptions { tokenizer_folder, task: config.task, known_classes: known.as_deref() };
+        let dataset = Dataset::open(&config.data, &options)?;
         let train = dataset.train.clone().ok_or(TrainError::NoTrainingSamples)?;
         let plan = Plan::new(config, train.len());
         if plan.batches_per_epoch == 0 {

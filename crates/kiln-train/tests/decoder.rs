@@ -271,7 +271,7 @@ fn text(folder: &Path) -> Dataset {
 
 fn opened(data: Value) -> Result<Dataset, kiln_data::DataError> {
     let config: DataConfig = serde_json::from_value(data).unwrap();
-    Dataset::open(&config, &OpenOptions { tokenizer_folder: None, task: TaskConfig::CausalLanguageModeling })
+    Dataset::open(&config, &OpenOptions { task: TaskConfig::CausalLanguageModeling, ..Default::default() })
 }
 
 #[test]

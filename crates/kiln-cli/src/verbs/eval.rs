@@ -116,7 +116,9 @@ fn subject(args: &Args) -> Result<Subject, Failure> {
 /// The model a config starts from: pretrained where it says so, else from the seed.
 fn start_weights(config: &Config, chosen: &Chosen) -> Result<(Bundle, Dataset), Failure> {
     let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
-    let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder, task: config.task })?;
+    let known = config.model.pretrained().and_then(|path| kiln_models::brought_classes(path));
+    let options = OpenOptions { tokenizer_folder, task: config.task, known_classes: known.as_deref() };
+    let dataset = Dataset::open(&config.data, &options)?;
     let mut model = kiln_models::build(
         &config.model,
         &dataset.input,

@@ -202,7 +202,9 @@ fn of_preset(name: &str) -> Result<Subject, Failure> {
 
 fn of_config(config: &Config) -> Result<Subject, Failure> {
     let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
-    let dataset = Dataset::open(&config.data, &OpenOptions { tokenizer_folder, task: config.task })?;
+    let known = config.model.pretrained().and_then(|path| kiln_models::brought_classes(path));
+    let options = OpenOptions { tokenizer_folder, task: config.task, known_classes: known.as_deref() };
+    let dataset = Dataset::open(&config.data, &options)?;
     let (device, task) = (processor()?.device.autodiff(), config.task.kind());
     let (input, classes) = (dataset.input.clone(), &dataset.classes);
     let mut model = kiln_models::build(&config.model, &input, classes, task, &device, config.seed)?;

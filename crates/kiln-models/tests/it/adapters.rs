@@ -391,7 +391,8 @@ fn what_a_pretrained_file_lacks_trains_whole() {
 
 /// The tiny GPT-2 of make_lora.py.
 fn gpt2() -> Model {
-    let sizes = json!({"kind": "gpt2", "n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": 16, "dropout": 0.0});
+    let sizes =
+        json!({"kind": "gpt2", "n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": 16, "dropout": 0.0});
     let input = kiln_core::InputSpec::Tokens { vocab_size: 40, max_length: 16, pad_id: 0 };
     let (task, device) = (TaskKind::CausalLanguageModeling, Device::flex().autodiff());
     let mut model = build(&config(sizes), &input, &[], task, &device, 1).unwrap();

@@ -212,3 +212,26 @@ fn an_encoder_without_prefix_and_with_old_norm_names_is_read() {
         model.notes
     );
 }
+
+#[test]
+fn a_head_keeps_its_classes_whatever_their_order_in_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, task) = (image(3, 8), kiln_core::TaskKind::Classification);
+    let scratch = config(json!({"kind": "resnet", "preset": "cifar20"}));
+    let names = |list: [&str; 3]| list.map(String::from).to_vec();
+    let model = build(&scratch, &input, &names(["pear", "apple", "fig"]), task, &Device::flex(), 1).unwrap();
+    save(folder.path(), &model.card, &model.net.state()).unwrap();
+    let brought = config(json!({"kind": "resnet", "preset": "cifar20", "pretrained": folder.path()}));
+    let again = |list: [&str; 3]| build(&brought, &input, &names(list), task, &Device::flex(), 2).unwrap();
+    let answers = |model: &kiln_models::Model| {
+        let pixels = pixels([2, 3, 8, 8], 1.0, &Device::flex());
+        logits(model.net.valid().as_ref(), pixels).into_data().try_to_vec::<f32>().unwrap()
+    };
+    let (own, other) = (answers(&model), again(["apple", "fig", "pear"]));
+    let moved: Vec<f32> = own.chunks(3).flat_map(|row| [row[1], row[2], row[0]]).collect();
+    assert_eq!(answers(&other), moved);
+    assert!(other.notes.iter().any(|note| note.contains("order of the classes")), "{:?}", other.notes);
+    assert_eq!(answers(&again(["pear", "apple", "fig"])), own);
+    let renamed = again(["a", "b", "c"]);
+    assert!(renamed.notes.iter().any(|note| note.contains("pear, apple, fig")), "{:?}", renamed.notes);
+}

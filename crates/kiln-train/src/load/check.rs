@@ -16,7 +16,7 @@ use super::{Loaded, load};
 pub fn check(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
     let loaded = load(path, overrides)?;
     let tokenizer_folder = loaded.config.model.pretrained().map(AsRef::as_ref);
-    let options = OpenOptions { tokenizer_folder, task: loaded.config.task };
+    let options = OpenOptions { tokenizer_folder, task: loaded.config.task, known_classes: None };
     let errors = Dataset::check(&loaded.config.data, &options);
     let faults: Vec<Fault> = errors.iter().map(|error| fault(&loaded, error)).collect();
     if faults.is_empty() { Ok(loaded) } else { Err(Report::new(faults)) }

@@ -174,7 +174,7 @@ impl Family for Kind {
             }
             None => {
                 let defaults = Sizes { vocab_size: *vocab_size, pad_token_id: *pad_id, ..(self.defaults)() };
-                (self.types[0], self.placed(defaults.from_config(self.name, &config)?))
+                (self.types[0], self.placed(defaults.completed_by(self.name, &config)?))
             }
         };
         sizes.check(self.name)?;

@@ -227,7 +227,7 @@ impl Encoder {
     fn read(&self, x: &Tokens, places: &Places) -> Tensor<3> {
         let positions = match self.pad_id {
             Some(pad_id) => places.after_padding(pad_id),
-            None => places.from_zero(),
+            None => places.counted_from_zero(),
         };
         let hidden = self.embeddings.forward(x, positions);
         let padding = Mask::padding(&x.mask, hidden.device().is_autodiff());

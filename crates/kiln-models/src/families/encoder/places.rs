@@ -21,7 +21,7 @@ impl Places {
     }
 
     /// BERT's positions: real tokens from 0; padding shares the position of a token beside it.
-    pub(super) fn from_zero(&self) -> Tensor<2, Int> {
+    pub(super) fn counted_from_zero(&self) -> Tensor<2, Int> {
         self.count.clone().sub_scalar(1).clamp_min(0)
     }
 
@@ -61,7 +61,7 @@ mod tests {
         let mask = [[true, true, false], [false, true, true], [false, false, false]];
         let places = Places::of(&Tensor::from_data(mask, &device));
         let ints = |t: Tensor<2, Int>| t.into_data().convert::<i64>().try_to_vec::<i64>().unwrap();
-        assert_eq!(ints(places.from_zero()), [0, 1, 1, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(ints(places.counted_from_zero()), [0, 1, 1, 0, 0, 1, 0, 0, 0]);
         assert_eq!(ints(places.after_padding(1)), [2, 3, 1, 1, 2, 3, 1, 1, 1]);
         let hidden =
             Tensor::<3>::from_data([[[3.0], [5.0], [9.0]], [[9.0], [3.0], [5.0]], [[1.0]; 3]], &device);

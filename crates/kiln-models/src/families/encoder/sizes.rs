@@ -84,7 +84,7 @@ impl Default for Sizes {
 impl Sizes {
     /// A net from scratch, or from bare weights, with a family's defaults: a preset or the config's keys must give
     /// what no default can guess.
-    pub(in crate::families) fn from_config(
+    pub(in crate::families) fn completed_by(
         mut self,
         family: &str,
         config: &Config,

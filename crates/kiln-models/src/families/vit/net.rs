@@ -44,6 +44,7 @@ struct Parts {
 
 /// Query, key and value by one layer or by three, as the folder's dialect has them.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a layer, and three layers are what most nets have")]
 enum Projection {
     Whole(Whole),
     Parts(Parts),
