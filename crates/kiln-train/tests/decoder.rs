@@ -193,6 +193,7 @@ fn a_saved_folder_comes_back_and_holds_what_transformers_expects() {
         assert!(file.contains_key("transformer.h.0.attn.c_attn.bias"));
         assert!(file.contains_key("transformer.ln_f.bias"));
         assert!(!file.contains_key("lm_head.weight"));
+        assert!(model.card.sizes["eos_token_id"].is_null()); // not in a vocabulary of forty
         let own = model.net.state();
         assert_eq!(own.contains_key("transformer.ln_f.bias"), biases);
         let back = open(folder.path(), &Device::flex()).unwrap();

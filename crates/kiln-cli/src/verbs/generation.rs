@@ -14,13 +14,13 @@ pub(crate) struct GenerationArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     max_new_tokens: Option<u32>,
     /// Divides the scores before a token is drawn; 0 takes the best [default: 1]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// Draw among the K best tokens
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     top_k: Option<u32>,
     /// Draw among the fewest best tokens whose probabilities sum to P
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// The same seed gives the same text [default: 0]
     #[arg(long)]

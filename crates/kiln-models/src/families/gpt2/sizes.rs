@@ -27,6 +27,8 @@ pub(super) struct Sizes {
     pub(super) layer_norm_epsilon: f64,
     pub(super) initializer_range: f64,
     pub(super) pad_token_id: Option<u32>,
+    pub(super) bos_token_id: Option<u32>,
+    pub(super) eos_token_id: Option<u32>,
     pub(super) tie_word_embeddings: bool,
     pub(super) scale_attn_weights: bool,
     pub(super) scale_attn_by_inverse_layer_idx: bool,
@@ -34,6 +36,9 @@ pub(super) struct Sizes {
     /// kiln's own: false where linear layers and norms have none (nanoGPT). `transformers` reads zeros instead.
     pub(super) bias: bool,
 }
+
+/// `<|endoftext|>` of the published vocabulary.
+const END_OF_TEXT: u32 = 50_256;
 
 impl Default for Sizes {
     fn default() -> Self {
@@ -52,6 +57,8 @@ impl Default for Sizes {
             layer_norm_epsilon: 1e-5,
             initializer_range: 0.02,
             pad_token_id: None,
+            bos_token_id: Some(END_OF_TEXT),
+            eos_token_id: Some(END_OF_TEXT),
             tie_word_embeddings: true,
             scale_attn_weights: true,
             scale_attn_by_inverse_layer_idx: false,
@@ -85,6 +92,9 @@ impl Sizes {
         let mut sizes = Self { vocab_size, n_positions, n_layer, n_head, n_embd, ..Self::default() };
         sizes.activation_function = config.activation_function.unwrap_or_default().name().into();
         sizes.bias = config.bias.unwrap_or(true);
+        if vocab_size <= END_OF_TEXT as usize {
+            (sizes.bos_token_id, sizes.eos_token_id) = (None, None);
+        }
         sizes.agree(config, "the preset")?;
         Ok(sizes.with_dropout(config))
     }
