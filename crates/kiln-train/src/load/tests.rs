@@ -178,7 +178,7 @@ fn rules_of_tables_and_their_labels() {
     let words = TEXT.replace("bert", "textcnn").replace("pretrained = \"there\"", "");
     refused(&words, &[], "text needs a tokenizer");
     assert_eq!(records(&words, &["data.tokenizer.kind=words"]), []);
-    refused(&words, &["data.tokenizer={ kind = 'words', path = 'there' }"], "built from the training texts");
+    refused(&words, &["data.tokenizer={ kind = 'words', path = 'src' }"], "built from the training texts");
     refused(&words, &["data.tokenizer.kind=words", "model.kernel_sizes=[]"], "`kernel_sizes` is empty");
     refused(&words, &["data.tokenizer.kind=words", "model.kernel_sizes=[0]"], "must be at least 1");
 }
