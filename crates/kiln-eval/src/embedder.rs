@@ -92,8 +92,11 @@ fn answer(input: String, embedded: Result<Map<String, Value>, String>) -> Answer
     }
 }
 
+/// The fields of one answer, or why there are none.
+type Embedded = Result<Map<String, Value>, String>;
+
 /// `[B, D]` as fields of answers.
-fn vectors(output: Output) -> Result<Vec<Result<Map<String, Value>, String>>, EvalError> {
+fn vectors(output: Output) -> Result<Vec<Embedded>, EvalError> {
     let (values, width) = rows(output)?;
     // The shortest digits that give the same float32 back.
     let number = |v: &f32| v.to_string().parse::<f64>().ok().filter(|v| v.is_finite());

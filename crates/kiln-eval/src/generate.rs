@@ -68,6 +68,9 @@ impl Continued {
     }
 }
 
+/// Given a prompt's number and its new tokens: whether that prompt is done.
+pub type Stop<'a> = dyn FnMut(usize, &[u32]) -> Result<bool, EvalError> + 'a;
+
 impl<'a> Generator<'a> {
     /// For a bundle on `device`. Positions are the model's, not the block it was trained on.
     pub fn new(bundle: &'a Bundle, device: &'a Device) -> Self {
@@ -115,7 +118,7 @@ impl<'a> Generator<'a> {
         &self,
         prompts: &[Vec<u32>],
         how: &Generation,
-        stopped: &mut dyn FnMut(usize, &[u32]) -> Result<bool, EvalError>,
+        stopped: &mut Stop<'_>,
     ) -> Result<Vec<Vec<u32>>, EvalError> {
         if prompts.iter().any(Vec::is_empty) {
             return Err(EvalError::EmptyPrompt);

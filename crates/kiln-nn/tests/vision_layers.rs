@@ -35,7 +35,8 @@ fn close<const D: usize>(what: &str, got: Tensor<D>, expected: &Value) {
 
 #[test]
 fn activations_and_their_gradients_are_pytorchs() {
-    let functions: [(&str, fn(Tensor<1>) -> Tensor<1>); 2] = [("gelu", gelu), ("relu6", relu6)];
+    type Activation = fn(Tensor<1>) -> Tensor<1>;
+    let functions: [(&str, Activation); 2] = [("gelu", gelu), ("relu6", relu6)];
     for (name, function) in functions {
         let expected = fixture(name);
         let x = fill(1, [50], 8.0).require_grad();

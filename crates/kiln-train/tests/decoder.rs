@@ -294,7 +294,8 @@ fn greedy_tokens_are_those_of_transformers_with_and_without_the_cache_alone_and_
         let how = Generation { cache, ..how.clone() };
         assert_eq!(drawn(&prompts, &how), greedy, "together, cache {cache}");
         for (prompt, wanted) in prompts.iter().zip(&greedy) {
-            assert_eq!(drawn(std::slice::from_ref(prompt), &how), [wanted.clone()], "alone, cache {cache}");
+            let alone = drawn(std::slice::from_ref(prompt), &how);
+            assert_eq!(alone.as_slice(), std::slice::from_ref(wanted), "alone, cache {cache}");
         }
     }
     // Past the positions the window slides; drawn tokens too are the same with and without the cache.
@@ -305,7 +306,7 @@ fn greedy_tokens_are_those_of_transformers_with_and_without_the_cache_alone_and_
     assert_ne!(cached, drawn(&prompts, &Generation { seed: 8, ..long.clone() }));
     // A prompt beyond the positions is read through its last sixteen tokens.
     let prompt: Vec<u32> = (0..30).collect();
-    assert_eq!(drawn(&[prompt.clone()], &long), drawn(&[prompt[14..].to_vec()], &long));
+    assert_eq!(drawn(std::slice::from_ref(&prompt), &long), drawn(&[prompt[14..].to_vec()], &long));
     let empty = generator.tokens(&[vec![]], &long, &mut |_, _| Ok(false)).unwrap_err().to_string();
     assert!(empty.contains("empty prompt"), "{empty}");
     let stop = Generation { stop: vec!["zzzz".into(), String::new()], ..long.clone() };

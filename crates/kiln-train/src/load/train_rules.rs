@@ -1,6 +1,7 @@
 //! Rules among the keys that training owns: top level, optimizer, schedule, loop, checkpoints.
 //! Owns no key's range (the schema does); part of `load`.
 
+use kiln_core::TaskKind;
 use kiln_core::device::DeviceSpec;
 
 use kiln_eval::tasks::{self, LOSS};
@@ -58,6 +59,9 @@ impl Rules<'_> {
             _ => {}
         }
         self.warmup();
+        let unused = train.label_smoothing_factor > 0.0 && self.config.task.kind() == TaskKind::Regression;
+        let message = "`label_smoothing_factor` does nothing for a regression";
+        self.fault_if(unused, "train.label_smoothing_factor", message, "leave it out");
         let no_validation = !self.has_validation();
         let patience = train.early_stopping_patience.is_some() && no_validation;
         self.fault_if(
