@@ -69,7 +69,7 @@ fn a_name_in_a_config_is_pulled_once_and_then_found_offline() {
     let offline = Said::by(hub(&["hub", "pull", "org/tiny"]).env("HF_HUB_OFFLINE", "1"));
     assert_eq!(offline.expect(0, &["from the cache"]).out.trim(), snapshot);
     Said::by(hub(&["train", "model.pretrained=org/other"]).arg(&named))
-        .expect(4, &["`model.pretrained`: there is no org/other, and on the Hub", "no such model"]);
+        .expect(4, &["`model.pretrained`: there is no /", "org/other, and on the Hub", "no such model"]);
 
     let run = trained.display().to_string();
     Said::by(&mut hub(&["hub", "push", "org/tiny", &run])).expect(2, &["needs a token", "HF_TOKEN"]);
