@@ -140,6 +140,15 @@ impl TableSource {
         }
     }
 
+    /// Refuses the first row without a label, where each row has one cell.
+    fn all_labelled(&self) -> Result<(), DataError> {
+        let mut rows = self.labels.iter().zip(&self.lines);
+        rows.try_for_each(|(&cell, &line)| match &self.cells[cell] {
+            Cell::Word(word) => labelled(&self.path, line, word).map(|_| ()),
+            Cell::List(_) => Ok(()),
+        })
+    }
+
     fn classes_of_rows(&self, classes: &[String]) -> Result<Vec<Label>, DataError> {
         if self.width != 1 {
             let problem = format!("classification needs one column of classes, got {}", self.width);
@@ -221,6 +230,9 @@ impl Source for TableSource {
 
     /// Sorted; by number where all are whole numbers. Columns of 0 and 1 keep their order.
     fn classes(&self, task: TaskKind) -> Result<Vec<String>, DataError> {
+        if task == TaskKind::Classification && self.width == 1 {
+            self.all_labelled()?; // before too few classes are complained of
+        }
         let words = match task {
             TaskKind::MultiLabelClassification if self.several.flags.is_some() => {
                 return self.several.classes(&self.cells, || self.place());
