@@ -41,6 +41,12 @@ impl Target {
             let beside = path.canonicalize().ok().and_then(|p| Some(p.parent()?.join("config.toml")));
             return Ok(Target::Model { model: path.into(), config: beside.filter(|c| c.is_file()) });
         }
+        if path.join("adapter_config.json").is_file() {
+            let what = "this folder holds an adapter, not a whole model";
+            return Err(missing(path, what).hint(
+                "give the model/ beside it, which has the adapter merged in; or train from it: lora.pretrained",
+            ));
+        }
         Err(match RunDir::is_run(path) {
             true => missing(path, "this run has no model yet").hint(format!(
                 "a run leaves its model/ when it finishes: kiln train --resume {}",

@@ -100,7 +100,9 @@ impl ImageProgram {
     pub(crate) fn hugging_face(&self) -> Map<String, Value> {
         let (mean, std) = self.normalization();
         let normalized = self.transforms.iter().any(|t| matches!(t, Transform::Normalize { .. }));
+        // transformers' processor that has every rule below; the one it would choose by model type may lack some.
         let mut out = object(json!({
+            "image_processor_type": "CLIPImageProcessor",
             "do_rescale": true, "rescale_factor": 1.0 / 255.0,
             "do_normalize": normalized, "image_mean": mean, "image_std": std,
             "do_convert_rgb": self.channels == 3,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kiln_core::files;
 use serde_json::{Map, Value};
-use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationParams};
+use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::batch::Features;
 use crate::build_tokenizer::{alphabet, characters};
@@ -69,7 +69,11 @@ impl TextProgram {
             let problem = format!("max_length {max_length} leaves no room beside {special} special tokens");
             return Err(fault(path, problem, "raise data.tokenizer.max_length"));
         }
-        let truncation = TruncationParams { max_length, ..TruncationParams::default() };
+        let direction = match text.config.get("truncation_side").and_then(Value::as_str) {
+            Some("left") => TruncationDirection::Left,
+            _ => TruncationDirection::Right,
+        };
+        let truncation = TruncationParams { max_length, direction, ..TruncationParams::default() };
         tokenizer
             .with_truncation(Some(truncation))
             .map_err(|e| fault(path, e.to_string(), "raise data.tokenizer.max_length"))?;

@@ -66,8 +66,9 @@ impl Bundle {
         let parent = parent(folder);
         fs::create_dir_all(parent).map_err(FileError::at(parent, "create"))?;
         let fresh = fresh(parent)?;
-        kiln_models::save_as(fresh.path(), card, state, options)?;
         preprocessor.save(fresh.path())?;
+        let images = kiln_models::brought_preprocessing(fresh.path());
+        kiln_models::save_as(fresh.path(), &card.prepared_as(images.as_ref()), state, options)?;
         sync_files(fresh.path())?;
         exchange(fresh, folder)
     }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ModelError, SaveType, timm};
+use crate::{BroughtPreprocessing, ModelError, SaveType, timm};
 
 /// The file's name in a model folder.
 pub const FILE: &str = "config.json";
@@ -216,6 +216,16 @@ impl Card {
         card.sizes.remove("dtype");
         if dtype != SaveType::Float32 {
             card.sizes.insert("dtype".into(), dtype.name().into());
+        }
+        card
+    }
+
+    /// The card with what it says of images, where it says anything, as a preprocessing has it.
+    #[must_use]
+    pub fn prepared_as(&self, images: Option<&BroughtPreprocessing>) -> Self {
+        let mut card = self.clone();
+        if let (Some(images), Some(_)) = (images, timm::architecture(&card.sizes)) {
+            timm::prepare(&mut card.sizes, images);
         }
         card
     }

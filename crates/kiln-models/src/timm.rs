@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::ModelError;
+use crate::{BroughtPreprocessing, ModelError};
 
 type Keys = Map<String, Value>;
 
@@ -92,6 +92,19 @@ pub(crate) fn finish(keys: &mut Keys, input: [usize; 3], labels: &[String]) {
     }
 }
 
+/// Writes how images are prepared, so that timm prepares them as the net was trained.
+pub(crate) fn prepare(keys: &mut Keys, images: &BroughtPreprocessing) {
+    let Some(made) = keys.get_mut("pretrained_cfg").and_then(Value::as_object_mut) else { return };
+    let channels = made.get("input_size").and_then(|size| size.get(0)?.as_u64()).unwrap_or(3) as usize;
+    made.insert("mean".into(), json!(images.mean.clone().unwrap_or(vec![0.0; channels])));
+    made.insert("std".into(), json!(images.std.clone().unwrap_or(vec![1.0; channels])));
+    let interpolation = images.interpolation.clone().unwrap_or("bilinear".into());
+    made.insert("interpolation".into(), json!(interpolation));
+    made.insert("crop_pct".into(), json!(images.crop_fraction.unwrap_or(1.0)));
+    let mode = if images.crop_fraction.is_some() { "center" } else { "squash" };
+    made.insert("crop_mode".into(), json!(mode));
+}
+
 /// `C H W` that the weights were made for.
 pub(crate) fn input_size(keys: &Keys) -> Option<[usize; 3]> {
     <[usize; 3]>::deserialize(keys.get("pretrained_cfg")?.get("input_size")?).ok()
@@ -122,6 +135,31 @@ mod tests {
 
     fn map(value: Value) -> Keys {
         value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn timm_is_told_how_images_were_prepared() {
+        let mut keys = map(json!({
+            "architecture": "a",
+            "pretrained_cfg": {"mean": [0.1, 0.1, 0.1], "crop_pct": 0.9, "interpolation": "bicubic"}
+        }));
+        let mut images = BroughtPreprocessing {
+            mean: Some(vec![0.5; 3]),
+            std: Some(vec![0.2; 3]),
+            size: Some([8, 8]),
+            interpolation: Some("bilinear".into()),
+            crop_fraction: Some(0.875),
+        };
+        prepare(&mut keys, &images);
+        let made = &keys["pretrained_cfg"];
+        assert_eq!((&made["mean"], &made["std"]), (&json!([0.5, 0.5, 0.5]), &json!([0.2, 0.2, 0.2])));
+        assert_eq!(made["interpolation"], "bilinear");
+        assert_eq!((&made["crop_pct"], &made["crop_mode"]), (&json!(0.875), &json!("center")));
+        (images.mean, images.std, images.crop_fraction) = (None, None, None);
+        prepare(&mut keys, &images);
+        let made = &keys["pretrained_cfg"];
+        assert_eq!((&made["mean"], &made["std"]), (&json!([0.0, 0.0, 0.0]), &json!([1.0, 1.0, 1.0])));
+        assert_eq!((&made["crop_pct"], &made["crop_mode"]), (&json!(1.0), &json!("squash")));
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     resolved.set_default("checkpoint.keep_best", keep_best);
     let mut notes = Vec::new();
     match brought::transforms(&config, resolved.is_set("data.transforms")) {
-        Ok(None) => {}
+        Ok(None) => notes.extend(brought::not_normalised(&config)),
         Ok(Some(transforms)) => {
             let json = serde_json::to_value(&transforms).unwrap_or_default();
             notes

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use kiln_core::RunDir;
 use kiln_core::config::Resolved;
 use kiln_core::device::{self, DeviceSpec};
 use kiln_core::event::Event;
 use kiln_core::files::{FileError, write_atomic};
 use kiln_core::run_dir::RunDirError;
+use kiln_core::{RunDir, TaskConfig};
 use kiln_data::{Dataset, OpenOptions, Split};
 use kiln_eval::tasks::{self, Metric, Task};
 use kiln_models::Model;
@@ -220,6 +220,12 @@ impl Parts {
         session.tell(&Event::Note(&groups));
         if let Some(report) = &model.report {
             session.tell(&Event::Note(&format!("pretrained weights: {report}")));
+        }
+        if matches!(config.task, TaskConfig::Regression(task) if task.standardize) {
+            session.tell(&Event::Note(
+                "the labels are standardised: kiln answers in their own units, other programs that open the model \
+                 folder get (y - mean) / std",
+            ));
         }
         for note in &model.notes {
             session.tell(&Event::Note(note));

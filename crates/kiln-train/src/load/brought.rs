@@ -35,6 +35,22 @@ pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Tra
     }
 }
 
+/// What a person should know of own transforms: that they leave out a normalisation that the folder asks for.
+pub(super) fn not_normalised(config: &Config) -> Option<String> {
+    let transforms = match &config.data {
+        DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.transforms,
+        _ => return None,
+    };
+    let normalised = transforms.iter().any(|transform| matches!(transform, Transform::Normalize { .. }));
+    let folder =
+        config.model.pretrained().filter(|path| path.is_dir() && !normalised && !transforms.is_empty())?;
+    let brought = brought_preprocessing(&model_folder(folder))?;
+    let (mean, std) = (brought.mean?, brought.std?);
+    Some(format!(
+        "data.transforms has no normalize, but the pretrained folder was trained with mean = {mean:?}, std = {std:?}"
+    ))
+}
+
 /// A run's model is in its `model/`.
 fn model_folder(path: &Path) -> PathBuf {
     let model = path.join("model");
