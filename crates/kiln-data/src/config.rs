@@ -2,6 +2,7 @@
 //! Owns the words and their defaults; opens no file. `Dataset::open` reads it.
 
 mod corpus;
+mod transforms;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use corpus::*;
+pub use transforms::*;
 
 /// Where samples come from and what is done to them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -379,77 +381,10 @@ impl Default for LoaderConfig {
     }
 }
 
-/// One image transform.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Transform {
-    /// Resize with an antialiased filter, as Pillow does.
-    Resize {
-        /// Shorter side in pixels, or `[height, width]`.
-        size: Size,
-        /// The filter.
-        #[serde(default)]
-        interpolation: Interpolation,
-    },
-    /// Cut the centre.
-    CenterCrop {
-        /// Side in pixels, or `[height, width]`.
-        size: Size,
-    },
-    /// Pad with zeros, then cut at a random place (training); cut the centre (evaluation).
-    RandomCrop {
-        /// Side in pixels, or `[height, width]`.
-        size: Size,
-        /// Zeros added on every side before the cut.
-        #[serde(default)]
-        #[schemars(range(min = 0, max = 4096))]
-        padding: usize,
-    },
-    /// Mirror left to right with probability `p` (training only).
-    RandomHorizontalFlip {
-        /// Probability.
-        #[serde(default = "half")]
-        #[schemars(range(min = 0.0, max = 1.0))]
-        p: f64,
-    },
-    /// `(x / 255 - mean) / std` per channel. Without it, pixels are `x / 255`.
-    Normalize {
-        /// One number a channel.
-        mean: Vec<f32>,
-        /// One number a channel, none zero.
-        std: Vec<f32>,
-    },
-}
-
-/// A side, or height and width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Size {
-    /// One number.
-    Side(#[schemars(range(min = 1, max = 65535))] usize),
-    /// `[height, width]`
-    HeightWidth([usize; 2]),
-}
-
-/// Resize filters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    /// Linear.
-    #[default]
-    Bilinear,
-    /// Cubic with a = -0.5, as Pillow's.
-    Bicubic,
-}
-
 fn last() -> i64 {
     -1
 }
 
 fn yes() -> bool {
     true
-}
-
-fn half() -> f64 {
-    0.5
 }

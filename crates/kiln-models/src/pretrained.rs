@@ -54,9 +54,10 @@ pub fn brought_classes(path: &Path) -> Option<Vec<String>> {
     let folder = if inside.join(card::FILE).is_file() { inside } else { path.to_path_buf() };
     let card = Card::read(&folder).ok()?;
     let named = card.task().is_ok_and(TaskKind::has_classes) && card.num_labels() > 1;
-    let placeholder = |(i, name): (usize, &String)| *name == format!("LABEL_{i}");
+    // What transformers calls classes that nobody named.
+    let unnamed = |(i, name): (usize, &String)| *name == format!("LABEL_{i}");
     let classes = card.classes();
-    (named && !classes.iter().enumerate().all(placeholder)).then_some(classes)
+    (named && !classes.iter().enumerate().all(unnamed)).then_some(classes)
 }
 
 /// Puts the rows of a head whose classes have the same names in another order into the net's order; answers what a
