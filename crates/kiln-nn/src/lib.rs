@@ -10,6 +10,8 @@ pub mod activation;
 pub mod attention;
 pub mod conv;
 pub mod conv1d;
+#[cfg(feature = "cpu")]
+mod cpu;
 pub mod drop_path;
 mod dropped;
 pub mod linear;
@@ -17,8 +19,9 @@ pub mod lora;
 pub mod loss;
 pub mod meter;
 pub mod norm;
+pub mod ops;
 
-pub use activation::{gelu, gelu_new, relu6};
+pub use activation::relu6;
 pub use attention::attention;
 pub use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, PaddingConfig2d};
 pub use conv::{Conv2d, Conv2dConfig};
@@ -27,3 +30,4 @@ pub use drop_path::DropPath;
 pub use linear::Linear;
 pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse, token_cross_entropy};
 pub use norm::{BatchNorm2d, LayerNorm};
+pub use ops::{gelu, gelu_new};

@@ -7,7 +7,7 @@
 use burn::module::{Flag, Initializer, Module, Param, RunningState};
 use burn::tensor::{Device, Tensor, module};
 
-use crate::meter;
+use crate::{meter, ops};
 
 /// Normalises the last dimension (Ba et al., 2016), as `torch.nn.LayerNorm`.
 #[derive(Module, Debug)]
@@ -30,7 +30,7 @@ impl LayerNorm {
     /// `[.., D]` to `[.., D]`.
     pub fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
         let read = meter::bytes(&x);
-        let y = module::layer_norm(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.eps);
+        let y = ops::layer_norm(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.eps);
         meter::layer(|| 0, || self.weight.val().is_require_grad(), read, &y);
         y
     }

@@ -1,0 +1,11 @@
+//! The processor's forms of the ops: threads and vector instructions on the tensors of Burn flex.
+//! Owns every `unsafe` block of kiln; never the choice of form (`ops/` has it).
+//! `ops/` calls the kernels; they see contiguous slices of float32.
+
+#![allow(unsafe_code)]
+
+pub(crate) mod gemm;
+pub(crate) mod kernel;
+pub(crate) mod math;
+pub(crate) mod simd;
+pub(crate) mod slices;

@@ -1,0 +1,121 @@
+//! GELU (Hendrycks and Gimpel, 2016) by the error function, and by tanh as GPT-2 has it, with their exact gradients.
+//! Owns both forms of each. References: `torch.nn.functional.gelu`; `transformers`' `gelu_new`.
+
+use burn::tensor::Tensor;
+
+#[cfg(feature = "cpu")]
+use super::has_fast_form;
+
+/// `torch.nn.functional.gelu`: x Φ(x). Burn's own is this forward; backward it is the tanh approximation's on every
+/// backend but flex.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "cpu")]
+    if has_fast_form(&x)
+        && let Some(value) = cpu::Value::of(x.clone())
+    {
+        return cpu::run(cpu::Gelu::Erf, [value]);
+    }
+    let twice_cdf = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0);
+    x.mul_scalar(0.5) * twice_cdf
+}
+
+/// `transformers`' `gelu_new`: the tanh approximation, 0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³))).
+pub fn gelu_new<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "cpu")]
+    if has_fast_form(&x)
+        && let Some(value) = cpu::Value::of(x.clone())
+    {
+        return cpu::run(cpu::Gelu::Tanh, [value]);
+    }
+    let cube = x.clone() * x.clone().square();
+    let inner = (x.clone() + cube.mul_scalar(0.044_715)).mul_scalar((2.0 / std::f64::consts::PI).sqrt());
+    x.mul_scalar(0.5) * inner.tanh().add_scalar(1.0)
+}
+
+#[cfg(feature = "cpu")]
+mod cpu {
+    use burn_flex::FlexTensor;
+    use rayon::prelude::*;
+
+    use crate::cpu::kernel::Kernel;
+    pub(super) use crate::cpu::kernel::{Value, run};
+    use crate::cpu::math::{erf, normal_density, tanh};
+    use crate::cpu::simd::simd;
+    use crate::cpu::slices::{CHUNK, contiguous, dims, tensor, unwritten, values};
+
+    #[derive(Debug, Clone, Copy)]
+    pub(super) enum Gelu {
+        Erf,
+        Tanh,
+    }
+
+    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+
+    simd! {
+        fn by_erf(x: &[f32], y: &mut [f32]) {
+            for (y, x) in y.iter_mut().zip(x) {
+                let half = 0.5 * x;
+                *y = half.mul_add(erf(x * std::f32::consts::FRAC_1_SQRT_2), half);
+            }
+        }
+    }
+
+    simd! {
+        fn by_erf_back(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+            for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+                let cdf = 0.5f32.mul_add(erf(x * std::f32::consts::FRAC_1_SQRT_2), 0.5);
+                *dx = dy * x.mul_add(normal_density(*x), cdf);
+            }
+        }
+    }
+
+    simd! {
+        fn by_tanh(x: &[f32], y: &mut [f32]) {
+            for (y, x) in y.iter_mut().zip(x) {
+                let inner = SQRT_2_OVER_PI * (0.044_715 * x * x).mul_add(*x, *x);
+                *y = 0.5 * x * (1.0 + tanh(inner));
+            }
+        }
+    }
+
+    simd! {
+        fn by_tanh_back(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+            for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+                let t = tanh(SQRT_2_OVER_PI * (0.044_715 * x * x).mul_add(*x, *x));
+                let slope = SQRT_2_OVER_PI * (3.0 * 0.044_715 * x).mul_add(*x, 1.0);
+                *dx = dy * 0.5 * ((1.0 - t * t) * x).mul_add(slope, 1.0 + t);
+            }
+        }
+    }
+
+    impl Kernel<1> for Gelu {
+        type Kept = FlexTensor;
+
+        fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, FlexTensor) {
+            let x = contiguous(x);
+            let from = values(&x);
+            let mut y = unwritten(from.len());
+            let form = match self {
+                Self::Erf => by_erf,
+                Self::Tanh => by_tanh,
+            };
+            y.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(y, x)| form(x, y));
+            (tensor(y, &dims(&x)), x)
+        }
+
+        fn backward(&self, x: FlexTensor, gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+            let gradient = contiguous(gradient);
+            let from = values(&x);
+            let mut dx = unwritten(from.len());
+            let form = match self {
+                Self::Erf => by_erf_back,
+                Self::Tanh => by_tanh_back,
+            };
+            dx.par_chunks_mut(CHUNK)
+                .zip(from.par_chunks(CHUNK))
+                .zip(values(&gradient).par_chunks(CHUNK))
+                .for_each(|((dx, x), dy)| form(x, dy, dx));
+            [Some(tensor(dx, &dims(&x)))]
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Layer normalisation (Ba et al., 2016) with its gradients. Reference: `torch.nn.functional.layer_norm`.
+//! Owns both forms; the layer in `norm.rs` owns the parameters.
+//!
+//! Shapes: `D` features; `R` rows, all that stands before.
+
+use burn::tensor::{Tensor, module};
+
+#[cfg(feature = "cpu")]
+use super::has_fast_form;
+
+/// `[.., D]` to the same: each row with mean 0 and variance 1 (biased, with `eps` added), times `weight [D]`, plus `bias [D]`.
+pub fn layer_norm<const N: usize>(
+    x: Tensor<N>,
+    weight: Tensor<1>,
+    bias: Option<Tensor<1>>,
+    eps: f64,
+) -> Tensor<N> {
+    #[cfg(feature = "cpu")]
+    if has_fast_form(&x)
+        && let Some(values) = cpu::values(&x, &weight, bias.as_ref())
+    {
+        return cpu::run(cpu::LayerNorm { eps: eps as f32 }, values);
+    }
+    module::layer_norm(x, weight, bias, eps)
+}
+
+#[cfg(feature = "cpu")]
+mod cpu {
+    use burn::tensor::Tensor;
+    use burn_flex::FlexTensor;
+    use rayon::prelude::*;
+
+    pub(super) use crate::cpu::kernel::run;
+    use crate::cpu::kernel::{Kernel, Value};
+    use crate::cpu::simd::{simd, sum16};
+    use crate::cpu::slices::{contiguous, dims, tensor, unwritten, values as read};
+
+    /// Rows a thread takes at once; fixed, so that sums over rows do not depend on how many threads there are.
+    const ROWS: usize = 32;
+
+    #[derive(Debug, Clone, Copy)]
+    pub(super) struct LayerNorm {
+        pub(super) eps: f32,
+    }
+
+    /// Without a bias a zero stands for it, whose gradient nobody wants.
+    pub(super) fn values<const N: usize>(
+        x: &Tensor<N>,
+        weight: &Tensor<1>,
+        bias: Option<&Tensor<1>>,
+    ) -> Option<[Value; 3]> {
+        let bias = bias.cloned().unwrap_or_else(|| Tensor::zeros(weight.dims(), &weight.device()));
+        Some([Value::of(x.clone())?, Value::of(weight.clone())?, Value::of(bias)?])
+    }
+
+    simd! {
+        /// Also writes each row's mean and reciprocal deviation.
+        fn normalise(x: &[f32], y: &mut [f32], stats: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+            let d = weight.len();
+            for ((x, y), stats) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats.chunks_exact_mut(2)) {
+                let mean = sum16(d, |i| x[i]) / d as f32;
+                let variance = sum16(d, |i| (x[i] - mean) * (x[i] - mean)) / d as f32;
+                let inverse = 1.0 / (variance + eps).sqrt();
+                stats[0] = mean;
+                stats[1] = inverse;
+                for i in 0..d {
+                    y[i] = ((x[i] - mean) * inverse).mul_add(weight[i], bias[i]);
+                }
+            }
+        }
+    }
+
+    simd! {
+        /// Adds to the gradients of weight and bias, `[2, D]` in `sums`.
+        fn back(x: &[f32], dy: &[f32], stats: &[f32], weight: &[f32], dx: &mut [f32], sums: &mut [f32]) {
+            let d = weight.len();
+            let (dweight, dbias) = sums.split_at_mut(d);
+            let (dweight, dbias) = (&mut dweight[..d], &mut dbias[..d]);
+            let rows = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d));
+            for (((x, dy), dx), stats) in rows.zip(stats.chunks_exact(2)) {
+                let (mean, inverse) = (stats[0], stats[1]);
+                let a = sum16(d, |i| dy[i] * weight[i]) / d as f32;
+                let b = sum16(d, |i| dy[i] * weight[i] * (x[i] - mean)) * inverse / d as f32;
+                for i in 0..d {
+                    let normal = (x[i] - mean) * inverse;
+                    dx[i] = inverse * (dy[i] * weight[i] - a - normal * b);
+                    dweight[i] = dy[i].mul_add(normal, dweight[i]);
+                    dbias[i] += dy[i];
+                }
+            }
+        }
+    }
+
+    impl Kernel<3> for LayerNorm {
+        /// Input, weight, and `[R, 2]`: mean and reciprocal deviation.
+        type Kept = (FlexTensor, FlexTensor, Vec<f32>);
+
+        fn forward(&self, [x, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Self::Kept) {
+            let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+            let (from, w, b) = (read(&x), read(&weight), read(&bias));
+            let d = w.len();
+            let mut y = unwritten(from.len());
+            let mut stats = unwritten(2 * from.len() / d.max(1));
+            y.par_chunks_mut(d * ROWS)
+                .zip(from.par_chunks(d * ROWS))
+                .zip(stats.par_chunks_mut(2 * ROWS))
+                .for_each(|((y, x), stats)| normalise(x, y, stats, w, b, self.eps));
+            (tensor(y, &dims(&x)), (x, weight, stats))
+        }
+
+        fn backward(
+            &self,
+            (x, weight, stats): Self::Kept,
+            gradient: FlexTensor,
+            wanted: [bool; 3],
+        ) -> [Option<FlexTensor>; 3] {
+            let gradient = contiguous(gradient);
+            let (from, w, dy) = (read(&x), read(&weight), read(&gradient));
+            let d = w.len();
+            let mut dx = unwritten(from.len());
+            let chunks = from.len().div_ceil(d * ROWS);
+            let mut sums = vec![0.0; chunks * 2 * d];
+            dx.par_chunks_mut(d * ROWS)
+                .zip(from.par_chunks(d * ROWS))
+                .zip(dy.par_chunks(d * ROWS))
+                .zip(stats.par_chunks(2 * ROWS))
+                .zip(sums.par_chunks_mut(2 * d))
+                .for_each(|((((dx, x), dy), stats), sums)| back(x, dy, stats, w, dx, sums));
+            let mut total = vec![0.0; 2 * d];
+            for part in sums.chunks_exact(2 * d) {
+                total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+            }
+            let dbias = total.split_off(d);
+            [
+                Some(tensor(dx, &dims(&x))),
+                wanted[1].then(|| tensor(total, &[d])),
+                wanted[2].then(|| tensor(dbias, &[d])),
+            ]
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Ops with a gradient of their own, each in two forms: the plain Burn expression, which any backend runs and which
+//! tests take as the reference, and the processor's (`cpu/`), for float32 on Burn flex.
+//! Owns the choice between them; never parameters (layers have those). The layers of this crate call the ops.
+//!
+//! A new op is one file here with both forms and, for the second, a [`Kernel`](crate::cpu::kernel::Kernel).
+
+use std::cell::Cell;
+
+use burn::tensor::{DType, Tensor};
+use kiln_core::device::processor;
+
+mod gelu;
+mod layer_norm;
+
+pub use gelu::{gelu, gelu_new};
+pub use layer_norm::layer_norm;
+
+thread_local! {
+    static PLAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with every op in its plain Burn expression, backward passes of what it records included: to compare.
+pub fn plainly<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PLAIN.set(self.0);
+        }
+    }
+    let _restore = Restore(PLAIN.replace(true));
+    f()
+}
+
+/// Whether the processor's form of an op may run on `x`: float32 on flex, on a processor whose vectors it knows.
+/// Elsewhere, and while a graph is captured, it may not.
+pub(crate) fn has_fast_form<const D: usize>(x: &Tensor<D>) -> bool {
+    cfg!(feature = "cpu")
+        && !PLAIN.get()
+        && x.dtype() == DType::F32
+        && processor().is_some_and(|processor| processor == x.device())
+        && vectors_known()
+}
+
+#[cfg(feature = "cpu")]
+use crate::cpu::simd::is_known as vectors_known;
+
+#[cfg(not(feature = "cpu"))]
+fn vectors_known() -> bool {
+    false
+}
