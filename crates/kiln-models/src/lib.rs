@@ -19,6 +19,7 @@ pub mod weights;
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 use kiln_core::device::processor;
@@ -76,20 +77,30 @@ pub fn build(
 /// The net with its initial weights. Backends draw other numbers from the same seed, so the processor draws them for
 /// all, where it is built in: a run starts from the same weights on every device.
 fn start(family: &dyn Family, card: &Card, device: &Device, seed: u64) -> Result<Box<dyn Net>, ModelError> {
-    let drawn_on = |on: &Device| {
-        on.seed(seed);
-        let net = family.net(card, on)?;
-        net.init();
-        Ok::<_, ModelError>(net)
-    };
     match processor().filter(|processor| processor != device) {
         Some(processor) => {
-            let mut net = drawn_on(device)?;
-            net.load_state(&drawn_on(&processor)?.state());
+            let mut net = initialised(family, card, device, seed)?;
+            net.load_state(&initialised(family, card, &processor, seed)?.state());
             Ok(net)
         }
-        None => drawn_on(device),
+        None => initialised(family, card, device, seed),
     }
+}
+
+/// A net with weights drawn on `device`, alone: a backend's generator is one for the whole process, and a second net
+/// built at the same time would take some of this one's numbers.
+fn initialised(
+    family: &dyn Family,
+    card: &Card,
+    device: &Device,
+    seed: u64,
+) -> Result<Box<dyn Net>, ModelError> {
+    static DRAWING: Mutex<()> = Mutex::new(());
+    let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    device.seed(seed);
+    let net = family.net(card, device)?;
+    net.init();
+    Ok(net)
 }
 
 /// Opens a folder with `config.json` and weights that kiln or, for `bert`, `transformers` wrote. Every tensor of the
@@ -124,8 +135,7 @@ pub fn open_embedder(folder: &Path, device: &Device) -> Result<Model, ModelError
 
 fn open_as(card: Card, family: &dyn Family, folder: &Path, device: &Device) -> Result<Model, ModelError> {
     let card = Card { kiln_input: Some(family.input(&card)?), ..card };
-    let mut net = family.net(&card, device)?;
-    net.init();
+    let mut net = initialised(family, &card, device, 0)?; // every weight is read below
     let state = weights::read(folder)?;
     let (report, notes) = pretrained::load_exactly(net.as_mut(), state, family, &card, folder)?;
     Ok(Model { net, card, report: Some(report), notes })

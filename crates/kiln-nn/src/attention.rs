@@ -1,14 +1,16 @@
 //! Scaled dot-product attention (Vaswani et al., 2017) with padding and causal masks, as
 //! `torch.nn.functional.scaled_dot_product_attention`.
-//! Owns the choice of form: explicit where a graph is recorded, the backend's fused one elsewhere; never projects.
+//! Owns the choice of form: the processor's own; else explicit where a graph is recorded and the backend's fused one
+//! where none is. Never projects.
 //! The transformer families of kiln-models call it.
 //!
 //! Shapes: `B` batch, `N` heads, `T` tokens, `S` keys, `W` head width.
 
-use burn::nn::Dropout;
-use burn::tensor::{Bool, Int, Tensor, activation, module, ops::AttentionModuleOptions};
+use burn::tensor::{Bool, DType, Int, Tensor, activation, module, ops::AttentionModuleOptions};
 
-use crate::meter;
+#[cfg(feature = "cpu")]
+use crate::cpu;
+use crate::{Dropout, meter, ops};
 
 /// Which keys a query may not see, in the forms that the device's attention takes.
 #[derive(Debug, Clone)]
@@ -16,7 +18,7 @@ pub struct Mask {
     /// True where a key is hidden: `[B or 1, 1, T or 1, S]`.
     hidden: Tensor<4, Bool>,
     /// The same as numbers to add to the scores: zero where seen, the lowest float where hidden, so that a row of
-    /// nothing but padding gives equal weights and not a division by zero. On training devices.
+    /// nothing but padding gives equal weights and not a division by zero. Where a graph is recorded in plain form.
     bias: Option<Tensor<4>>,
 }
 
@@ -41,7 +43,8 @@ impl Mask {
 
     /// From `[B or 1, 1, T or 1, S]`, true where hidden.
     pub fn new(hidden: Tensor<4, Bool>, train: bool) -> Self {
-        let bias = train.then(|| hidden.clone().float().mul_scalar(f32::MIN));
+        let bias = (train && !ops::are_fast(&hidden.device(), DType::F32))
+            .then(|| hidden.clone().float().mul_scalar(f32::MIN));
         Self { hidden, bias }
     }
 }
@@ -57,6 +60,14 @@ pub fn attention(
     let [b, heads, t, width] = query.dims();
     let keys = key.dims()[2];
     meter::attention(&query, &key);
+    #[cfg(feature = "cpu")]
+    if ops::has_fast_form(&query)
+        && let hidden = mask.map(|mask| &mask.hidden)
+        && let drop = dropout.active(&query.device())
+        && let Some(mixed) = cpu::attention::attention(&query, &key, &value, hidden, drop)
+    {
+        return mixed;
+    }
     if query.device().is_autodiff() {
         let query = query.mul_scalar((width as f64).sqrt().recip());
         let mut scores = query.matmul(key.swap_dims(2, 3));

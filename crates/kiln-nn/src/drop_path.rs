@@ -5,7 +5,9 @@
 //! Shapes: `B` batch.
 
 use burn::module::{Flag, Module, Param};
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::Tensor;
+
+use crate::random;
 
 /// Zeroes whole samples of a branch in training and scales the kept ones by 1/(1-p), as timm's `DropPath`.
 #[derive(Module, Debug)]
@@ -35,7 +37,7 @@ impl DropPath {
         let kept = 1.0 - self.probability;
         let mut one_a_sample = [1; D];
         one_a_sample[0] = x.dims()[0];
-        let mask = Tensor::random(one_a_sample, Distribution::Bernoulli(kept), &device);
+        let mask = Tensor::from_inner(random::bernoulli(one_a_sample, kept, &device).float());
         x * mask.div_scalar(kept)
     }
 }

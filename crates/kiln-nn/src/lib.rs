@@ -2,7 +2,7 @@
 //! Owns what Burn lacks or defines differently; never an architecture (kiln-models) or an update rule (kiln-train).
 //! Hands layers to kiln-models and the loss to kiln-train and kiln-eval.
 //!
-//! `Conv2d` (with the meter told), `Dropout` and `Embedding` are Burn's own: their parameters already carry PyTorch's names (`weight`,
+//! `Conv2d` (with the meter told) and `Embedding` are Burn's own: their parameters already carry PyTorch's names (`weight`,
 //! `bias`), layout (`[out, in, h, w]`, `[V, D]`) and initial values. Burn's `Linear` is not used because it stores
 //! `[in, out]`; its norms are not because they call their parameters `gamma` and `beta`.
 
@@ -13,20 +13,22 @@ pub mod conv1d;
 #[cfg(feature = "cpu")]
 mod cpu;
 pub mod drop_path;
-mod dropped;
+pub mod dropout;
 pub mod linear;
 pub mod lora;
 pub mod loss;
 pub mod meter;
 pub mod norm;
 pub mod ops;
+pub mod random;
 
 pub use activation::relu6;
 pub use attention::attention;
-pub use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, PaddingConfig2d};
+pub use burn::nn::{Embedding, EmbeddingConfig, PaddingConfig2d};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use conv1d::Conv1D;
 pub use drop_path::DropPath;
+pub use dropout::Dropout;
 pub use linear::Linear;
 pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse, token_cross_entropy};
 pub use norm::{BatchNorm2d, LayerNorm};

@@ -13,8 +13,7 @@ use burn::module::{
 use burn::tensor::{Device, Tensor, module};
 use kiln_core::adapter::{self, Delivery};
 
-use crate::dropped::dropped;
-use crate::{Dropout, DropoutConfig, meter};
+use crate::{Dropout, meter, ops};
 
 /// One of the two factors.
 #[derive(Module, Debug)]
@@ -51,26 +50,19 @@ impl Adapter {
         Self {
             lora_a: factor(adapter.a),
             lora_b: factor(adapter.b),
-            dropout: DropoutConfig::new(adapter.dropout).init(),
+            dropout: Dropout::new(adapter.dropout),
             scale: adapter.scale,
         }
     }
 
     /// `[.., IN]` to what is added to the layer's answer, `[.., OUT]`.
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let drops = self.dropout.prob > 0.0 && self.dropout.training.is_enabled() && x.device().is_autodiff();
-        let (x, scale) = match drops {
-            true => (self.drop(x), self.scale / (1.0 - self.dropout.prob)),
-            false => (x, self.scale),
+        // Dropout without its factor, which the scale takes over: on `R` values a sample and not on `IN`.
+        let (x, scale) = match self.dropout.active(&x.device()) {
+            Some(p) => (ops::dropout(x, p, 1.0), self.scale / (1.0 - p)),
+            None => (x, self.scale),
         };
         self.lora_b.forward(self.lora_a.forward(x).mul_scalar(scale))
-    }
-
-    /// Dropout without its factor, which the scale takes over. What the backward pass keeps of it is a truth a value and
-    /// not a number.
-    fn drop<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dropped = dropped(&x, self.dropout.prob);
-        x.mask_fill(Tensor::from_inner(dropped), 0.0)
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use kiln_nn::ops;
 
 /// Numbers from a seed, the same everywhere: roughly normal, largest about 3.
@@ -57,7 +57,7 @@ fn agree(what: &str, tolerance: f32, f: impl Fn() -> Vec<Named>) {
 }
 
 /// Answer and gradient of an op of one tensor; `seed` fixes the input.
-fn unary<const D: usize>(shape: [usize; D], seed: u64, op: fn(Tensor<D>) -> Tensor<D>) -> Vec<Named> {
+fn unary<const D: usize>(shape: [usize; D], seed: u64, op: impl Fn(Tensor<D>) -> Tensor<D>) -> Vec<Named> {
     let mut draw = Draw(seed);
     let x = draw.tensor(shape, &train()).mul_scalar(2.0).require_grad();
     let y = op(x.clone());
@@ -98,4 +98,92 @@ fn layer_norm() {
             });
         }
     }
+}
+
+#[test]
+fn dropout() {
+    for (seed, shape) in [(1, [1, 1, 1]), (2, [3, 5, 7]), (4, [3, 20_000, 1])] {
+        for p in [0.1, 0.9] {
+            agree("dropout", 1e-7, || {
+                kiln_nn::random::seed(seed, &train());
+                unary(shape, seed, move |x| kiln_nn::Dropout::new(p).forward(x))
+            });
+        }
+    }
+}
+
+#[test]
+fn dropout_zeroes_its_share_scales_the_rest_and_keeps_what_the_gradient_keeps() {
+    let (p, n) = (0.3, 1 << 18);
+    kiln_nn::random::seed(11, &train());
+    let layer = kiln_nn::Dropout::new(p);
+    let x = Tensor::<1>::ones([n], &train()).require_grad();
+    let y = layer.forward(x.clone());
+    let dx: Vec<f32> = x.grad(&y.clone().sum().backward()).unwrap().into_data().try_to_vec().unwrap();
+    let y: Vec<f32> = y.into_data().try_to_vec().unwrap();
+    assert_eq!(y, dx);
+    let zeros = y.iter().filter(|y| **y == 0.0).count() as f64 / n as f64;
+    assert!((zeros - p).abs() < 0.005, "{zeros}");
+    assert!(y.iter().all(|y| *y == 0.0 || (*y - 1.0 / 0.7).abs() < 1e-6));
+    let again: Vec<f32> = layer.forward(x.clone()).into_data().try_to_vec().unwrap();
+    assert_ne!(y, again, "the next draw is another");
+    let inference = layer.forward(x.inner()).into_data();
+    assert!(inference.iter::<f32>().all(|y| y == 1.0));
+}
+
+#[test]
+fn attention() {
+    use kiln_nn::{Dropout, attention, attention::Mask};
+    let mut shapes = Draw(5);
+    for seed in 0..24 {
+        let (b, n) = (1 + shapes.below(3), 1 + shapes.below(3));
+        let (t, w) = (2 + shapes.below(150), 1 + shapes.below(40));
+        let long = if seed == 0 { 1100 } else { t };
+        // Which keys are hidden: none, padding behind, causal with padding before, a row that sees nothing.
+        let mask = |train: bool| match seed % 4 {
+            0 => None,
+            1 | 2 => {
+                let real = Tensor::<2, Int>::from_data(
+                    TensorData::new(
+                        (0..b * t).map(|i| i64::from(i % t <= t / (1 + i / t))).collect(),
+                        [b, t],
+                    ),
+                    &train_or_not(train),
+                )
+                .equal_elem(1);
+                Some(if seed % 4 == 1 { Mask::padding(&real, train) } else { Mask::causal(&real, train) })
+            }
+            _ => {
+                let hidden = Tensor::<4, Bool>::from_data(
+                    TensorData::new((0..t * t).map(|i| i / t == 0 || i % 3 == 1).collect(), [1, 1, t, t]),
+                    &train_or_not(train),
+                );
+                Some(Mask::new(hidden, train))
+            }
+        };
+        for p in [0.0, 0.3] {
+            agree(&format!("attention {b} x {n} x {t} x {w}, {}", seed % 4), 2e-5, || {
+                kiln_nn::random::seed(seed, &train());
+                let mut draw = Draw(seed);
+                // Heads lie between tokens, as projections leave them.
+                let mut heads = |t| draw.tensor([b, t, n, w], &train()).swap_dims(1, 2).require_grad();
+                let (q, k, v) = (heads(t), heads(long), heads(long));
+                let y = attention(q.clone(), k.clone(), v.clone(), mask(true).as_ref(), &Dropout::new(p));
+                let tape = (y.clone() * draw.tensor([b, n, t, w], &train())).sum().backward();
+                let [dq, dk, dv] = [q, k, v].map(|x| x.grad(&tape).unwrap());
+                vec![named("y", y), named("dq", dq), named("dk", dk), named("dv", dv)]
+            });
+        }
+        agree("attention without a graph", 2e-5, || {
+            let mut draw = Draw(seed);
+            let [q, k, v] = [t, long, long].map(|t| draw.tensor([b, n, t, w], &Device::flex()));
+            let y = attention(q, k, v, mask(false).as_ref(), &Dropout::new(0.3));
+            // Where a query sees nothing, Burn's fused form answers zero; training's and ours, the mean of all.
+            vec![named("y", if seed % 4 == 3 { y.narrow(2, 1, t - 1) } else { y })]
+        });
+    }
+}
+
+fn train_or_not(train: bool) -> Device {
+    if train { Device::flex().autodiff() } else { Device::flex() }
 }

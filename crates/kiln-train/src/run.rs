@@ -248,7 +248,8 @@ impl Run {
         summed: bool,
     ) -> Result<(f32, u64, Gradients), TrainError> {
         let indices = host.indices.clone();
-        self.device.seed(mix(self.config.seed, Purpose::Device, &[self.progress.step, micro as u64]));
+        let at = [self.progress.step, micro as u64];
+        kiln_nn::random::seed(mix(self.config.seed, Purpose::Device, &at), &self.device);
         let batch = collate(host, &self.device);
         let (weight, Some(target)) = (batch.weight, batch.target) else {
             return Err(TrainError::Unlabelled(

@@ -21,7 +21,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use kiln_core::{InputSpec, Net, StateDict, TaskKind};
-use kiln_nn::{Dropout, DropoutConfig};
+use kiln_nn::Dropout;
 
 use crate::card::{self, Card};
 use crate::dialect::{Dialect, Fused};
@@ -220,11 +220,11 @@ fn wrong_input(family: &str, reads: &str, input: &InputSpec) -> ModelError {
     )
 }
 
-/// A dropout layer; Burn's own constructor panics where this answers an error.
+/// A dropout layer with a probability of the user's.
 fn dropout(probability: f64) -> Result<Dropout, ModelError> {
     if !(0.0..1.0).contains(&probability) {
         let message = format!("dropout is {probability}, expected from 0 to below 1");
         return Err(ModelError::config(message, "correct it in [model] or in the model's config.json"));
     }
-    Ok(DropoutConfig::new(probability).init())
+    Ok(Dropout::new(probability))
 }

@@ -10,7 +10,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Flex};
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Tensor};
 use burn_flex::FlexTensor;
 
 type Recorded = FloatTensor<Autodiff<Flex>>;
@@ -56,14 +56,10 @@ impl Value {
     }
 }
 
-/// The tensor of flex, without its graph.
-pub(crate) fn constant<const D: usize>(x: Tensor<D>) -> Option<FlexTensor> {
-    match x.is_autodiff() {
-        true => x.inner(),
-        false => x,
-    }
-    .try_into_primitive::<Flex>()
-    .ok()
+/// Truths of flex in row-major order, bytes that are 0 or 1.
+pub(crate) fn truths<const D: usize>(x: Tensor<D, Bool>) -> Option<FlexTensor> {
+    let x = if x.is_autodiff() { x.inner() } else { x };
+    x.try_into_primitive::<Flex>().ok().map(|x| if x.is_contiguous() { x } else { x.to_contiguous() })
 }
 
 /// A tensor of flex as an answer without a graph.

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod attention;
 pub(crate) mod gemm;
 pub(crate) mod kernel;
 pub(crate) mod math;

@@ -1,6 +1,8 @@
 //! Between Burn flex's tensors and the slices that kernels see.
 //! Owns how memory for an answer is made and how work is cut for the threads; never arithmetic. Kernels call it.
 
+use std::cell::Cell;
+
 use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
@@ -41,6 +43,21 @@ pub(crate) fn unwritten(n: usize) -> Vec<f32> {
         values.set_len(n);
     }
     values
+}
+
+/// Lends `n` values of the thread's own, which hold what the last borrower left. Not for work that other threads may
+/// take part in: a thread that waits may be given a second piece.
+pub(crate) fn scratch<T>(n: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
+    thread_local! {
+        static ROOM: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    let mut room = ROOM.take();
+    if room.len() < n {
+        room = vec![0.0; n];
+    }
+    let answer = f(&mut room[..n]);
+    ROOM.set(room);
+    answer
 }
 
 /// A pointer that threads share to write places that do not overlap.

@@ -6,12 +6,14 @@
 
 use std::cell::Cell;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use kiln_core::device::processor;
 
+mod dropout;
 mod gelu;
 mod layer_norm;
 
+pub use dropout::dropout;
 pub use gelu::{gelu, gelu_new};
 pub use layer_norm::layer_norm;
 
@@ -34,10 +36,15 @@ pub fn plainly<T>(f: impl FnOnce() -> T) -> T {
 /// Whether the processor's form of an op may run on `x`: float32 on flex, on a processor whose vectors it knows.
 /// Elsewhere, and while a graph is captured, it may not.
 pub(crate) fn has_fast_form<const D: usize>(x: &Tensor<D>) -> bool {
+    are_fast(&x.device(), x.dtype())
+}
+
+/// Whether ops on tensors of this device and type may take the processor's form.
+pub(crate) fn are_fast(device: &Device, dtype: DType) -> bool {
     cfg!(feature = "cpu")
         && !PLAIN.get()
-        && x.dtype() == DType::F32
-        && processor().is_some_and(|processor| processor == x.device())
+        && dtype == DType::F32
+        && processor().is_some_and(|processor| processor == *device)
         && vectors_known()
 }
 

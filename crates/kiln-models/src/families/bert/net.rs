@@ -9,14 +9,14 @@ use burn::tensor::{Device, Tensor};
 use kiln_core::{Forward, Net, Tokens};
 use kiln_nn::{Dropout, LayerNorm, Linear, linear::tied};
 
-use crate::families::encoder::{Activation, Encoder, Head, Sizes, dropout, linear, norm};
+use crate::families::encoder::{Activation, Encoder, Head, Sizes, linear, norm};
 
 const NAMES: &[(&str, &str)] = &[("layer_norm", "LayerNorm"), ("self_", "self")];
 
 pub(super) fn new(sizes: &Sizes, head: Head, classes: usize, device: &Device) -> Box<dyn Net> {
     let bert = |pooled| Encoder::new(sizes, pooled, device);
     let classifier = || linear(sizes.hidden_size, classes, sizes, device);
-    let dropout = dropout(sizes.classifier_dropout.unwrap_or(sizes.hidden_dropout_prob));
+    let dropout = Dropout::new(sizes.classifier_dropout.unwrap_or(sizes.hidden_dropout_prob));
     match head {
         Head::Sequence => {
             Box::new(BertForSequenceClassification { bert: bert(true), classifier: classifier(), dropout })

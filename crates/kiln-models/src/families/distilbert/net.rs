@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor, activation};
 use kiln_core::{Forward, Net, Tokens};
 use kiln_nn::{Dropout, LayerNorm, Linear, linear::tied};
 
-use crate::families::encoder::{Activation, Encoder, Head, Sizes, dropout, linear, norm};
+use crate::families::encoder::{Activation, Encoder, Head, Sizes, linear, norm};
 
 /// BERT's modules by DistilBERT's names, the longer ones first.
 const NAMES: &[(&str, &str)] = &[
@@ -33,12 +33,12 @@ pub(super) fn new(sizes: &Sizes, head: Head, classes: usize, device: &Device) ->
             distilbert,
             pre_classifier: layer(sizes.hidden_size),
             classifier: layer(classes),
-            dropout: dropout(sizes.classifier_dropout.unwrap_or(sizes.hidden_dropout_prob)),
+            dropout: Dropout::new(sizes.classifier_dropout.unwrap_or(sizes.hidden_dropout_prob)),
         }),
         Head::Tokens => Box::new(DistilBertForTokenClassification {
             distilbert,
             classifier: layer(classes),
-            dropout: dropout(sizes.hidden_dropout_prob),
+            dropout: Dropout::new(sizes.hidden_dropout_prob),
         }),
         Head::MaskedLm => Box::new(DistilBertForMaskedLM {
             distilbert,

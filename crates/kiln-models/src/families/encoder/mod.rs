@@ -16,7 +16,7 @@ use super::{Family, wrong_branch, wrong_input, wrong_task};
 use crate::config::{EncoderConfig, EncoderPreset};
 use crate::{Card, ModelConfig, ModelError, card};
 
-pub(super) use net::{Encoder, dropout, linear, norm};
+pub(super) use net::{Encoder, linear, norm};
 pub(super) use sizes::{Activation, Sizes};
 
 /// What stands on the encoder.

@@ -10,7 +10,7 @@ use burn::module::{Initializer, Module};
 use burn::tensor::{Device, Int, Tensor};
 use kiln_core::Tokens;
 use kiln_nn::attention::{Mask, attention};
-use kiln_nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, Linear};
+use kiln_nn::{Dropout, Embedding, EmbeddingConfig, LayerNorm, Linear};
 
 use super::places::Places;
 use super::sizes::{Activation, Sizes};
@@ -26,10 +26,6 @@ pub(in crate::families) fn norm(sizes: &Sizes, device: &Device) -> LayerNorm {
 fn embedding(rows: usize, sizes: &Sizes, device: &Device) -> Embedding {
     let normal = Initializer::Normal { mean: 0.0, std: sizes.initializer_range };
     EmbeddingConfig::new(rows, sizes.hidden_size).with_initializer(normal).init(device)
-}
-
-pub(in crate::families) fn dropout(probability: f64) -> Dropout {
-    DropoutConfig::new(probability).init()
 }
 
 #[derive(Module, Debug)]
@@ -49,7 +45,7 @@ impl Embeddings {
             token_type_embeddings: (sizes.type_vocab_size > 0)
                 .then(|| embedding(sizes.type_vocab_size, sizes, device)),
             layer_norm: norm(sizes, device),
-            dropout: dropout(sizes.hidden_dropout_prob),
+            dropout: Dropout::new(sizes.hidden_dropout_prob),
         }
     }
 
@@ -83,7 +79,7 @@ struct SelfAttention {
 impl SelfAttention {
     fn new(sizes: &Sizes, device: &Device) -> Self {
         let square = || linear(sizes.hidden_size, sizes.hidden_size, sizes, device);
-        let dropout = dropout(sizes.attention_probs_dropout_prob);
+        let dropout = Dropout::new(sizes.attention_probs_dropout_prob);
         Self { query: square(), key: square(), value: square(), dropout, heads: sizes.num_attention_heads }
     }
 
@@ -109,7 +105,7 @@ struct AddNorm {
 impl AddNorm {
     fn new(from: usize, sizes: &Sizes, device: &Device) -> Self {
         let dense = linear(from, sizes.hidden_size, sizes, device);
-        Self { dense, layer_norm: norm(sizes, device), dropout: dropout(sizes.hidden_dropout_prob) }
+        Self { dense, layer_norm: norm(sizes, device), dropout: Dropout::new(sizes.hidden_dropout_prob) }
     }
 
     fn forward(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {

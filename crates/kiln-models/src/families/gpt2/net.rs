@@ -10,9 +10,7 @@ use burn::module::{Initializer, Module};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use kiln_core::{Forward, KvCache, Tokens};
 use kiln_nn::attention::{Mask, attention};
-use kiln_nn::{
-    Conv1D, Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, Linear, conv1d, gelu, gelu_new,
-};
+use kiln_nn::{Conv1D, Dropout, Embedding, EmbeddingConfig, LayerNorm, Linear, conv1d, gelu, gelu_new};
 
 use super::sizes::Sizes;
 
@@ -30,10 +28,6 @@ fn norm(sizes: &Sizes, device: &Device) -> LayerNorm {
 fn embedding(rows: usize, sizes: &Sizes, device: &Device) -> Embedding {
     let normal = Initializer::Normal { mean: 0.0, std: sizes.initializer_range };
     EmbeddingConfig::new(rows, sizes.n_embd).with_initializer(normal).init(device)
-}
-
-fn dropout(probability: f64) -> Dropout {
-    DropoutConfig::new(probability).init()
 }
 
 #[derive(Module, Debug)]
@@ -54,8 +48,8 @@ impl Attention {
         Self {
             c_attn: conv(d, 3 * d, std, sizes, device),
             c_proj: conv(d, d, sizes.residual_std(), sizes, device),
-            attn_dropout: dropout(sizes.attn_pdrop),
-            resid_dropout: dropout(sizes.resid_pdrop),
+            attn_dropout: Dropout::new(sizes.attn_pdrop),
+            resid_dropout: Dropout::new(sizes.resid_pdrop),
             heads: sizes.n_head,
         }
     }
@@ -92,7 +86,7 @@ impl Mlp {
         Self {
             c_fc: conv(d, wide, std, sizes, device),
             c_proj: conv(wide, d, sizes.residual_std(), sizes, device),
-            dropout: dropout(sizes.resid_pdrop),
+            dropout: Dropout::new(sizes.resid_pdrop),
             exact_gelu: sizes.activation_function == "gelu",
         }
     }
@@ -144,7 +138,7 @@ impl Transformer {
         Self {
             wte: embedding(sizes.vocab_size, sizes, device),
             wpe: embedding(sizes.n_positions, sizes, device),
-            drop: dropout(sizes.embd_pdrop),
+            drop: Dropout::new(sizes.embd_pdrop),
             h: (0..sizes.n_layer).map(|_| Block::new(sizes, device)).collect(),
             ln_f: norm(sizes, device),
         }
@@ -276,7 +270,7 @@ impl TokenClassification {
         let probability = sizes.classifier_dropout.unwrap_or(0.1);
         Self {
             transformer: Transformer::new(sizes, device),
-            dropout: dropout(probability),
+            dropout: Dropout::new(probability),
             classifier: Linear::normal(sizes.n_embd, labels, sizes.initializer_range, device),
         }
     }

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use kiln_core::{Forward, Net, Tokens};
 use kiln_nn::{Dropout, LayerNorm, Linear, gelu, linear::tied};
 
-use crate::families::encoder::{Encoder, Head, Sizes, dropout, linear, norm};
+use crate::families::encoder::{Encoder, Head, Sizes, linear, norm};
 
 const NAMES: &[(&str, &str)] =
     &[("layer_norm", "LayerNorm"), ("self_", "self"), ("lm_head.norm", "lm_head.layer_norm")];
@@ -17,7 +17,7 @@ const NAMES: &[(&str, &str)] =
 pub(super) fn new(sizes: &Sizes, head: Head, classes: usize, device: &Device) -> Box<dyn Net> {
     let roberta = Encoder::new(sizes, false, device);
     let layer = |to| linear(sizes.hidden_size, to, sizes, device);
-    let dropout = dropout(sizes.classifier_dropout.unwrap_or(sizes.hidden_dropout_prob));
+    let dropout = Dropout::new(sizes.classifier_dropout.unwrap_or(sizes.hidden_dropout_prob));
     match head {
         Head::Sequence => {
             let classifier = Classifier { dense: layer(sizes.hidden_size), out_proj: layer(classes) };
