@@ -4,10 +4,10 @@
 //! Shapes: `IN` features read, `OUT` features written, `V` vocabulary, `D` width.
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 
 use crate::lora::Slot;
-use crate::{Embedding, meter};
+use crate::{Embedding, meter, ops};
 
 /// y = x W + b, as GPT-2 stores it.
 #[derive(Module, Debug)]
@@ -30,7 +30,7 @@ impl Conv1D {
     /// `[.., IN]` to `[.., OUT]`.
     pub fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
         let (read, kept) = (meter::bytes(&x), self.lora.keep(&x));
-        let y = module::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val));
+        let y = ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val));
         let products = || 2 * y.shape().num_elements() * self.weight.dims()[0];
         meter::layer(products, || self.weight.val().is_require_grad(), read, &y);
         self.lora.add(y, kept)
@@ -41,7 +41,7 @@ impl Conv1D {
 pub fn tied<const N: usize>(x: Tensor<N>, embedding: &Embedding) -> Tensor<N> {
     let weight = embedding.weight.val();
     let read = meter::bytes(&x);
-    let y = module::linear(x, weight.clone().transpose(), None);
+    let y = ops::linear(x, weight.clone().transpose(), None);
     meter::layer(|| 2 * y.shape().num_elements() * weight.dims()[1], || weight.is_require_grad(), read, &y);
     y
 }

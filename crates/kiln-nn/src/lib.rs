@@ -2,8 +2,8 @@
 //! Owns what Burn lacks or defines differently; never an architecture (kiln-models) or an update rule (kiln-train).
 //! Hands layers to kiln-models and the loss to kiln-train and kiln-eval.
 //!
-//! `Conv2d` (with the meter told) and `Embedding` are Burn's own: their parameters already carry PyTorch's names (`weight`,
-//! `bias`), layout (`[out, in, h, w]`, `[V, D]`) and initial values. Burn's `Linear` is not used because it stores
+//! `Conv2d` (with the meter told) is Burn's own: its parameters already carry PyTorch's names (`weight`, `bias`), layout
+//! (`[out, in, h, w]`) and initial values. Burn's `Linear` is not used because it stores
 //! `[in, out]`; its norms are not because they call their parameters `gamma` and `beta`.
 
 pub mod activation;
@@ -14,6 +14,7 @@ pub mod conv1d;
 mod cpu;
 pub mod drop_path;
 pub mod dropout;
+pub mod embedding;
 pub mod linear;
 pub mod lora;
 pub mod loss;
@@ -24,11 +25,12 @@ pub mod random;
 
 pub use activation::relu6;
 pub use attention::attention;
-pub use burn::nn::{Embedding, EmbeddingConfig, PaddingConfig2d};
+pub use burn::nn::PaddingConfig2d;
 pub use conv::{Conv2d, Conv2dConfig};
 pub use conv1d::Conv1D;
 pub use drop_path::DropPath;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use linear::Linear;
 pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse, token_cross_entropy};
 pub use norm::{BatchNorm2d, LayerNorm};

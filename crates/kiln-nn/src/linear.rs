@@ -5,10 +5,10 @@
 //! Shapes: `IN` features read, `OUT` features written.
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 
 use crate::lora::Slot;
-use crate::meter;
+use crate::{meter, ops};
 
 /// A fully connected layer, as `torch.nn.Linear`.
 #[derive(Module, Debug)]
@@ -61,7 +61,7 @@ impl Linear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (weight, bias) = (self.weight.val().transpose(), self.bias.as_ref().map(Param::val));
         let (read, kept) = (meter::bytes(&x), self.lora.keep(&x));
-        let y = module::linear(x, weight, bias);
+        let y = ops::linear(x, weight, bias);
         let products = || 2 * y.shape().num_elements() * self.weight.dims()[1];
         meter::layer(products, || self.weight.val().is_require_grad(), read, &y);
         self.lora.add(y, kept)
@@ -76,7 +76,7 @@ pub fn tied<const D: usize>(
 ) -> Tensor<D> {
     let (weight, read) = (weight.val(), meter::bytes(&x));
     let (width, trains) = (weight.dims()[1], weight.is_require_grad());
-    let y = module::linear(x, weight.transpose(), bias.map(Param::val));
+    let y = ops::linear(x, weight.transpose(), bias.map(Param::val));
     meter::layer(|| 2 * y.shape().num_elements() * width, || trains, read, &y);
     y
 }

@@ -10,7 +10,7 @@
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param,
 };
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 use kiln_core::adapter::{self, Delivery};
 
 use crate::{Dropout, meter, ops};
@@ -25,7 +25,7 @@ pub struct Factor {
 impl Factor {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let read = meter::bytes(&x);
-        let y = module::linear(x, self.weight.val().transpose(), None);
+        let y = ops::linear(x, self.weight.val().transpose(), None);
         let products = || 2 * y.shape().num_elements() * self.weight.dims()[1];
         meter::layer(products, || self.weight.val().is_require_grad(), read, &y);
         y

@@ -187,3 +187,156 @@ fn attention() {
 fn train_or_not(train: bool) -> Device {
     if train { Device::flex().autodiff() } else { Device::flex() }
 }
+
+#[test]
+fn linear() {
+    let mut shapes = Draw(21);
+    for seed in 0..16 {
+        let (b, t) = (1 + shapes.below(4), 1 + shapes.below(60));
+        let (read, written) = (1 + shapes.below(200), 1 + shapes.below(200));
+        for (with_bias, transposed) in [(false, false), (true, false), (false, true), (true, true)] {
+            agree(&format!("linear {b} x {t}, {read} to {written}"), 2e-5, || {
+                let mut draw = Draw(seed);
+                let x = draw.tensor([b, t, read], &train()).require_grad();
+                let shape = if transposed { [written, read] } else { [read, written] };
+                let weight = draw.tensor(shape, &train()).require_grad();
+                let bias = draw.tensor([written], &train()).require_grad();
+                let used = if transposed { weight.clone().transpose() } else { weight.clone() };
+                let y = ops::linear(x.clone(), used, with_bias.then(|| bias.clone()));
+                let tape = (y.clone() * draw.tensor([b, t, written], &train())).sum().backward();
+                let mut found = vec![
+                    named("y", y),
+                    named("dx", x.grad(&tape).unwrap()),
+                    named("dweight", weight.grad(&tape).unwrap()),
+                ];
+                found.extend(with_bias.then(|| named("dbias", bias.grad(&tape).unwrap())));
+                found
+            });
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "linear: an input [2, 3] and a weight [IN, OUT] of [4, 5]")]
+fn linear_names_shapes_that_do_not_fit() {
+    let mut draw = Draw(1);
+    let (x, weight) = (draw.tensor([2, 3], &Device::flex()), draw.tensor([4, 5], &Device::flex()));
+    drop(ops::linear(x, weight, None));
+}
+
+#[test]
+fn embedding() {
+    for (seed, [rows, d, b, t]) in [(1, [1, 1, 1, 1]), (2, [7, 130, 3, 50]), (3, [300, 64, 2, 33])] {
+        agree(&format!("embedding {rows} x {d}"), 1e-6, || {
+            let mut draw = Draw(seed);
+            let weight = draw.tensor([rows, d], &train()).require_grad();
+            let places: Vec<i64> = (0..b * t).map(|_| draw.below(rows) as i64).collect();
+            let places = Tensor::<2, Int>::from_data(TensorData::new(places, [b, t]), &train());
+            let y = ops::embedding(weight.clone(), places);
+            let tape = (y.clone() * draw.tensor([b, t, d], &train())).sum().backward();
+            vec![named("y", y), named("dweight", weight.grad(&tape).unwrap())]
+        });
+    }
+}
+
+#[test]
+#[should_panic(expected = "embedding: index 4 of 4 rows")]
+fn embedding_names_an_index_that_is_not_there() {
+    let weight = Draw(1).tensor([4, 5], &Device::flex());
+    drop(ops::embedding(weight, Tensor::from_data([[0, 4]], &Device::flex())));
+}
+
+#[test]
+fn cross_entropy() {
+    for (seed, [rows, k]) in [(1, [1, 1]), (2, [3, 2]), (3, [70, 33]), (4, [5, 5000])] {
+        for smoothing in [0.0, 0.1] {
+            for ignored in [false, true] {
+                agree(&format!("cross entropy {rows} x {k}, {smoothing}"), 1e-5, || {
+                    let mut draw = Draw(seed);
+                    let x = draw.tensor([rows, k], &train()).mul_scalar(5.0).require_grad();
+                    let class = |i: usize, c: usize| if ignored && i % 2 == 0 { -100 } else { c as i64 };
+                    let classes: Vec<i64> = (0..rows).map(|i| class(i, draw.below(k))).collect();
+                    let scored = classes.iter().filter(|c| **c >= 0).count() as u64;
+                    let classes = Tensor::<1, Int>::from_data(TensorData::new(classes, [rows]), &train());
+                    let loss = ops::cross_entropy(x.clone(), classes, scored, smoothing);
+                    let tape = loss.clone().mul_scalar(3.0).backward();
+                    vec![named("loss", loss), named("dx", x.grad(&tape).unwrap())]
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_of_huge_logits_is_a_number() {
+    let x = Tensor::<2>::from_data([[1e30, -1e30, 0.0], [-3e38, 3e38, 1.0]], &train()).require_grad();
+    let loss = ops::cross_entropy(x.clone(), Tensor::from_data([0, 1], &train()), 2, 0.0);
+    let dx = x.grad(&loss.backward()).unwrap().into_data();
+    assert_eq!(loss.into_scalar::<f32>(), 0.0);
+    assert!(dx.iter::<f32>().all(f32::is_finite));
+}
+
+/// Ten steps on one parameter that a rule changes.
+fn steps(n: usize, mut step: impl FnMut(u64, Tensor<1>, Tensor<1>) -> Tensor<1>) -> Named {
+    let mut draw = Draw(n as u64);
+    let device = Device::flex();
+    let value = draw.tensor([n], &device);
+    let walk = |value, t| step(t, value, draw.tensor([n], &device).mul_scalar(0.1));
+    named("value", (1..=10).fold(value, walk))
+}
+
+#[test]
+fn adamw() {
+    for n in [1, 17, 40_000] {
+        for weight_decay in [0.0, 0.1] {
+            agree("adamw", 1e-6, || {
+                let mut moments =
+                    Some([Tensor::zeros([n], &Device::flex()), Tensor::zeros([n], &Device::flex())]);
+                let value = steps(n, |step, value, gradient| {
+                    let rule = ops::AdamW {
+                        betas: [0.9, 0.999],
+                        eps: 1e-8,
+                        learning_rate: 1e-2,
+                        weight_decay,
+                        step,
+                    };
+                    let (value, new) = rule.update(value, gradient, moments.take().unwrap());
+                    moments = Some(new);
+                    value
+                });
+                let [mean, square] = moments.unwrap();
+                vec![value, named("mean", mean), named("square", square)]
+            });
+        }
+    }
+}
+
+#[test]
+fn sgd() {
+    for n in [1, 17, 40_000] {
+        for (momentum, dampening, nesterov) in [(0.0, 0.0, false), (0.9, 0.0, true), (0.9, 0.5, false)] {
+            agree("sgd", 1e-6, || {
+                let rule = ops::Sgd { momentum, dampening, nesterov, learning_rate: 0.1, weight_decay: 0.01 };
+                let mut buffer = None;
+                let value = steps(n, |_, value, gradient| {
+                    let (value, new) = rule.update(value, gradient, buffer.take());
+                    buffer = new;
+                    value
+                });
+                std::iter::once(value).chain(buffer.map(|b| named("buffer", b))).collect()
+            });
+        }
+    }
+}
+
+#[test]
+fn an_update_leaves_a_shared_tensor_alone() {
+    let device = Device::flex();
+    let rule =
+        ops::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false, learning_rate: 1.0, weight_decay: 0.0 };
+    let value = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device);
+    let part = value.clone().narrow(0, 1, 2);
+    let (changed, _) = rule.update(part, Tensor::ones([2], &device), None);
+    assert_eq!(changed.into_data().iter::<f32>().collect::<Vec<_>>(), [1.0, 2.0]);
+    assert_eq!(value.into_data().iter::<f32>().collect::<Vec<_>>(), [1.0, 2.0, 3.0, 4.0]);
+}

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::error::TrainError;
 use crate::finetune::Finetune;
 use crate::metrics_log::MetricsLog;
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, clip, global_norm};
 use crate::plan::Plan;
 use crate::progress::{Progress, Scored};
 
@@ -130,9 +130,9 @@ impl Run {
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
                 self.finetune.thaw(&mut *self.net, self.progress.step);
                 let group = self.gradients(&mut loader, batches)?;
-                let norm = self.finite("gradient norm", group.gradients.norm(), &group.indices)?;
+                let norm = self.finite("gradient norm", global_norm(&group.gradients), &group.indices)?;
                 let gradients = match self.config.train.max_grad_norm {
-                    Some(max_norm) => group.gradients.clip(norm, max_norm),
+                    Some(max_norm) => clip(group.gradients, norm, max_norm),
                     None => group.gradients,
                 };
                 let learning_rate = self.plan.schedule.at(self.progress.step);

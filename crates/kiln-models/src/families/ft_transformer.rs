@@ -8,7 +8,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 use kiln_core::{Forward, InputSpec, Net, Table, TaskKind};
-use kiln_nn::{Dropout, Embedding, EmbeddingConfig, LayerNorm, Linear, attention};
+use kiln_nn::{Dropout, Embedding, LayerNorm, Linear, attention};
 use serde::{Deserialize, Serialize};
 
 use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
@@ -278,7 +278,7 @@ impl super::Family for Family {
         let (d, by) = (sizes.d_block, uniform(sizes.d_block));
         let numbers =
             || Numbers { weight: by.init([features, d], device), bias: by.init([features, d], device) };
-        let embedding = |n: &usize| EmbeddingConfig::new(*n, d).with_initializer(by.clone()).init(device);
+        let embedding = |n: &usize| Embedding::new(*n, d, &by, device);
         let categories = || Categories {
             embeddings: cardinalities.iter().map(embedding).collect(),
             bias: by.init([cardinalities.len(), d], device),

@@ -5,10 +5,10 @@
 //!
 //! Shapes: `B` batch, `F` features, `N` categories, `K` classes.
 
-use burn::module::Module;
+use burn::module::{Initializer, Module};
 use burn::tensor::{Device, Tensor, activation};
 use kiln_core::{Forward, InputSpec, Net, Table, TaskKind};
-use kiln_nn::{Dropout, Embedding, EmbeddingConfig, Linear};
+use kiln_nn::{Dropout, Embedding, Linear};
 use serde::{Deserialize, Serialize};
 
 use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
@@ -98,7 +98,8 @@ impl super::Family for Family {
         let sizes: Sizes = card.sizes()?;
         let (features, cardinalities) = columns(card.input()?)?;
         let widths: Vec<usize> = cardinalities.iter().map(|n| 50.min(n.div_ceil(2))).collect();
-        let embedding = |(n, width): (&usize, &usize)| EmbeddingConfig::new(*n, *width).init(device);
+        let normal = Initializer::Normal { mean: 0.0, std: 1.0 };
+        let embedding = |(n, width): (&usize, &usize)| Embedding::new(*n, *width, &normal, device);
         let embeddings = cardinalities.iter().zip(&widths).map(embedding).collect();
         let mut width = features + widths.iter().sum::<usize>();
         let mut layers = Vec::new();

@@ -14,7 +14,7 @@ use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, activation, module};
 use kiln_core::{Forward, InputSpec, Net, TaskKind, Tokens};
-use kiln_nn::{Dropout, Embedding, EmbeddingConfig, Linear};
+use kiln_nn::{Dropout, Embedding, Linear};
 use serde::{Deserialize, Serialize};
 
 use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
@@ -130,7 +130,7 @@ impl super::Family for Family {
             Conv1dConfig::new(d, m, *width).with_padding(wide).init(device)
         };
         Ok(Box::new(Textcnn {
-            embedding: EmbeddingConfig::new(sizes.vocab_size, d).with_initializer(uniform).init(device),
+            embedding: Embedding::new(sizes.vocab_size, d, &uniform, device),
             convs: sizes.kernel_sizes.iter().map(conv).collect(),
             head: Linear::new(m * sizes.kernel_sizes.len(), card.num_labels(), device),
             dropout: dropout(sizes.dropout)?,

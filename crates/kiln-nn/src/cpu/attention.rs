@@ -11,11 +11,11 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 use std::ops::Range;
 
-use crate::cpu::gemm::{Matrix, Threads, product};
-use crate::cpu::kernel::{Kernel, Value, run, truths};
-use crate::cpu::math::exp;
-use crate::cpu::simd::{simd, sum16};
-use crate::cpu::slices::{Shared, dims, scratch, tensor, unwritten};
+use super::gemm::{Matrix, Threads, product};
+use super::kernel::{Kernel, Value, run, truths};
+use super::math::exp;
+use super::simd::{max16, simd, sum16};
+use super::slices::{Shared, dims, scratch, tensor, unwritten};
 use crate::random::{Draw, key, threshold};
 
 /// As [`attention`](crate::attention::attention); `hidden [B or 1, 1, T or 1, S]` is true where a key is not seen, `drop`
@@ -273,20 +273,6 @@ fn hide(row: &mut [f32], hidden: Option<&[u8]>) {
             *x = if *hidden != 0 { f32::MIN } else { *x };
         }
     }
-}
-
-#[inline(always)]
-fn max16(row: &[f32]) -> f32 {
-    let mut lanes = [f32::MIN; 16];
-    let chunks = row.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = if *x > *lane { *x } else { *lane };
-        }
-    }
-    let largest = lanes.iter().fold(f32::MIN, |a, b| a.max(*b));
-    rest.iter().fold(largest, |a, b| a.max(*b))
 }
 
 impl Kernel<3> for Attention {

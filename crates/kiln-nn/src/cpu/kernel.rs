@@ -10,7 +10,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Flex};
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 use burn_flex::FlexTensor;
 
 type Recorded = FloatTensor<Autodiff<Flex>>;
@@ -56,10 +56,29 @@ impl Value {
     }
 }
 
+/// Whether [`constant`] may be asked.
+pub(crate) fn is_flex<const D: usize>(x: &Tensor<D>) -> bool {
+    !x.is_autodiff() && x.clone().try_into_primitive::<Flex>().is_ok()
+}
+
+/// The tensor of flex, without a graph.
+pub(crate) fn constant<const D: usize>(x: Tensor<D>) -> FlexTensor {
+    match x.try_into_primitive::<Flex>() {
+        Ok(x) => x,
+        Err(error) => unreachable!("`is_flex` was to be asked: {error:?}"),
+    }
+}
+
 /// Truths of flex in row-major order, bytes that are 0 or 1.
 pub(crate) fn truths<const D: usize>(x: Tensor<D, Bool>) -> Option<FlexTensor> {
     let x = if x.is_autodiff() { x.inner() } else { x };
     x.try_into_primitive::<Flex>().ok().map(|x| if x.is_contiguous() { x } else { x.to_contiguous() })
+}
+
+/// Indices of flex in row-major order.
+pub(crate) fn places<const D: usize>(x: Tensor<D, Int>) -> Option<Vec<i64>> {
+    let x = if x.is_autodiff() { x.inner() } else { x };
+    Some(x.try_into_primitive::<Flex>().ok()?.into_data().iter::<i64>().collect())
 }
 
 /// A tensor of flex as an answer without a graph.

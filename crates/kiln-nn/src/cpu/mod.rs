@@ -5,8 +5,11 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod attention;
+pub(crate) mod columns;
 pub(crate) mod gemm;
+pub(crate) mod in_place;
 pub(crate) mod kernel;
+pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod simd;
 pub(crate) mod slices;

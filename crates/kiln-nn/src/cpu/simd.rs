@@ -93,3 +93,18 @@ pub(crate) fn fold16(lanes: &[f32; 16]) -> f32 {
     }
     sums[0]
 }
+
+/// The largest value, the lowest float where there is none; a value that is no number is passed over.
+#[inline(always)]
+pub(crate) fn max16(row: &[f32]) -> f32 {
+    let mut lanes = [f32::MIN; 16];
+    let chunks = row.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    let largest = lanes.iter().fold(f32::MIN, |a, b| a.max(*b));
+    rest.iter().fold(largest, |a, b| a.max(*b))
+}

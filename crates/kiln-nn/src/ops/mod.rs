@@ -9,13 +9,21 @@ use std::cell::Cell;
 use burn::tensor::{DType, Device, Tensor};
 use kiln_core::device::processor;
 
+mod cross_entropy;
 mod dropout;
+mod embedding;
 mod gelu;
 mod layer_norm;
+mod linear;
+mod optimizer;
 
+pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
+pub use embedding::embedding;
 pub use gelu::{gelu, gelu_new};
 pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use optimizer::{AdamW, Sgd, square_sum};
 
 thread_local! {
     static PLAIN: Cell<bool> = const { Cell::new(false) };

@@ -1,7 +1,8 @@
 //! AdamW: adaptive moments with decoupled weight decay (Loshchilov and Hutter, 2017, arXiv 1711.05101).
-//! Reference: `torch.optim.AdamW` (the order of its operations is kept, so that float32 results agree).
+//! Reference: `torch.optim.AdamW`. The arithmetic is kiln-nn's.
 
 use burn::tensor::Tensor;
+use kiln_nn::ops;
 
 use super::{Rule, Slots};
 use crate::config::AdamwConfig;
@@ -35,21 +36,19 @@ impl Rule for AdamW {
         weight_decay: f64,
     ) -> Tensor<1> {
         state.step += 1;
-        let value = match weight_decay != 0.0 {
-            true => value.mul_scalar(1.0 - lr * weight_decay),
-            false => value,
+        let moments = match <[Tensor<1>; 2]>::try_from(std::mem::take(&mut state.tensors)) {
+            Ok(moments) => moments,
+            Err(_) => [gradient.zeros_like(), gradient.zeros_like()],
         };
-        let (mean, square) = match <[Tensor<1>; 2]>::try_from(std::mem::take(&mut state.tensors)) {
-            Ok([mean, square]) => (mean, square),
-            Err(_) => (gradient.zeros_like(), gradient.zeros_like()),
+        let step = ops::AdamW {
+            betas: [self.beta1, self.beta2],
+            eps: self.eps,
+            learning_rate: lr,
+            weight_decay,
+            step: state.step,
         };
-        let mean = mean.mul_scalar(self.beta1) + gradient.clone().mul_scalar(1.0 - self.beta1);
-        let square = square.mul_scalar(self.beta2) + gradient.square().mul_scalar(1.0 - self.beta2);
-        let correction1 = 1.0 - self.beta1.powf(state.step as f64);
-        let correction2 = 1.0 - self.beta2.powf(state.step as f64);
-        let denominator = square.clone().sqrt().div_scalar(correction2.sqrt()).add_scalar(self.eps);
-        let value = value - (mean.clone() / denominator).mul_scalar(lr / correction1);
-        state.tensors = vec![mean, square];
+        let (value, moments) = step.update(value, gradient, moments);
+        state.tensors = moments.into();
         value
     }
 

@@ -5,6 +5,7 @@
 //! Why not Burn's: `ModuleOptimizer` keys its state by random parameter ids and loads it onto the default device.
 
 mod adamw;
+mod clip;
 mod sgd;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use kiln_core::net::ParamInfo;
 use kiln_core::{Gradients, Net, StateDict};
 
 pub use adamw::AdamW;
+pub use clip::{clip, global_norm};
 pub use sgd::Sgd;
 
 use crate::config::OptimizerConfig;

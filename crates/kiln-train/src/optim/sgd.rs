@@ -1,7 +1,8 @@
 //! Stochastic gradient descent with momentum (Sutskever et al., 2013) and L2 penalty.
-//! Reference: `torch.optim.SGD` (the first step sets the buffer to the gradient, undampened).
+//! Reference: `torch.optim.SGD`. The arithmetic is kiln-nn's.
 
 use burn::tensor::Tensor;
+use kiln_nn::ops;
 
 use super::{Rule, Slots};
 use crate::config::SgdConfig;
@@ -35,25 +36,16 @@ impl Rule for Sgd {
         weight_decay: f64,
     ) -> Tensor<1> {
         state.step += 1;
-        let gradient = match weight_decay != 0.0 {
-            true => gradient + value.clone().mul_scalar(weight_decay),
-            false => gradient,
+        let step = ops::Sgd {
+            momentum: self.momentum,
+            dampening: self.dampening,
+            nesterov: self.nesterov,
+            learning_rate: lr,
+            weight_decay,
         };
-        if self.momentum == 0.0 {
-            return value - gradient.mul_scalar(lr);
-        }
-        let buffer = match state.tensors.pop() {
-            Some(buffer) => {
-                buffer.mul_scalar(self.momentum) + gradient.clone().mul_scalar(1.0 - self.dampening)
-            }
-            None => gradient.clone(),
-        };
-        let direction = match self.nesterov {
-            true => gradient + buffer.clone().mul_scalar(self.momentum),
-            false => buffer.clone(),
-        };
-        state.tensors.push(buffer);
-        value - direction.mul_scalar(lr)
+        let (value, buffer) = step.update(value, gradient, state.tensors.pop());
+        state.tensors.extend(buffer);
+        value
     }
 
     fn slots(&self) -> &'static [&'static str] {

@@ -10,7 +10,7 @@ use burn::module::{Initializer, Module};
 use burn::tensor::{Device, Int, Tensor};
 use kiln_core::Tokens;
 use kiln_nn::attention::{Mask, attention};
-use kiln_nn::{Dropout, Embedding, EmbeddingConfig, LayerNorm, Linear};
+use kiln_nn::{Dropout, Embedding, LayerNorm, Linear};
 
 use super::places::Places;
 use super::sizes::{Activation, Sizes};
@@ -25,7 +25,7 @@ pub(in crate::families) fn norm(sizes: &Sizes, device: &Device) -> LayerNorm {
 
 fn embedding(rows: usize, sizes: &Sizes, device: &Device) -> Embedding {
     let normal = Initializer::Normal { mean: 0.0, std: sizes.initializer_range };
-    EmbeddingConfig::new(rows, sizes.hidden_size).with_initializer(normal).init(device)
+    Embedding::new(rows, sizes.hidden_size, &normal, device)
 }
 
 #[derive(Module, Debug)]

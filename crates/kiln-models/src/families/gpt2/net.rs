@@ -10,7 +10,7 @@ use burn::module::{Initializer, Module};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use kiln_core::{Forward, KvCache, Tokens};
 use kiln_nn::attention::{Mask, attention};
-use kiln_nn::{Conv1D, Dropout, Embedding, EmbeddingConfig, LayerNorm, Linear, conv1d, gelu, gelu_new};
+use kiln_nn::{Conv1D, Dropout, Embedding, LayerNorm, Linear, conv1d, gelu, gelu_new};
 
 use super::sizes::Sizes;
 
@@ -27,7 +27,7 @@ fn norm(sizes: &Sizes, device: &Device) -> LayerNorm {
 
 fn embedding(rows: usize, sizes: &Sizes, device: &Device) -> Embedding {
     let normal = Initializer::Normal { mean: 0.0, std: sizes.initializer_range };
-    EmbeddingConfig::new(rows, sizes.n_embd).with_initializer(normal).init(device)
+    Embedding::new(rows, sizes.n_embd, &normal, device)
 }
 
 #[derive(Module, Debug)]

@@ -1,0 +1,21 @@
+//! A fully connected layer's arithmetic. Reference: `torch.nn.functional.linear`.
+//! Owns the choice of form; the layers own parameters and their layouts.
+//!
+//! Shapes: `IN` features read, `OUT` features written.
+
+use burn::tensor::{Tensor, module};
+
+#[cfg(feature = "cpu")]
+use super::has_fast_form;
+
+/// `[.., IN]` to `[.., OUT]` by `weight [IN, OUT]`, which may be a transposed view, plus `bias [OUT]`.
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+    #[cfg(feature = "cpu")]
+    if D > 1
+        && has_fast_form(&x)
+        && let Some(y) = crate::cpu::linear::linear(&x, &weight, bias.as_ref())
+    {
+        return y;
+    }
+    module::linear(x, weight, bias)
+}
