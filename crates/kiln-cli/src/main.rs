@@ -25,6 +25,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Time training and inference of configs on devices, compare and merge such results
+    Bench(verbs::bench::Args),
     /// Every fault of a config and its data paths, without touching a device
     Check(verbs::check::Args),
     /// Show a config resolved, or its JSON Schema
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     process_start();
     let cli = Cli::parse();
     let result = match cli.verb {
+        Verb::Bench(args) => verbs::bench::run(args),
         Verb::Check(args) => verbs::check::run(args),
         Verb::Config(args) => verbs::config::run(args),
         Verb::Doctor(args) => verbs::doctor::run(args),

@@ -1,8 +1,9 @@
 //! One run: config, optimizers, schedules, the loop, checkpoints, resume.
 //!
 //! `load` reads a config, `setup` makes a [`Run`] of it (or finds the one to resume), `run` is the loop, `finish`
-//! leaves the model. A checkpoint (`checkpoint`, `progress`) holds everything that the next step depends on.
+//! leaves the model. `bench` times the same parts. A checkpoint (`checkpoint`, `progress`) holds everything that the next step depends on.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
 mod error;

@@ -59,6 +59,14 @@ impl OptimizerConfig {
         }
     }
 
+    /// The rule's name in a config.
+    pub fn word(&self) -> &'static str {
+        match self {
+            OptimizerConfig::Adamw(_) => "adamw",
+            OptimizerConfig::Sgd(_) => "sgd",
+        }
+    }
+
     /// The peak learning rate.
     pub fn learning_rate(&self) -> f64 {
         match self {

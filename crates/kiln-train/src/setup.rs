@@ -172,21 +172,21 @@ fn latest_run(loaded: &Loaded, config: &Path) -> Result<PathBuf, TrainError> {
 }
 
 /// A run without its folder.
-struct Parts {
-    plan: Plan,
-    dataset: Dataset,
-    train: Split,
-    model: Model,
-    finetune: Finetune,
-    optimizer: Optimizer,
-    task: &'static dyn Task,
+pub(crate) struct Parts {
+    pub(crate) plan: Plan,
+    pub(crate) dataset: Dataset,
+    pub(crate) train: Split,
+    pub(crate) model: Model,
+    pub(crate) finetune: Finetune,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) task: &'static dyn Task,
     metric: Metric,
-    device: Device,
+    pub(crate) device: Device,
 }
 
 impl Parts {
     /// Opens data and device and builds the start weights: pretrained where given, else from the seed.
-    fn open(config: &Config, session: &mut Session<'_>) -> Result<Self, TrainError> {
+    pub(crate) fn open(config: &Config, session: &mut Session<'_>) -> Result<Self, TrainError> {
         let task = tasks::of(config.task.kind())?;
         let metric = config.metric()?;
         let spec: DeviceSpec = config.device.parse()?;

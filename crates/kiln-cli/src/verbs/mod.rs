@@ -1,5 +1,6 @@
 //! One file a verb: its arguments and one function that makes one library call.
 
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod doctor;

@@ -1,0 +1,30 @@
+//! `kiln bench`: what a config's model costs on a device, measured, written down and compared.
+//! Owns the numbers and their definitions; never prints and never starts a run.
+//!
+//! A row is one config on one device in one precision at one batch size. `measure` takes it in a process of its own
+//! (`crew` starts them), so that a row that aborts or is killed takes no other with it. `results` and `html` write what
+//! came out, `compare` reads it back.
+
+mod ceilings;
+mod compare;
+mod crew;
+mod error;
+mod html;
+mod machine;
+mod measure;
+mod place;
+mod results;
+mod row;
+mod stats;
+mod subject;
+
+pub use ceilings::{Ceilings, ceilings};
+pub use compare::{Comparison, Difference, compare};
+pub use crew::{Answer, Ask, Crew};
+pub use error::BenchError;
+pub use measure::measure;
+pub use place::{PLAIN, Place};
+pub use results::{COLUMNS, Column, METHOD, Results};
+pub use row::{Costs, Key, Measured, Row, RowSpec, Status};
+pub use stats::Timing;
+pub(crate) use subject::Subject;

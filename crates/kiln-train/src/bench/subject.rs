@@ -1,0 +1,143 @@
+//! A config's model with one batch of its own data, on a device: what is measured and compared.
+//! Owns one training step on that batch, which is the loop's (`Run::steps`) without the loop. The batch is the first of
+//! the first pass, prepared by the config's data pipeline, and stays on the device.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use burn::tensor::{Device, Int, Tensor};
+use kiln_core::seed::{Purpose, mix};
+use kiln_core::{Batch, Gradients, Input, InputSpec, Net, StateDict, Target};
+use kiln_data::{HostBatch, Loader, Order, collate};
+use kiln_eval::EvalError;
+use kiln_eval::tasks::Task;
+use kiln_models::Card;
+
+use super::{BenchError, Place};
+use crate::config::Config;
+use crate::error::TrainError;
+use crate::load;
+use crate::optim::Optimizer;
+use crate::run::Session;
+use crate::setup::Parts;
+
+/// A net in training and the batch that it trains on.
+pub(crate) struct Subject {
+    pub(crate) config: Config,
+    pub(crate) card: Card,
+    pub(crate) input: InputSpec,
+    pub(crate) net: Box<dyn Net>,
+    pub(crate) device: Device,
+    pub(crate) host: HostBatch,
+    batch: Batch,
+    optimizer: Optimizer,
+    task: &'static dyn Task,
+    steps: u64,
+}
+
+/// What the forward and backward pass of a step gave.
+pub(crate) struct Pass {
+    pub(crate) loss: f32,
+    pub(crate) gradients: Gradients,
+}
+
+impl Subject {
+    /// Reads config, data and weights as a run does.
+    pub(crate) fn open(path: &Path, overrides: &[String], place: &Place) -> Result<Self, BenchError> {
+        let mut config = load::load(path, overrides)?.config;
+        config.device = place.device();
+        let never = AtomicBool::new(false);
+        let mut nobody = Session { callbacks: Vec::new(), interrupt: &never, process_start: Instant::now() };
+        let parts = Parts::open(&config, &mut nobody)?;
+        let Parts { dataset, train, model, optimizer, task, device, .. } = parts;
+        let order = Order::Train { seed: config.seed, epoch: 0 };
+        let mut loader = Loader::new(&train, &dataset.preprocessor, config.data.loader(), order)?;
+        let host = loader.next().ok_or(TrainError::NoTrainingSamples)??;
+        let batch = collate(host.clone(), &device);
+        let (net, card, input) = (model.net, model.card, dataset.input);
+        Ok(Self { config, card, input, net, device, host, batch, optimizer, task, steps: 0 })
+    }
+
+    /// Samples in the batch.
+    pub(crate) fn batch_size(&self) -> usize {
+        self.batch.size
+    }
+
+    /// Tokens that the longest text of the batch has; 1 where there are no texts.
+    pub(crate) fn tokens(&self) -> usize {
+        match &self.batch.input {
+            Input::Tokens(tokens) => tokens.ids.dims()[1],
+            Input::Image(_) | Input::Table(_) => 1,
+        }
+    }
+
+    /// Forward and backward, as `Run::micro_batch`.
+    pub(crate) fn pass(&self) -> Result<Pass, BenchError> {
+        let key = mix(self.config.seed, Purpose::Device, &[self.steps, 0]);
+        kiln_nn::random::seed(key, &self.device);
+        let target = self.batch.target.clone().ok_or_else(|| TrainError::Unlabelled("the batch".into()))?;
+        let output = self.net.apply(self.batch.input.clone())?;
+        let smoothing = self.config.train.label_smoothing_factor;
+        let loss = self.task.loss(output, target, self.batch.weight, smoothing).map_err(EvalError::from)?;
+        let value = loss.clone().into_scalar::<f32>();
+        Ok(Pass { loss: value, gradients: self.net.gradients(loss) })
+    }
+
+    /// One optimizer step at the config's peak learning rate, done when this returns; the loss before it.
+    pub(crate) fn step(mut self) -> Result<(Self, f32), BenchError> {
+        let Pass { loss, gradients } = self.pass()?;
+        let norm = gradients.norm();
+        let gradients = match self.config.train.max_grad_norm {
+            Some(max_norm) => gradients.clip(norm, max_norm),
+            None => gradients,
+        };
+        self.net = self.optimizer.step(self.net, gradients, self.config.optimizer.learning_rate());
+        self.steps += 1;
+        self.sync()?;
+        Ok((self, loss))
+    }
+
+    /// Waits until the device has done what it was asked.
+    pub(crate) fn sync(&self) -> Result<(), BenchError> {
+        let name = &self.config.device;
+        self.device.sync().map_err(|e| {
+            let reason = e.to_string();
+            kiln_core::device::DeviceError::Broken { name: name.clone(), reason }.into()
+        })
+    }
+
+    /// The net for inference, and the input where it reads it.
+    pub(crate) fn inference(&self) -> (Box<dyn Net>, Input) {
+        let device = self.device.clone().inner();
+        (self.net.valid(), collate(self.host.clone(), &device).input)
+    }
+
+    /// The batch by name, for other programs: `image`, `numbers`, `categories`, `ids`, `mask`, `types`; `target`.
+    pub(crate) fn batch_state(&self) -> StateDict {
+        let mut state = StateDict::new();
+        let mut keep = |name: &str, data| {
+            state.insert(name.to_string(), data);
+        };
+        let int = |t: &Tensor<2, Int>| t.to_data();
+        match &self.batch.input {
+            Input::Image(image) => keep("image", image.to_data()),
+            Input::Tokens(tokens) => {
+                keep("ids", int(&tokens.ids));
+                keep("mask", int(&tokens.mask.clone().int()));
+                keep("types", int(&tokens.types));
+            }
+            Input::Table(table) => {
+                table.numbers.iter().for_each(|numbers| keep("numbers", numbers.to_data()));
+                table.categories.iter().for_each(|categories| keep("categories", int(categories)));
+            }
+        }
+        match &self.batch.target {
+            Some(Target::Classes(t)) => keep("target", t.to_data()),
+            Some(Target::MultiHot(t) | Target::Values(t)) => keep("target", t.to_data()),
+            Some(Target::Tokens(t)) => keep("target", int(t)),
+            None => {}
+        }
+        state
+    }
+}
