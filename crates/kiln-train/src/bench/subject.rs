@@ -18,7 +18,7 @@ use super::{BenchError, Place};
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::load;
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, clip, global_norm};
 use crate::run::Session;
 use crate::setup::Parts;
 
@@ -87,9 +87,9 @@ impl Subject {
     /// One optimizer step at the config's peak learning rate, done when this returns; the loss before it.
     pub(crate) fn step(mut self) -> Result<(Self, f32), BenchError> {
         let Pass { loss, gradients } = self.pass()?;
-        let norm = gradients.norm();
+        let norm = global_norm(&gradients);
         let gradients = match self.config.train.max_grad_norm {
-            Some(max_norm) => gradients.clip(norm, max_norm),
+            Some(max_norm) => clip(gradients, norm, max_norm),
             None => gradients,
         };
         self.net = self.optimizer.step(self.net, gradients, self.config.optimizer.learning_rate());
