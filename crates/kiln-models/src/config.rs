@@ -168,6 +168,9 @@ pub enum ResnetPreset {
     Cifar56,
     /// CIFAR form, 110 layers.
     Cifar110,
+    /// `resnet18` with the stem that small images want: one 3x3 convolution, no pooling (11.2 M parameters).
+    #[serde(rename = "cifar_resnet18")]
+    CifarResnet18,
     /// ImageNet form, 18 layers (torchvision's `resnet18`).
     Resnet18,
     /// ImageNet form, 34 layers.

@@ -1,6 +1,7 @@
 //! The ImageNet form: a 7x7 stem, max pooling, four stages of basic or bottleneck blocks, projection shortcuts.
 //! He et al., 2015, table 1, with the stride in a bottleneck's 3x3 convolution as torchvision has it ("v1.5").
-//! Reference: `torchvision.models.resnet`, whose names and initial values these are; no difference.
+//! Reference: `torchvision.models.resnet`, whose names and initial values these are; no difference. For small images the
+//! stem is a 3x3 convolution that keeps every pixel, and nothing is pooled (as in github.com/kuangliu/pytorch-cifar).
 //!
 //! Shapes: `B` batch, `C` channels, `H W` pixels, `K` classes.
 
@@ -93,6 +94,8 @@ pub(super) struct ResNet {
     layer3: Vec<Block>,
     layer4: Vec<Block>,
     fc: Linear,
+    #[module(skip)]
+    pools: bool,
 }
 
 impl ResNet {
@@ -112,13 +115,17 @@ impl ResNet {
         };
         let (layer1, layer2, layer3, layer4) = (stage(0), stage(1), stage(2), stage(3));
         Self {
-            conv1: conv([channels, sizes.stem], 7, 2, true, device),
+            conv1: match sizes.small_images {
+                true => conv([channels, sizes.stem], 3, 1, true, device),
+                false => conv([channels, sizes.stem], 7, 2, true, device),
+            },
             bn1: BatchNorm2d::new(sizes.stem, device),
             layer1,
             layer2,
             layer3,
             layer4,
             fc: Linear::new(from, classes, device),
+            pools: !sizes.small_images,
         }
     }
 }
@@ -131,8 +138,11 @@ impl Forward for ResNet {
 
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = activation::relu(self.bn1.forward(self.conv1.forward(x)));
-        let x = module::max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]));
+        let mut x = activation::relu(self.bn1.forward(self.conv1.forward(x)));
+        if self.pools {
+            let halved = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
+            x = module::max_pool2d(x, halved);
+        }
         let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3).chain(&self.layer4);
         self.fc.forward(average_pixels(blocks.fold(x, |x, block| block.forward(x))))
     }

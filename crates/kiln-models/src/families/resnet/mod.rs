@@ -30,7 +30,7 @@ impl super::Family for Family {
     }
 
     fn description(&self) -> &'static str {
-        "residual nets for images: CIFAR form 20/32/44/56/110, ImageNet form 18/34/50/101/152"
+        "residual nets for images: CIFAR form 20/32/44/56/110, ImageNet form 18/34/50/101/152, 18 for small images"
     }
 
     fn head(&self, card: &Card) -> Result<&'static str, ModelError> {
@@ -43,6 +43,9 @@ impl super::Family for Family {
     fn dialects(&self, card: &Card) -> Result<Vec<Dialect>, ModelError> {
         let Form::ImageNet(sizes) = sizes::form(card)? else { return Ok(vec![Dialect::own("")]) };
         let (own, transformers) = (Dialect::own("").with_counters(), transformers(&sizes).with_counters());
+        if card.model_type == sizes::CIFAR {
+            return Ok(vec![own]); // with the stem for small images
+        }
         let first = card.model_type == sizes::TRANSFORMERS;
         Ok(if first { vec![transformers, own] } else { vec![own, transformers] })
     }

@@ -9,17 +9,18 @@ use super::vision;
 use crate::config::{ResnetConfig, ResnetPreset};
 use crate::{Card, ModelError, timm};
 
-/// `model_type` of the CIFAR form, which no other library has.
+/// `model_type` of the forms for small images, which no other library has.
 pub(super) const CIFAR: &str = "kiln_resnet";
 /// `model_type` of `transformers`' folders.
 pub(super) const TRANSFORMERS: &str = "resnet";
 
-const PRESETS: [ResnetPreset; 10] = [
+const PRESETS: [ResnetPreset; 11] = [
     ResnetPreset::Cifar20,
     ResnetPreset::Cifar32,
     ResnetPreset::Cifar44,
     ResnetPreset::Cifar56,
     ResnetPreset::Cifar110,
+    ResnetPreset::CifarResnet18,
     ResnetPreset::Resnet18,
     ResnetPreset::Resnet34,
     ResnetPreset::Resnet50,
@@ -31,13 +32,15 @@ const PRESETS: [ResnetPreset; 10] = [
 pub(super) enum Form {
     /// Blocks in each of the three stages.
     Cifar(usize),
-    /// The form for large images.
+    /// The form for large images, or with another stem for small ones.
     ImageNet(ImageNet),
 }
 
 /// The sizes of the ImageNet form.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ImageNet {
+    /// Whether the first convolution is 3x3 and keeps every pixel, without pooling behind it.
+    pub(super) small_images: bool,
     /// Channels of the first convolution.
     pub(super) stem: usize,
     /// Blocks of each stage, at most four.
@@ -49,17 +52,19 @@ pub(super) struct ImageNet {
 }
 
 fn of_preset(preset: ResnetPreset) -> Form {
-    let large = |depths: [usize; 4], bottleneck: bool| {
+    let form = |depths: [usize; 4], bottleneck: bool, small_images: bool| {
         let expansion = if bottleneck { 4 } else { 1 };
         let widths = [64, 128, 256, 512].map(|width| width * expansion).to_vec();
-        Form::ImageNet(ImageNet { stem: 64, depths: depths.to_vec(), widths, bottleneck })
+        Form::ImageNet(ImageNet { small_images, stem: 64, depths: depths.to_vec(), widths, bottleneck })
     };
+    let large = |depths, bottleneck| form(depths, bottleneck, false);
     match preset {
         ResnetPreset::Cifar20 => Form::Cifar(3),
         ResnetPreset::Cifar32 => Form::Cifar(5),
         ResnetPreset::Cifar44 => Form::Cifar(7),
         ResnetPreset::Cifar56 => Form::Cifar(9),
         ResnetPreset::Cifar110 => Form::Cifar(18),
+        ResnetPreset::CifarResnet18 => form([2, 2, 2, 2], false, true),
         ResnetPreset::Resnet18 => large([2, 2, 2, 2], false),
         ResnetPreset::Resnet34 => large([3, 4, 6, 3], false),
         ResnetPreset::Resnet50 => large([3, 4, 6, 3], true),
@@ -75,9 +80,14 @@ fn preset(name: &str) -> Option<ResnetPreset> {
 /// Whether the folder is one of this family.
 pub(super) fn reads(card: &Card) -> bool {
     match timm::architecture(&card.sizes) {
-        Some(name) => preset(name).is_some_and(|preset| matches!(of_preset(preset), Form::ImageNet(_))),
+        Some(name) => preset(name).is_some_and(|preset| is_large(&of_preset(preset))),
         None => matches!(card.model_type.as_str(), CIFAR | TRANSFORMERS),
     }
+}
+
+/// Whether timm has the form.
+fn is_large(form: &Form) -> bool {
+    matches!(form, Form::ImageNet(ImageNet { small_images: false, .. }))
 }
 
 /// kiln's own keys.
@@ -166,7 +176,13 @@ fn of_keys(keys: Keys) -> Result<ImageNet, ModelError> {
             format!("embedding_size is {}, hidden_sizes {:?}", keys.embedding_size, keys.hidden_sizes);
         return refused(format!("{message}, expected at least 1 and {narrowest}"), "correct them");
     }
-    Ok(ImageNet { stem: keys.embedding_size, depths: keys.depths, widths: keys.hidden_sizes, bottleneck })
+    Ok(ImageNet {
+        small_images: false,
+        stem: keys.embedding_size,
+        depths: keys.depths,
+        widths: keys.hidden_sizes,
+        bottleneck,
+    })
 }
 
 /// `C H W` of the images that a folder's weights were made for, where kiln did not write it.
@@ -189,9 +205,9 @@ pub(super) fn from_preset(
         let names: Vec<String> = PRESETS.iter().map(vision::preset_name).collect();
         return Err(vision::no_preset("resnet", &names.join(", ")));
     };
-    match of_preset(preset) {
-        Form::Cifar(_) => Card::new("ResNet", CIFAR, input, labels, task, &Own { preset }),
-        Form::ImageNet(_) => {
+    match is_large(&of_preset(preset)) {
+        false => Card::new("ResNet", CIFAR, input, labels, task, &Own { preset }),
+        true => {
             let keys = timm::keys(&vision::preset_name(&preset), false, "conv1", &["fc"]);
             vision::timm_card(keys, input, image, labels, task)
         }
