@@ -55,6 +55,7 @@ pub(crate) fn process_start() -> Instant {
 
 fn main() -> ExitCode {
     process_start();
+    kiln_nn::memory::keep_pages();
     let cli = Cli::parse();
     let result = match cli.verb {
         Verb::Bench(args) => verbs::bench::run(args),

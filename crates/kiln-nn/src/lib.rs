@@ -18,6 +18,7 @@ pub mod embedding;
 pub mod linear;
 pub mod lora;
 pub mod loss;
+pub mod memory;
 pub mod meter;
 pub mod norm;
 pub mod ops;
