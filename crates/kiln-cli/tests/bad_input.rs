@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Said, digits, images, kiln, root, write};
+use support::{Said, digits, images, kiln, reviews, root, texts, tokenizer, write};
 
 const USAGE: i32 = 2;
 const DATA: i32 = 4;
@@ -25,62 +25,6 @@ const RESUMABLE: i32 = 75;
 
 fn train(config: &Path, extra: &[&str]) -> Said {
     Said::by(kiln().arg("train").arg(config).args(extra))
-}
-
-/// A config of one table of text and class, for a tiny BERT with a tokenizer of `words` words.
-fn texts(folder: &Path, rows: &str, words: usize) -> PathBuf {
-    write(folder, "rows.csv", rows);
-    tokenizer(&folder.join("tokenizer.json"), words);
-    let text = format!(
-        r#"device = "cpu"
-output_dir = "{}"
-[data]
-kind = "csv"
-path = "rows.csv"
-text = "review"
-label = "stars"
-validation_fraction = 0.2
-tokenizer = {{ path = "tokenizer.json", max_length = 16 }}
-[data.loader]
-batch_size = 4
-[model]
-kind = "bert"
-hidden_size = 8
-num_hidden_layers = 1
-num_attention_heads = 2
-intermediate_size = 16
-max_position_embeddings = 16
-[optimizer]
-kind = "adamw"
-[train]
-epochs = 1
-"#,
-        folder.join("runs").display()
-    );
-    write(folder, "texts.toml", text)
-}
-
-/// A `tokenizer.json` of whole words `w0`, `w1`, ...
-fn tokenizer(path: &Path, words: usize) {
-    let mut vocabulary: Vec<String> = ["[PAD]", "[UNK]"].map(String::from).to_vec();
-    vocabulary.extend((0..words).map(|n| format!("w{n}")));
-    let ids: serde_json::Map<_, _> = vocabulary.into_iter().zip((0..).map(serde_json::Value::from)).collect();
-    let special = |id: u32, text: &str| {
-        serde_json::json!({"id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": true})
-    };
-    let json = serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": [special(0, "[PAD]"), special(1, "[UNK]")],
-        "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
-        "model": {"type": "WordLevel", "vocab": ids, "unk_token": "[UNK]"},
-    });
-    fs::write(path, serde_json::to_vec(&json).unwrap()).unwrap();
-}
-
-fn reviews(rows: usize) -> String {
-    let lines = (0..rows).map(|n| format!("w{} w{},{}\n", n % 5, n % 3, n % 2));
-    format!("review,stars\n{}", lines.collect::<String>())
 }
 
 #[test]

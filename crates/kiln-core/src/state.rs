@@ -2,10 +2,12 @@
 //! Owns the map and the report of a load; never reads or writes files (kiln-models does).
 //! `Net::state` fills it, `Net::load_state` takes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use burn::tensor::TensorData;
+
+use crate::net::ParamInfo;
 
 /// Tensors by their PyTorch `state_dict` name, in name order.
 pub type StateDict = BTreeMap<String, TensorData>;
@@ -35,6 +37,25 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
+    /// What loading `state` into a net of these parameters comes to.
+    pub fn of(parameters: &[ParamInfo], state: &StateDict) -> Self {
+        let mut report = Self::default();
+        let mut left: BTreeSet<&String> = state.keys().collect();
+        for p in parameters {
+            left.remove(&p.name);
+            match state.get(&p.name).map(|data| data.shape().to_vec()) {
+                None => report.missing.push(p.name.clone()),
+                Some(got) if got == p.shape => report.matched.push(p.name.clone()),
+                Some(got) => {
+                    let (name, expected) = (p.name.clone(), p.shape.clone());
+                    report.mismatched.push(Mismatch { name, expected, got });
+                }
+            }
+        }
+        report.unexpected = left.into_iter().cloned().collect();
+        report
+    }
+
     /// Every tensor of the net was loaded and every tensor of the file was used.
     pub fn is_exact(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()

@@ -45,6 +45,15 @@ impl DataConfig {
 }
 
 impl DataConfig {
+    /// How texts and words become tokens; plain text has its own way.
+    pub fn tokenizer(&self) -> Option<&TokenizerConfig> {
+        match self {
+            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => Some(&data.tokenizer),
+            DataConfig::Conll(data) => Some(&data.tokenizer),
+            DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Text(_) => None,
+        }
+    }
+
     /// Replaces what is done to images; samples of other kinds have no transforms.
     pub fn set_transforms(&mut self, transforms: Vec<Transform>) {
         match self {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kiln_core::TaskKind;
 
 use crate::config::{CorpusData, CorpusTokenizerKind};
-use crate::dataset::{Dataset, OpenOptions};
+use crate::dataset::{Dataset, OpenOptions, Outline};
 use crate::error::DataError;
 use crate::preprocessor::{Preprocessor, Program};
 use crate::source::Source;
@@ -55,12 +55,10 @@ pub(crate) fn open(
 }
 
 /// What can be seen without tokenizing.
-pub(crate) fn check(c: &CorpusData, options: &OpenOptions<'_>) -> Vec<DataError> {
-    let found = only_next_token(options.task.kind()).and_then(|()| {
-        let texts = texts(c)?;
-        tokenizer(c, options, &texts).map(|_| ())
-    });
-    found.err().into_iter().collect()
+pub(crate) fn check(c: &CorpusData, options: &OpenOptions<'_>) -> Result<Outline, DataError> {
+    only_next_token(options.task.kind())?;
+    let program = Preprocessor::new(Program::Corpus(tokenizer(c, options, &texts(c)?)?));
+    Ok(Outline { input: Some(program.input().clone()), classes: Some(Vec::new()) })
 }
 
 fn only_next_token(task: TaskKind) -> Result<(), DataError> {

@@ -109,25 +109,50 @@ impl Dataset {
     }
 
     /// Looks at what can be seen without reading the samples: paths, class folders, headers, columns, the tokenizer.
-    /// Returns every fault found.
-    pub fn check(config: &DataConfig, options: &OpenOptions<'_>) -> Vec<DataError> {
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn check(config: &DataConfig, options: &OpenOptions<'_>) -> Result<Outline, Vec<DataError>> {
         if let DataConfig::Text(c) = config {
-            return corpus::check(c, options);
+            return corpus::check(c, options).map_err(|fault| vec![fault]);
         }
-        let layout = match Layout::new(config) {
-            Ok(layout) => layout,
-            Err(fault) => return vec![fault],
-        };
+        let layout = Layout::new(config).map_err(|fault| vec![fault])?;
         let mut faults: Vec<DataError> =
             layout.places().iter().flatten().filter_map(|place| place.check(config).err()).collect();
         let size = || match faults.is_empty() {
             true => layout.places().iter().flatten().next().map_or(Ok(None), |p| p.first_size(config)),
             false => Ok(Some((1, 1))),
         };
-        let program = build(config, options, size, None);
-        faults.extend(program.err());
-        faults.extend(named_classes(config).and_then(|named| distinct(named.unwrap_or_default())).err());
-        faults
+        let program = build(config, options, size, None).map_err(|fault| faults.push(fault));
+        let classes = outlined(config, options.task.kind()).map_err(|fault| faults.push(fault));
+        match (program, classes) {
+            (Ok(program), Ok(classes)) if faults.is_empty() => Ok(Outline {
+                input: (!program.learns_input(config)).then(|| program.input().clone()),
+                classes,
+            }),
+            _ => Err(faults),
+        }
+    }
+}
+
+/// What is known of data whose samples nobody has read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outline {
+    /// The shape of one prepared sample; `None` where it is learned from the samples: a vocabulary of their words,
+    /// their categories.
+    pub input: Option<InputSpec>,
+    /// Names as in [`Dataset::classes`]; `None` where only the samples say them.
+    pub classes: Option<Vec<String>>,
+}
+
+/// The names that the config itself gives.
+fn outlined(config: &DataConfig, task: TaskKind) -> Result<Option<Vec<String>>, DataError> {
+    let named = named_classes(config)?;
+    distinct(named.unwrap_or_default())?;
+    match task {
+        TaskKind::Regression => value_names(config).map(Some),
+        task if task.has_classes() => Ok(named.map(<[String]>::to_vec)),
+        _ => Ok(Some(Vec::new())),
     }
 }
 

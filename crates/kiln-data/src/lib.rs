@@ -34,7 +34,7 @@ pub mod inputs {
 }
 
 pub use batch::{Features, HostBatch, HostFeatures, collate};
-pub use dataset::{Dataset, OpenOptions};
+pub use dataset::{Dataset, OpenOptions, Outline};
 pub use decode::{DecodedImage, decode_bytes, decode_file};
 pub use error::DataError;
 pub use label::{HostTarget, Label};

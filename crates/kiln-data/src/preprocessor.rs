@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::batch::Features;
-use crate::config::{Column, Missing};
+use crate::config::{Column, DataConfig, Missing, TokenizerKind};
 use crate::error::DataError;
 use crate::image_program::{ImageProgram, validate};
 use crate::label::{Label, align};
@@ -120,6 +120,15 @@ impl Preprocessor {
     /// them as they are.
     pub fn targets(&self) -> &[Scale] {
         &self.targets
+    }
+
+    /// Whether the shape of a sample depends on what the training samples hold.
+    pub(crate) fn learns_input(&self, config: &DataConfig) -> bool {
+        match &self.program {
+            Program::Table(table) => !table.columns.categories.is_empty(),
+            Program::Text { .. } => config.tokenizer().is_some_and(|c| c.kind == TokenizerKind::Words),
+            Program::Image(_) | Program::Corpus(_) => false,
+        }
     }
 
     /// The shape of one prepared sample: what the model must read.

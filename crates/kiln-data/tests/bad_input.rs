@@ -60,7 +60,7 @@ fn image_folders() {
     fs::create_dir(root.join("empty")).unwrap();
     says(&fault(folder(root)), &["empty", "empty folder"]);
     let config: DataConfig = serde_json::from_value(folder(root)).unwrap();
-    assert_eq!(Dataset::check(&config, &OpenOptions::default()).len(), 1);
+    assert_eq!(Dataset::check(&config, &OpenOptions::default()).unwrap_err().len(), 1);
     fs::remove_dir(root.join("empty")).unwrap();
     fs::write(root.join("stray.png"), "x").unwrap();
     says(&fault(folder(root)), &["stray.png"]);
@@ -222,7 +222,7 @@ fn tables() {
     fs::write(&path, "widht,height,class\n1,2,a\n").unwrap();
     assert_eq!(fault(numbers.clone()).hint().unwrap(), "did you mean \"widht\"?");
     let config: DataConfig = serde_json::from_value(numbers).unwrap();
-    assert_eq!(Dataset::check(&config, &OpenOptions::default()).len(), 1);
+    assert_eq!(Dataset::check(&config, &OpenOptions::default()).unwrap_err().len(), 1);
     says(&fault(json!({"kind": "csv", "path": path, "label": 0})), &["data.text"]);
     says(
         &fault(json!({"kind": "csv", "path": path, "header": false, "features": [0, 7], "label": 2})),

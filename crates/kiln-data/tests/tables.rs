@@ -166,9 +166,9 @@ fn images_of_a_table() {
     let split = data.train.unwrap();
     assert_eq!(split.label(1), &Label::Values(vec![2.0, 4.0]));
     assert!(matches!(data.preprocessor.prepare(split.raw(1).unwrap(), None), Ok(Features::Image(_))));
-    assert!(Dataset::check(&config("file"), &regression(false)).is_empty());
+    assert!(Dataset::check(&config("file"), &regression(false)).is_ok());
     fs::remove_file(folder.path().join("images/a.png")).unwrap();
-    let faults = Dataset::check(&config("file"), &regression(false));
+    let faults = Dataset::check(&config("file"), &regression(false)).unwrap_err();
     assert!(faults[0].to_string().contains("a.png"), "{faults:?}");
 }
 

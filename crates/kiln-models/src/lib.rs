@@ -62,16 +62,47 @@ pub fn build(
     device: &Device,
     seed: u64,
 ) -> Result<Model, ModelError> {
-    let family = families::of_config(config)?;
-    card::check_labels(labels, task)?;
-    let card = family.card(config, input, labels, task)?;
+    let (family, card) = described(config, input, labels, task)?;
     let mut net = start(family, &card, device, mix(seed, Purpose::Init, &[]))?;
     let Some(path) = config.pretrained() else {
         return Ok(Model { net, card, report: None, notes: Vec::new() });
     };
-    let state = weights::read(path)?;
-    let (report, notes) = pretrained::load(net.as_mut(), state, family, &card, path)?;
+    let fitted = pretrained::fit(&*net, weights::read(path)?, family, &card, path)?;
+    let (report, notes) = fitted.load(net.as_mut());
     Ok(Model { net, card, report: Some(report), notes })
+}
+
+/// The model that [`build`] would build, without values: no weight is drawn, and of the pretrained files only the
+/// headers are read.
+///
+/// # Errors
+/// As [`build`], but for what only the weights' values show.
+pub fn outline(
+    config: &ModelConfig,
+    input: &InputSpec,
+    labels: &[String],
+    task: TaskKind,
+    device: &Device,
+) -> Result<Model, ModelError> {
+    let (family, card) = described(config, input, labels, task)?;
+    let net = family.net(&card, device)?;
+    let Some(path) = config.pretrained() else {
+        return Ok(Model { net, card, report: None, notes: Vec::new() });
+    };
+    let fitted = pretrained::fit(&*net, weights::outline(path)?, family, &card, path)?;
+    Ok(Model { net, card, report: Some(fitted.report), notes: fitted.notes })
+}
+
+/// A config's family and the card of its net.
+fn described(
+    config: &ModelConfig,
+    input: &InputSpec,
+    labels: &[String],
+    task: TaskKind,
+) -> Result<(&'static dyn Family, Card), ModelError> {
+    let family = families::of_config(config)?;
+    card::check_labels(labels, task)?;
+    Ok((family, family.card(config, input, labels, task)?))
 }
 
 /// The net with its initial weights. Backends draw other numbers from the same seed, so the processor draws them for
@@ -137,7 +168,8 @@ fn open_as(card: Card, family: &dyn Family, folder: &Path, device: &Device) -> R
     let card = Card { kiln_input: Some(family.input(&card)?), ..card };
     let mut net = initialised(family, &card, device, 0)?; // every weight is read below
     let state = weights::read(folder)?;
-    let (report, notes) = pretrained::load_exactly(net.as_mut(), state, family, &card, folder)?;
+    let fitted = pretrained::fit_exactly(&*net, state, family, &card, folder)?;
+    let (report, notes) = fitted.load(net.as_mut());
     Ok(Model { net, card, report: Some(report), notes })
 }
 

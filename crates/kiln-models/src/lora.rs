@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use burn::tensor::TensorData;
 use kiln_core::adapter::{Adaptable, NewAdapter};
+use kiln_core::net::ParamInfo;
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Net, StateDict, TaskKind};
 use schemars::JsonSchema;
@@ -101,6 +102,14 @@ impl Lora {
         self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
     }
 
+    /// The factors, as a net with these adapters lists them.
+    pub fn factors(&self) -> Vec<ParamInfo> {
+        let of = |name, shape: [usize; 2]| ParamInfo { name, shape: shape.to_vec(), trainable: true };
+        let both =
+            |l: &Adaptable| [of(name_a(l), [self.rank, l.input]), of(name_b(l), [l.output, self.rank])];
+        self.layers.iter().flat_map(both).collect()
+    }
+
     /// Whether a parameter belongs to an adapter or to a module that is saved whole.
     pub fn trains(&self, parameter: &str) -> bool {
         is_factor(parameter) || self.saved.iter().any(|module| is_in(parameter, module))
@@ -182,11 +191,28 @@ pub fn attach(model: &mut Model, config: &LoraConfig, seed: u64) -> Result<Lora,
     Ok(lora)
 }
 
-fn new(model: &mut Model, config: &LoraConfig, seed: u64) -> Result<Lora, ModelError> {
+/// The adapters that [`attach`] would give, which are only looked for: of an adapter folder no values are read.
+///
+/// # Errors
+/// As [`attach`].
+pub fn outline(model: &mut Model, config: &LoraConfig) -> Result<Lora, ModelError> {
+    match &config.pretrained {
+        Some(folder) => peft::outline(model, folder, config.dropout),
+        None => find(model, config),
+    }
+}
+
+/// What new adapters go to.
+fn find(model: &mut Model, config: &LoraConfig) -> Result<Lora, ModelError> {
     let LoraConfig { rank, alpha, dropout, use_rslora, .. } = *config;
     let saved = saved(model, config.modules_to_save.as_deref())?;
     let layers = layers(&*model.net, &config.target_modules, &saved)?;
-    let lora = Lora { rank, alpha, dropout, use_rslora, layers, saved };
+    Ok(Lora { rank, alpha, dropout, use_rslora, layers, saved })
+}
+
+fn new(model: &mut Model, config: &LoraConfig, seed: u64) -> Result<Lora, ModelError> {
+    let lora = find(model, config)?;
+    let Lora { rank, dropout, .. } = lora;
     let scale = lora.scale();
     model.net.adapt(&mut |layer| {
         let index = lora.layers.iter().position(|own| own.name == layer.name)?;

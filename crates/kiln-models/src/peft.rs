@@ -12,7 +12,7 @@ use std::path::Path;
 use burn::tensor::TensorData;
 use kiln_core::adapter::{Adaptable, NewAdapter};
 use kiln_core::files::{self, FileError};
-use kiln_core::{Net, StateDict, TaskKind};
+use kiln_core::{LoadReport, Net, StateDict, TaskKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -137,22 +137,44 @@ fn task_type(card: &Card) -> Option<&'static str> {
 /// # Errors
 /// Not an adapter folder, a kind of adapter that kiln does not have, or an adapter for another base model.
 pub(crate) fn attach(model: &mut Model, folder: &Path, dropout: f64) -> Result<Lora, ModelError> {
-    let config = read_config(folder)?;
-    let path = folder.join(TENSORS);
-    let state = read_tensors(folder, &*model.net, &model.card)?;
-    let lora = fit(&*model.net, &state, &config, &path, dropout)?;
+    let (lora, state, note) = read(model, folder, dropout, weights::read)?;
     let scale = lora.scale();
     model.net.adapt(&mut |layer| {
         let (a, b) = (state.get(&name_a(layer))?.clone(), state.get(&name_b(layer))?.clone());
         Some(NewAdapter { a, b, scale, dropout })
     });
-    let report = model.net.load_state(&state);
-    if let Some(m) = report.mismatched.first() {
+    model.net.load_state(&state);
+    model.notes.extend(note);
+    Ok(lora)
+}
+
+/// The adapters of a folder, for a model that does not get them: their values are not read.
+///
+/// # Errors
+/// As [`attach`].
+pub(crate) fn outline(model: &Model, folder: &Path, dropout: f64) -> Result<Lora, ModelError> {
+    Ok(read(model, folder, dropout, weights::outline)?.0)
+}
+
+/// How a file's tensors are read: with their values or without.
+type Reader = fn(&Path) -> Result<StateDict, WeightsError>;
+
+/// A folder's adapters with their tensors, which fit the model, and what a person should know of them.
+fn read(
+    model: &Model,
+    folder: &Path,
+    dropout: f64,
+    reader: Reader,
+) -> Result<(Lora, StateDict, Option<String>), ModelError> {
+    let config = read_config(folder)?;
+    let path = folder.join(TENSORS);
+    let state = read_tensors(folder, &*model.net, &model.card, reader)?;
+    let lora = fit(&*model.net, &state, &config, &path, dropout)?;
+    if let Some(m) = LoadReport::of(&model.net.parameters(), &state).mismatched.first() {
         let message = format!("{}: expected {:?}, as the model has it, got {:?}", m.name, m.expected, m.got);
         return Err(another_base(&path, message));
     }
-    model.notes.extend(base_note(&config, folder));
-    Ok(lora)
+    Ok((lora, state, base_note(&config, folder)))
 }
 
 fn base_note(config: &AdapterConfig, folder: &Path) -> Option<String> {
@@ -221,10 +243,10 @@ fn is_off(value: &Value) -> bool {
 }
 
 /// The folder's tensors under the net's names.
-fn read_tensors(folder: &Path, net: &dyn Net, card: &Card) -> Result<StateDict, ModelError> {
+fn read_tensors(folder: &Path, net: &dyn Net, card: &Card, reader: Reader) -> Result<StateDict, ModelError> {
     let spellings = spellings(card, folder)?;
     let file = [TENSORS, "adapter_model.bin"].map(|name| folder.join(name)).into_iter().find(|f| f.is_file());
-    let state = weights::read(&file.unwrap_or_else(|| folder.join(TENSORS)))?;
+    let state = reader(&file.unwrap_or_else(|| folder.join(TENSORS)))?;
     let known: BTreeSet<String> = net
         .adaptable()
         .into_iter()

@@ -12,23 +12,37 @@ use crate::dialect;
 use crate::families::Family;
 use crate::{Card, ModelError, WeightsError, card};
 
-type Loaded = Result<(LoadReport, Vec<String>), ModelError>;
+/// A file's tensors as a net has them, all that it needs.
+pub(crate) struct Fitted {
+    state: StateDict,
+    pub(crate) report: LoadReport,
+    pub(crate) notes: Vec<String>,
+}
 
-/// Loads `state`; the head may be missing or of another number of classes, and is then new.
-pub(crate) fn load(
-    net: &mut dyn Net,
+impl Fitted {
+    /// Puts the tensors into the net that they were fitted to.
+    pub(crate) fn load(self, net: &mut dyn Net) -> (LoadReport, Vec<String>) {
+        net.load_state(&self.state);
+        (self.report, self.notes)
+    }
+}
+
+/// Fits `state` to a net, whose own values it does not look at; the head may be missing or of another number of
+/// classes, and is then new.
+pub(crate) fn fit(
+    net: &dyn Net,
     state: StateDict,
     family: &dyn Family,
     card: &Card,
     path: &Path,
-) -> Loaded {
+) -> Result<Fitted, ModelError> {
     let mut state = spelled_as(net, state, family, card)?;
     let copies = retie(&mut state, family.tied(card)?, path)?;
     let fitted = family.fit(card, &mut state).map_err(|fault| fault.at(path))?;
     let (heads, classes) = (family.heads(card)?, card.num_labels());
     let renamed = reorder_head(&mut state, &heads, &card.classes(), path);
     let was = heads.iter().filter_map(|head| drop_unfit_head(net, &mut state, head)).max();
-    let (mut report, mut notes) = apply(net, &state, path)?;
+    let (mut report, mut notes) = compare(net, &state, path)?;
     notes.extend(fitted);
     notes.extend(copies);
     notes.extend(renamed.filter(|_| was.is_none()));
@@ -45,7 +59,7 @@ pub(crate) fn load(
         notes.insert(0, format!("new head{of}{was}: {}", head_missing.join(", ")));
     }
     report.missing = head_missing;
-    Ok((report, notes))
+    Ok(Fitted { state, report, notes })
 }
 
 /// Names of the classes that a pretrained folder's head answers, in its order; `None` where it does not say.
@@ -93,20 +107,20 @@ fn picked(data: &TensorData, places: &[usize]) -> Option<TensorData> {
     TensorData::try_from_bytes(Bytes::from_bytes_vec(bytes), data.shape().to_vec(), data.dtype()).ok()
 }
 
-/// Loads `state`; every tensor of the net must be in it.
-pub(crate) fn load_exactly(
-    net: &mut dyn Net,
+/// Fits `state`; every tensor of the net must be in it.
+pub(crate) fn fit_exactly(
+    net: &dyn Net,
     state: StateDict,
     family: &dyn Family,
     card: &Card,
     path: &Path,
-) -> Loaded {
+) -> Result<Fitted, ModelError> {
     let mut state = spelled_as(net, state, family, card)?;
     let copies = retie(&mut state, family.tied(card)?, path)?;
-    let (report, mut notes) = apply(net, &state, path)?;
+    let (report, mut notes) = compare(net, &state, path)?;
     notes.extend(copies);
     match report.missing.is_empty() && report.mismatched.is_empty() {
-        true => Ok((report, notes)),
+        true => Ok(Fitted { state, report, notes }),
         false => Err(unfit(net, &state, report, path)),
     }
 }
@@ -193,7 +207,8 @@ fn is_in(name: &str, module: &str) -> bool {
     name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'))
 }
 
-fn apply(net: &mut dyn Net, state: &StateDict, path: &Path) -> Loaded {
+/// What loading `state` would come to, and what is converted or not used.
+fn compare(net: &dyn Net, state: &StateDict, path: &Path) -> Result<(LoadReport, Vec<String>), ModelError> {
     let wanted = net.parameters();
     let mut converted: BTreeMap<&'static str, usize> = BTreeMap::new();
     for p in &wanted {
@@ -205,7 +220,7 @@ fn apply(net: &mut dyn Net, state: &StateDict, path: &Path) -> Loaded {
             },
         }
     }
-    let report = net.load_state(state);
+    let report = LoadReport::of(&wanted, state);
     let mut notes: Vec<String> = converted
         .into_iter()
         .map(|(dtype, n)| format!("converted {n} {} from {dtype} to float32", tensors(n)))

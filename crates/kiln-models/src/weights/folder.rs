@@ -9,7 +9,7 @@ use kiln_core::StateDict;
 use kiln_core::files;
 use serde::Deserialize;
 
-use super::{INDEX, SAFETENSORS, WeightsError, read_file};
+use super::{INDEX, SAFETENSORS, WeightsError, What, read_file};
 
 /// Looked for in this order; `.json` is an index of shards.
 const NAMES: [&str; 4] = [SAFETENSORS, INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json"];
@@ -19,7 +19,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-pub(super) fn read(folder: &Path) -> Result<StateDict, WeightsError> {
+pub(super) fn read(folder: &Path, what: What) -> Result<StateDict, WeightsError> {
     let Some(path) = find(folder) else {
         let message = format!("no weights here; looked for {} and for them in model/", NAMES.join(", "));
         return Err(WeightsError::content(
@@ -28,7 +28,11 @@ pub(super) fn read(folder: &Path) -> Result<StateDict, WeightsError> {
             "give a folder that has one of these, or the file itself",
         ));
     };
-    if path.extension().is_some_and(|e| e == "json") { read_shards(&path) } else { read_file(&path) }
+    if path.extension().is_some_and(|e| e == "json") {
+        read_shards(&path, what)
+    } else {
+        read_file(&path, what)
+    }
 }
 
 fn find(folder: &Path) -> Option<PathBuf> {
@@ -36,7 +40,7 @@ fn find(folder: &Path) -> Option<PathBuf> {
     [folder, &model].into_iter().flat_map(|f| NAMES.map(|n| f.join(n))).find(|path| path.is_file())
 }
 
-fn read_shards(index_path: &Path) -> Result<StateDict, WeightsError> {
+fn read_shards(index_path: &Path, what: What) -> Result<StateDict, WeightsError> {
     let text = files::read_text(index_path)?;
     let fault = |message: String| {
         WeightsError::content(index_path, message, "fetch the folder again, with all its files")
@@ -54,7 +58,7 @@ fn read_shards(index_path: &Path) -> Result<StateDict, WeightsError> {
         if !path.is_file() {
             return Err(fault(format!("the shard {shard} is missing")));
         }
-        state.extend(read_file(&path)?);
+        state.extend(read_file(&path, what)?);
     }
     match index.weight_map.iter().find(|(name, _)| !state.contains_key(*name)) {
         Some((name, shard)) => Err(fault(format!("tensor {name} is not in its shard {shard}"))),

@@ -63,23 +63,46 @@ impl WeightsError {
 /// # Errors
 /// Nothing there, unreadable, truncated, of an unknown format; each names the file and the remedy.
 pub fn read(path: &Path) -> Result<StateDict, WeightsError> {
-    let state = if path.is_dir() { folder::read(path)? } else { read_file(path)? };
+    read_as(path, What::Values)
+}
+
+/// As [`read`], from the files' headers: values are read when somebody looks at them, and are zeros where the file is
+/// PyTorch's.
+///
+/// # Errors
+/// As [`read`], but for what only the values show.
+pub fn outline(path: &Path) -> Result<StateDict, WeightsError> {
+    read_as(path, What::Outline)
+}
+
+/// How much of a file is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Values,
+    Outline,
+}
+
+fn read_as(path: &Path, what: What) -> Result<StateDict, WeightsError> {
+    let state = if path.is_dir() { folder::read(path, what)? } else { read_file(path, what)? };
     Ok(strip_all(state, "module."))
 }
 
-fn read_file(path: &Path) -> Result<StateDict, WeightsError> {
+fn read_file(path: &Path, what: What) -> Result<StateDict, WeightsError> {
     let mut head = Vec::new();
     let file = File::open(path).map_err(FileError::at(path, "open"))?;
     file.take(512).read_to_end(&mut head).map_err(FileError::at(path, "read"))?;
     if path.extension().is_some_and(|e| e == "safetensors") || head.get(8) == Some(&b'{') {
-        return from_safetensors(&kiln_core::files::read(path)?, path);
+        return match what {
+            What::Values => from_safetensors(&kiln_core::files::read(path)?, path),
+            What::Outline => safetensors::outline(path),
+        };
     }
     if head.starts_with(b"version https://git-lfs") {
         let message = "a Git LFS pointer, not the weights themselves";
         return Err(WeightsError::content(path, message, "fetch the file's content with `git lfs pull`"));
     }
     if head.starts_with(b"PK") || head.first() == Some(&0x80) || head.get(257..262) == Some(b"ustar") {
-        return pytorch::read(path);
+        return pytorch::read(path, what);
     }
     let message = "neither a safetensors nor a PyTorch file";
     Err(WeightsError::content(path, message, "give a .safetensors, or what torch.save wrote"))

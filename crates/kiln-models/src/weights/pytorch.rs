@@ -9,12 +9,12 @@ use burn::tensor::{BoolStore, DType, TensorData};
 use kiln_core::StateDict;
 use pytorch_reader::{DType as Stored, PickleValue, PytorchReader, Tensor};
 
-use super::WeightsError;
+use super::{WeightsError, What};
 
 /// Keys under which training scripts keep the weights, beside the optimizer and the like.
 const WRAPPERS: [&str; 3] = ["state_dict.", "model_state_dict.", "model."];
 
-pub(super) fn read(path: &Path) -> Result<StateDict, WeightsError> {
+pub(super) fn read(path: &Path, what: What) -> Result<StateDict, WeightsError> {
     let reader = PytorchReader::new(path).map_err(|e| {
         let remedy = "save the weights alone with torch.save(model.state_dict(), ...), or as safetensors";
         WeightsError::content(path, format!("not a readable PyTorch file: {e}"), remedy)
@@ -23,7 +23,7 @@ pub(super) fn read(path: &Path) -> Result<StateDict, WeightsError> {
     if tensors.is_empty() {
         return Err(no_tensors(path));
     }
-    tensors.into_iter().map(|(name, tensor)| Ok((name, data(path, &tensor)?))).collect()
+    tensors.into_iter().map(|(name, tensor)| Ok((name, data(path, &tensor, what)?))).collect()
 }
 
 /// The weights out of a checkpoint with more in it.
@@ -34,13 +34,16 @@ fn unwrap(tensors: HashMap<String, Tensor>) -> HashMap<String, Tensor> {
     tensors.into_iter().filter_map(|(name, t)| Some((name.strip_prefix(wrapper)?.to_string(), t))).collect()
 }
 
-fn data(path: &Path, tensor: &Tensor) -> Result<TensorData, WeightsError> {
+fn data(path: &Path, tensor: &Tensor, what: What) -> Result<TensorData, WeightsError> {
     let fault = |e: String| {
         WeightsError::content(path, format!("tensor {}: {e}", tensor.name), "fetch the file again")
     };
-    let bytes = tensor.read().map_err(|e| fault(e.to_string()))?;
-    TensorData::try_from_bytes_vec(bytes, tensor.shape().to_vec(), dtype(tensor.dtype()))
-        .map_err(|e| fault(e.to_string()))
+    let (shape, dtype) = (tensor.shape().to_vec(), dtype(tensor.dtype()));
+    let bytes = match what {
+        What::Values => tensor.read().map_err(|e| fault(e.to_string()))?,
+        What::Outline => vec![0; shape.iter().product::<usize>() * dtype.size()],
+    };
+    TensorData::try_from_bytes_vec(bytes, shape, dtype).map_err(|e| fault(e.to_string()))
 }
 
 fn dtype(stored: Stored) -> DType {

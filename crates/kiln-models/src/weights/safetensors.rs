@@ -2,11 +2,15 @@
 //! Owns a writer whose output depends on nothing but the tensors (no map order), and a reader that checks every
 //! offset; never names or shapes of a net. Checkpoints use it for optimizer state too.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use burn::tensor::{Bytes, DType, TensorData};
 use kiln_core::StateDict;
-use safetensors::{Dtype, SafeTensors};
+use kiln_core::files::FileError;
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value, json};
 
 use super::WeightsError;
@@ -76,23 +80,51 @@ fn type_name(tensor: &str, dtype: DType) -> Result<&'static str, WeightsError> {
 /// # Errors
 /// A truncated or corrupt file: which part, where, how much was expected and found.
 pub fn from_safetensors(bytes: &[u8], name: &Path) -> Result<StateDict, WeightsError> {
+    let (start, header) = header(bytes, bytes.len() as u64, name)?;
+    tensors(&header, name, |from, to| Bytes::from_bytes_vec(bytes[start + from..start + to].to_vec()))
+}
+
+/// Every tensor of a file, by its header: values are read when somebody looks at them.
+///
+/// # Errors
+/// As [`from_safetensors`], and the system refuses.
+pub(super) fn outline(path: &Path) -> Result<StateDict, WeightsError> {
+    let mut file = File::open(path).map_err(FileError::at(path, "open"))?;
+    let length = file.metadata().map_err(FileError::at(path, "read"))?.len();
+    let mut head = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut head).map_err(FileError::at(path, "read"))?;
+    let text = head.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
+    file.take(text).read_to_end(&mut head).map_err(FileError::at(path, "read"))?;
+    let (start, header) = header(&head, length, path)?;
+    tensors(&header, path, |from, to| Bytes::from_file(path, (to - from) as u64, (start + from) as u64))
+}
+
+/// Where the tensors' bytes start, and the header, which fits a file of `length` bytes; `bytes` holds it at least.
+fn header(bytes: &[u8], length: u64, name: &Path) -> Result<(usize, Metadata), WeightsError> {
     let fault = |message: String| WeightsError::content(name, message, "fetch or save the file again");
-    check_length(bytes).map_err(fault)?;
-    let file =
-        SafeTensors::deserialize(bytes).map_err(|e| fault(format!("not a valid safetensors file: {e}")))?;
-    let mut state = StateDict::new();
-    for (tensor, view) in file.iter() {
-        let dtype = stored_type(view.dtype()).ok_or_else(|| {
-            fault(format!("tensor {tensor} has type {:?}, which kiln does not read", view.dtype()))
+    let text = check_length(bytes, length).map_err(fault)?;
+    let header =
+        serde_json::from_slice(text).map_err(|e| fault(format!("not a valid safetensors file: {e}")))?;
+    Ok((8 + text.len(), header))
+}
+
+/// The tensors that a header lists, each with the bytes that `read` has for its range.
+fn tensors(
+    header: &Metadata,
+    name: &Path,
+    read: impl Fn(usize, usize) -> Bytes,
+) -> Result<StateDict, WeightsError> {
+    let fault = |message: String| WeightsError::content(name, message, "fetch or save the file again");
+    let one = |(tensor, info): (String, &TensorInfo)| {
+        let dtype = stored_type(info.dtype).ok_or_else(|| {
+            fault(format!("tensor {tensor} has type {:?}, which kiln does not read", info.dtype))
         })?;
-        let data = TensorData::try_from_bytes(
-            Bytes::from_bytes_vec(view.data().to_vec()),
-            view.shape().to_vec(),
-            dtype,
-        );
-        state.insert(tensor.to_string(), data.map_err(|e| fault(format!("tensor {tensor}: {e}")))?);
-    }
-    Ok(state)
+        let (from, to) = info.data_offsets;
+        let data = TensorData::try_from_bytes(read(from, to), info.shape.clone(), dtype);
+        let data = data.map_err(|e| fault(format!("tensor {tensor}: {e}")))?;
+        Ok((tensor, data))
+    };
+    header.tensors().into_iter().map(one).collect()
 }
 
 /// Booleans come as bytes: a file may hold others than 0 and 1.
@@ -103,28 +135,29 @@ fn stored_type(dtype: Dtype) -> Option<DType> {
     }
 }
 
-/// Says how much is missing of a truncated file, which the format's own reader does not.
-fn check_length(bytes: &[u8]) -> Result<(), String> {
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+/// The header's text. Says how much is missing of a truncated file of `length` bytes, which the format's own reader
+/// does not.
+fn check_length(bytes: &[u8], length: u64) -> Result<&[u8], String> {
+    let Some((size, rest)) = bytes.split_first_chunk::<8>() else {
         return Err(format!(
             "truncated: expected at least 8 bytes (the header's length), got {}",
             bytes.len()
         ));
     };
-    let header = u64::from_le_bytes(*length);
+    let header = u64::from_le_bytes(*size);
     let Some(text) = usize::try_from(header).ok().and_then(|n| rest.get(..n)) else {
         return Err(format!(
             "truncated or corrupt: the header at offset 8 should have {header} bytes, the file has {} after it",
-            rest.len()
+            length.saturating_sub(8)
         ));
     };
     let Ok(Value::Object(entries)) = serde_json::from_slice::<Value>(text) else {
-        return Ok(()); // the reader says what is wrong with the header
+        return Ok(text); // the reader says what is wrong with the header
     };
     let ends = entries.values().filter_map(|e| e.get("data_offsets")?.get(1)?.as_u64());
     let expected = ends.max().unwrap_or(0).saturating_add(8).saturating_add(header);
-    match expected == bytes.len() as u64 {
-        true => Ok(()),
-        false => Err(format!("expected {expected} bytes by its header, got {}", bytes.len())),
+    match expected == length {
+        true => Ok(text),
+        false => Err(format!("expected {expected} bytes by its header, got {length}")),
     }
 }

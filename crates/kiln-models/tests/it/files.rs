@@ -134,6 +134,30 @@ fn sharded_folders_are_read_and_a_missing_shard_is_named() {
 }
 
 #[test]
+fn an_outline_has_the_names_types_and_shapes_and_reads_no_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    fs::write(&file, weights::to_safetensors(&small(), &[]).unwrap()).unwrap();
+    for path in [folder.path().to_path_buf(), fixture_file("half.pt"), fixture_file("legacy.pth")] {
+        let (outline, whole) = (weights::outline(&path).unwrap(), weights::read(&path).unwrap());
+        let form = |(name, data): (&String, &TensorData)| (name.clone(), data.dtype(), data.shape().clone());
+        assert!(outline.iter().map(form).eq(whole.iter().map(form)), "{}", path.display());
+    }
+    let outline = weights::outline(folder.path()).unwrap();
+    let mut later = fs::read(&file).unwrap();
+    *later.last_mut().unwrap() = 9; // the last value of c.half
+    fs::write(&file, &later).unwrap();
+    assert_eq!(&outline["c.half"].bytes()[..], &[1, 2, 9][..], "read before anybody looked");
+    let bytes = fs::read(&file).unwrap();
+    for length in 0..bytes.len() {
+        fs::write(&file, &bytes[..length]).unwrap();
+        let errors =
+            [weights::outline(&file), weights::read(&file)].map(|read| read.unwrap_err().to_string());
+        assert_eq!(errors[0], errors[1], "cut at {length}");
+    }
+}
+
+#[test]
 fn other_files_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.bin");

@@ -47,15 +47,41 @@ impl Finetune {
     /// A pattern that matches nothing, layers asked of a net without blocks, adapters that do not fit, or nothing
     /// left to train.
     pub fn new(config: &Config, model: &mut Model, plan: &Plan) -> Result<Self, TrainError> {
-        let own = |p: &ParamInfo| p.trainable; // running statistics never are
-        let base: BTreeSet<String> = model.net.parameters().into_iter().filter(own).map(|p| p.name).collect();
+        let base: BTreeSet<String> = trainable(model).into_iter().map(|p| p.name).collect();
         let lora = match &config.lora {
             Some(lora) => Some(kiln_models::lora::attach(model, lora, config.seed)?),
             None => None,
         };
-        let table = config.finetune.clone().unwrap_or_default();
         let own = |p: &ParamInfo| base.contains(&p.name) || is_factor(&p.name);
         let parameters: Vec<ParamInfo> = model.net.parameters().into_iter().filter(own).collect();
+        let own = Self::resolved(config, lora, parameters, plan)?;
+        own.set(&mut *model.net, 0);
+        Ok(own)
+    }
+
+    /// The faults that [`Finetune::new`] would find, for a model without values.
+    ///
+    /// # Errors
+    /// As [`Finetune::new`].
+    pub fn check(config: &Config, model: &mut Model) -> Result<(), TrainError> {
+        let mut parameters = trainable(model);
+        let lora = match &config.lora {
+            Some(lora) => Some(kiln_models::lora::outline(model, lora)?),
+            None => None,
+        };
+        parameters.extend(lora.iter().flat_map(Lora::factors));
+        let one_batch = Plan::new(config, config.data.loader().batch_size);
+        Self::resolved(config, lora, parameters, &one_batch).map(drop)
+    }
+
+    /// The config against the names of a model's parameters and adapters.
+    fn resolved(
+        config: &Config,
+        lora: Option<Lora>,
+        parameters: Vec<ParamInfo>,
+        plan: &Plan,
+    ) -> Result<Self, TrainError> {
+        let table = config.finetune.clone().unwrap_or_default();
         let names: Vec<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
         let patterns = |key: &str, list: &[String]| {
             let compiled = Names::new(key, list)?;
@@ -81,7 +107,6 @@ impl Finetune {
             parameters,
         };
         own.settings = own.resolve(&table, config.optimizer.learning_rate());
-        own.set(&mut *model.net, 0);
         match own.parameters.iter().any(|p| own.trains(&p.name, 0)) {
             true => Ok(own),
             false => Err(nothing_trains().into()),
@@ -155,6 +180,11 @@ impl Finetune {
     pub(crate) fn parameters(&self) -> &[ParamInfo] {
         &self.parameters
     }
+}
+
+/// The parameters that could train: running statistics never do.
+fn trainable(model: &Model) -> Vec<ParamInfo> {
+    model.net.parameters().into_iter().filter(|p| p.trainable).collect()
 }
 
 fn span(every: Every, plan: &Plan) -> Option<u64> {

@@ -1,32 +1,90 @@
-//! `kiln check`: the config's faults, then those of the data it names. No device is touched.
-//! Owns the translation of data errors into faults with a place; the data room finds them. Part of `load`.
+//! `kiln check`: the config's faults, then those of the data it names, then those of model, weights and adapters. No
+//! device is touched and no weight is read.
+//! Owns the translation of errors into faults with a place; the rooms find them. Part of `load`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use kiln_core::Exit;
 use kiln_core::config::{BAD_DATA, Fault, Report};
-use kiln_data::{DataError, Dataset, OpenOptions};
+use kiln_core::{Exit, InputSpec};
+use kiln_data::{DataError, Dataset, OpenOptions, Outline};
 
 use super::{Loaded, load};
+use crate::error::TrainError;
+use crate::finetune::Finetune;
 
-/// Reads a config as `load` does, and looks at the data.
+/// Reads a config as `load` does, and looks at the data; then whether model, weights and patterns fit.
 ///
 /// # Errors
-/// Every fault of the config; where it has none, every fault of the data.
+/// Every fault of the config; where it has none, every fault of the data; else what a run would stop at before its
+/// first step.
 pub fn check(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
     let loaded = load(path, overrides)?;
-    let tokenizer_folder = loaded.config.model.pretrained().map(AsRef::as_ref);
-    let options = OpenOptions { tokenizer_folder, task: loaded.config.task, known_classes: None };
-    let errors = Dataset::check(&loaded.config.data, &options);
-    let faults: Vec<Fault> = errors.iter().map(|error| fault(&loaded, error)).collect();
-    if faults.is_empty() { Ok(loaded) } else { Err(Report::new(faults)) }
+    let known = loaded.config.model.pretrained().and_then(|path| kiln_models::brought_classes(path));
+    let options = OpenOptions {
+        tokenizer_folder: loaded.config.model.pretrained().map(PathBuf::as_path),
+        task: loaded.config.task,
+        known_classes: known.as_deref(),
+    };
+    let outline = Dataset::check(&loaded.config.data, &options)
+        .map_err(|errors| Report::new(errors.iter().map(|error| of_data(&loaded, error)).collect()))?;
+    model(&loaded, outline, &options).map_err(|fault| Report::new(vec![fault]))?;
+    Ok(loaded)
 }
 
-fn fault(loaded: &Loaded, error: &DataError) -> Fault {
+/// Lays the net out on the processor, whose weights are not drawn, and holds files and patterns against it.
+///
+/// Samples are read only where a fault depends on them: an adapter keeps its head, what is learned from samples must
+/// fit weights and names, and a fault is said of the model that a run would build.
+fn model(loaded: &Loaded, outline: Outline, options: &OpenOptions<'_>) -> Result<(), Fault> {
+    let config = &loaded.config;
+    let adapter = config.lora.as_ref().is_some_and(|lora| lora.pretrained.is_some());
+    let tuned = config.model.pretrained().is_some() || config.lora.is_some() || config.finetune.is_some();
+    let depends = match outline {
+        Outline { input: Some(input), classes: Some(classes) } => return fits(loaded, &input, &classes),
+        Outline { input: Some(input), classes: None } if !adapter => {
+            let stand_ins = || ["0", "1"].map(String::from).to_vec();
+            fits(loaded, &input, &options.known_classes.map_or_else(stand_ins, <[String]>::to_vec)).is_err()
+        }
+        Outline { input: None, .. } => tuned,
+        Outline { classes: None, .. } => true,
+    };
+    if !depends {
+        return Ok(());
+    }
+    let data = Dataset::open(&config.data, options).map_err(|error| of_data(loaded, &error))?;
+    fits(loaded, &data.input, &data.classes)
+}
+
+/// Whether weights, adapters and patterns fit the net of this input and these classes.
+fn fits(loaded: &Loaded, input: &InputSpec, classes: &[String]) -> Result<(), Fault> {
+    let config = &loaded.config;
+    let Some(device) = kiln_core::device::processor() else { return Ok(()) };
+    let adapter = config.lora.as_ref().is_some_and(|lora| lora.pretrained.is_some());
+    let start = if config.model.pretrained().is_some() { "model.pretrained" } else { "model" };
+    let table = if config.lora.is_some() { "lora" } else { "finetune" };
+    let mut model =
+        kiln_models::outline(&config.model, input, classes, config.task.kind(), &device.autodiff())
+            .map_err(|error| of_model(loaded, start, &error.into()))?;
+    Finetune::check(config, &mut model)
+        .map_err(|error| of_model(loaded, if adapter { "lora.pretrained" } else { table }, &error))
+}
+
+fn of_data(loaded: &Loaded, error: &DataError) -> Fault {
     let key = match error {
         DataError::Config { field, .. } => format!("data.{field}"),
         _ => "data".into(),
     };
-    let code = if error.exit() == Exit::Usage { "conflict" } else { BAD_DATA };
-    loaded.resolved.fault_of(code, &key, error.to_string(), error.hint().unwrap_or_default())
+    loaded.resolved.fault_of(code(error.exit()), &key, error.to_string(), error.hint().unwrap_or_default())
+}
+
+/// A fault whose message starts with a key stands there.
+fn of_model(loaded: &Loaded, key: &str, error: &TrainError) -> Fault {
+    let message = error.to_string();
+    let own = message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(own, _)| own);
+    let hint = error.hint().unwrap_or_default();
+    loaded.resolved.fault_of(code(error.exit()), own.unwrap_or(key), message.clone(), hint)
+}
+
+fn code(exit: Exit) -> &'static str {
+    if exit == Exit::Usage { "conflict" } else { BAD_DATA }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use kiln_core::TaskKind;
 use kiln_core::config::MISSING_FILE;
 use kiln_data::config::{
-    Column, ConllData, CorpusData, CorpusTokenizerKind, DataConfig, ImageData, LabelColumns, Size, TableData,
-    TokenizerConfig, TokenizerKind, Transform,
+    Column, ConllData, CorpusData, CorpusTokenizerKind, DataConfig, ImageData, LabelColumns, NumbersConfig,
+    Size, TableData, TokenizerConfig, TokenizerKind, Transform,
 };
 
 use super::Rules;
@@ -100,6 +100,10 @@ impl<'a> Rules<'a> {
 
     fn classes(&mut self, classes: Option<&[String]>) {
         let Some(classes) = classes else { return };
+        let task = self.config.task.kind();
+        let message =
+            format!("`data.classes` does nothing in [task] kind = \"{task}\", which has no classes");
+        self.fault_if(!task.has_classes(), "data.classes", message, "leave it out");
         let few = format!("`data.classes` names {} class, at least 2 are needed", classes.len());
         self.fault_if(
             classes.len() < 2,
@@ -199,7 +203,11 @@ impl<'a> Rules<'a> {
             }
         }
         match (table.text.as_ref().or(table.tokens.as_ref()), &table.image) {
-            (Some(_), _) => self.tokenizer(&table.tokenizer),
+            (Some(_), _) => {
+                self.tokenizer(&table.tokenizer);
+                self.no_numbers(table, "text");
+                self.no_images(table);
+            }
             (None, Some(_)) => self.image_column(table),
             (None, None) => self.numbers(table),
         }
@@ -256,8 +264,23 @@ impl<'a> Rules<'a> {
         self.fault_if(bucketing, "data.loader.length_bucketing", message, "leave `length_bucketing` out");
     }
 
+    /// Keys that only columns of numbers have.
+    fn no_numbers(&mut self, table: &TableData, what: &str) {
+        let unused = table.table != NumbersConfig::default();
+        let message = format!("`table` is for columns of numbers, and the model reads {what}");
+        self.fault_if(unused, "data.table", message, "leave [data.table] out");
+    }
+
+    /// Keys that only images have.
+    fn no_images(&mut self, table: &TableData) {
+        let images = table.channels.is_some() || !table.transforms.is_empty();
+        let message = "`channels` and `transforms` are for a column of images";
+        self.fault_if(images, "data", message, "leave them out, or set data.image");
+    }
+
     fn image_column(&mut self, table: &TableData) {
         self.no_text(table, "images");
+        self.no_numbers(table, "images");
         self.transforms(table.channels.unwrap_or(3), &table.transforms);
     }
 
@@ -268,9 +291,7 @@ impl<'a> Rules<'a> {
         let remedy = "name at least one column of categories";
         self.fault_if(none(&table.categories), "data.categories", "`categories` is empty", remedy);
         self.no_text(table, "numbers");
-        let images = table.channels.is_some() || !table.transforms.is_empty();
-        let message = "`channels` and `transforms` are for a column of images";
-        self.fault_if(images, "data", message, "leave them out, or set data.image");
+        self.no_images(table);
     }
 
     /// What is learned needs a label of its own kind.
@@ -280,6 +301,10 @@ impl<'a> Rules<'a> {
         let message = format!("[task] kind = \"{task}\" needs a label");
         let remedy = "name the column of the label: label = \"...\"";
         self.fault_if(needed && labels.is_empty(), "data", message, remedy);
+        let message =
+            format!("`label` does nothing in [task] kind = \"{task}\", which learns from the text alone");
+        let remedy = "leave it out, or choose a [task] kind that learns it";
+        self.fault_if(!needed && !labels.is_empty(), "data.label", message, remedy);
         let several = task == TaskKind::Classification && labels.len() > 1;
         let message = format!("`label` names {} columns, and classification learns one class", labels.len());
         self.fault_if(several, "data.label", message, "name one column, or choose another [task] kind");
@@ -291,6 +316,15 @@ impl<'a> Rules<'a> {
         let path = tokenizer.path.is_some();
         let message = "`path` is of kind = \"file\"; this tokenizer is built from the training texts";
         self.fault_if(!from_file && path, "data.tokenizer.path", message, "leave out `path` or `kind`");
+        let usual = TokenizerConfig::default();
+        for (key, set) in [
+            ("max_vocab", tokenizer.max_vocab != usual.max_vocab),
+            ("min_frequency", tokenizer.min_frequency != usual.min_frequency),
+        ] {
+            let message = format!("`{key}` is of kind = \"words\"; a tokenizer.json has its own vocabulary");
+            let remedy = format!("leave out `{key}`, or set kind = \"words\"");
+            self.fault_if(from_file && set, &format!("data.tokenizer.{key}"), message, remedy);
+        }
         let nowhere = from_file && !path && self.config.model.pretrained().is_none();
         let message = "text needs a tokenizer: set `data.tokenizer.path`";
         self.fault_if(nowhere, "data.tokenizer", message, "name a tokenizer.json, or set model.pretrained");

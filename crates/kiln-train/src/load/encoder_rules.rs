@@ -37,6 +37,10 @@ impl Rules<'_> {
                 "each head takes an equal share of the width",
             );
         }
+        let task = self.config.task.kind();
+        let idle = encoder.classifier_dropout.is_some() && task.is_language_modeling();
+        let message = format!("`classifier_dropout` does nothing in [task] kind = \"{task}\"");
+        self.fault_if(idle, "model.classifier_dropout", message, "leave it out");
         let longest = self.tokenizer_config().map(|tokenizer| tokenizer.max_length);
         if let (Some(positions), Some(longest)) = (encoder.max_position_embeddings, longest) {
             let message = format!("`max_length` is {longest}, more than the model's {positions} positions");

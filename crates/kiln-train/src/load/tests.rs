@@ -209,6 +209,34 @@ fn rules_of_pairs_words_and_several_classes() {
 }
 
 #[test]
+fn keys_that_would_do_nothing_are_refused() {
+    refused(TEXT, &["data.tokenizer.max_vocab=5000"], "`max_vocab` is of kind = \"words\"");
+    refused(TEXT, &["data.tokenizer.min_frequency=2"], "`min_frequency` is of kind = \"words\"");
+    let words = ["model={ kind = 'textcnn' }", "data.tokenizer={ kind = 'words', max_vocab = 5000 }"];
+    assert_eq!(records(TEXT, &words), []);
+    refused(TEXT, &["data.table.missing=mean"], "`table` is for columns of numbers");
+    refused(TEXT, &["data.channels=1"], "`channels` and `transforms` are for a column of images");
+    let masked = "task.kind=masked_language_modeling";
+    refused(TEXT, &[masked], "`label` does nothing");
+    let hidden = TEXT.replace("label = \"label\"", "");
+    assert_eq!(records(&hidden, &[masked]), []);
+    refused(&hidden, &[masked, "data.classes=['a', 'b']"], "`data.classes` does nothing");
+    refused(&hidden, &[masked, "model.classifier_dropout=0.1"], "`classifier_dropout` does nothing");
+    refused(TEXT, &["evaluate.every='5 steps'"], "[evaluate] does nothing without validation data");
+    refused(
+        TEXT,
+        &["evaluate.metric_for_best_model=loss"],
+        "[evaluate] does nothing without validation data",
+    );
+    refused(IMAGES, &["optimizer.dampening=0.1"], "`dampening` does nothing without `momentum`");
+    let numbers = TEXT.replace("text = \"sentence\"", "features = ['a']").replace("bert", "mlp");
+    let regression = "task={ kind = 'regression' }";
+    refused(&numbers, &[regression, "data.classes=['a', 'b']"], "`data.classes` does nothing");
+    let image = numbers.replace("features = ['a']", "image = 'file'");
+    refused(&image, &["data.table.numeric=none"], "`table` is for columns of numbers");
+}
+
+#[test]
 fn rules_of_models() {
     let scratch = TEXT.replace("pretrained = \"there\"", "");
     let tokenizer = "data.tokenizer.path=.";

@@ -7,7 +7,7 @@ use kiln_core::device::DeviceSpec;
 use kiln_eval::tasks::{self, LOSS};
 
 use super::Rules;
-use crate::config::{OptimizerConfig, SchedulerType};
+use crate::config::{EvaluateConfig, OptimizerConfig, SchedulerType};
 
 impl Rules<'_> {
     /// `device`, `output_dir`, `run_name`.
@@ -41,6 +41,9 @@ impl Rules<'_> {
                 let bad = sgd.nesterov && (sgd.momentum <= 0.0 || sgd.dampening != 0.0);
                 let message = "`nesterov` needs `momentum` above 0 and no `dampening`";
                 self.fault_if(bad, "optimizer.nesterov", message, "set momentum = 0.9 and dampening = 0");
+                let idle = sgd.dampening > 0.0 && sgd.momentum <= 0.0;
+                let message = "`dampening` does nothing without `momentum`";
+                self.fault_if(idle, "optimizer.dampening", message, "leave it out, or set momentum = 0.9");
             }
         }
     }
@@ -70,6 +73,9 @@ impl Rules<'_> {
             "early stopping needs validation data",
             VALIDATION,
         );
+        let scored = self.config.evaluate != EvaluateConfig::default() && no_validation;
+        let message = "[evaluate] does nothing without validation data";
+        self.fault_if(scored, "evaluate", message, VALIDATION);
         let best =
             self.config.checkpoint.keep_best && no_validation && self.resolved.is_set("checkpoint.keep_best");
         self.fault_if(best, "checkpoint.keep_best", "`keep_best` needs validation data", VALIDATION);
@@ -115,4 +121,4 @@ impl Rules<'_> {
     }
 }
 
-const VALIDATION: &str = "set data.validation or data.validation_fraction, or leave this key out";
+const VALIDATION: &str = "set data.validation or data.validation_fraction, or leave this out";
