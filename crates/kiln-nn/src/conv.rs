@@ -1,6 +1,6 @@
 //! `torch.nn.Conv2d`: Burn's own layer, whose names, layout (`[OUT, IN / groups, KH, KW]`) and initial values are
 //! PyTorch's, with the meter told.
-//! Owns no arithmetic. kiln-models composes it.
+//! Owns no arithmetic (`ops/conv2d.rs` has it). kiln-models composes it.
 //!
 //! Shapes: `B` batch, `IN OUT` channels, `H W` pixels, `KH KW` kernel.
 
@@ -9,12 +9,14 @@ use std::ops::{Deref, DerefMut};
 
 use burn::module::{
     Content, Devices, Initializer, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+    Param,
 };
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv;
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::meter;
+use crate::{meter, ops};
 
 /// A convolution before it has weights.
 #[derive(Debug, Clone)]
@@ -70,13 +72,31 @@ impl Conv2d {
     /// `[B, IN, H, W]` to `[B, OUT, H', W']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let read = meter::bytes(&x);
-        let y = self.0.forward(x);
+        let [_, _, height, width] = x.dims();
+        let padding = [self.padding(0, height), self.padding(1, width)];
+        let options = ConvOptions::new_with_padding(self.stride, padding, self.dilation, self.groups);
+        let y = ops::conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options);
         let flops = || {
             let [_, per_group, height, width] = self.0.weight.dims();
             2 * y.shape().num_elements() * per_group * height * width
         };
         meter::layer(flops, || self.0.weight.val().is_require_grad(), read, &y);
         y
+    }
+
+    /// Zeros before and after an axis of `size` pixels.
+    fn padding(&self, axis: usize, size: usize) -> (usize, usize) {
+        match (&self.padding, axis) {
+            (PaddingConfig2d::Valid, _) => (0, 0),
+            (PaddingConfig2d::Explicit(top, _, bottom, _), 0) => (*top, *bottom),
+            (PaddingConfig2d::Explicit(_, left, _, right), _) => (*left, *right),
+            (PaddingConfig2d::Same, _) => {
+                let reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1;
+                let read = size.div_ceil(self.stride[axis]).saturating_sub(1) * self.stride[axis] + reach;
+                let both = read.saturating_sub(size);
+                (both / 2, both - both / 2)
+            }
+        }
     }
 }
 

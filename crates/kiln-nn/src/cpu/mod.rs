@@ -6,6 +6,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod columns;
+pub(crate) mod conv;
 pub(crate) mod gemm;
 pub(crate) mod in_place;
 pub(crate) mod kernel;

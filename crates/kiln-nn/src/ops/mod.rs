@@ -9,6 +9,7 @@ use std::cell::Cell;
 use burn::tensor::{DType, Device, Tensor};
 use kiln_core::device::processor;
 
+mod conv2d;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -17,6 +18,7 @@ mod layer_norm;
 mod linear;
 mod optimizer;
 
+pub use conv2d::conv2d;
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
 pub use embedding::embedding;

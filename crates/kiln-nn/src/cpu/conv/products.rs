@@ -1,0 +1,215 @@
+//! A convolution and its gradients as products over tiles of patches.
+//! Owns which thread does what: every sum has an order that the number of threads does not change.
+
+use rayon::prelude::*;
+
+use super::super::gemm::{Matrix, Threads, product};
+use super::super::slices::{CHUNK, Shared, scratch, unwritten};
+use super::sizes::{Sizes, Tile};
+use super::unfold::gather;
+
+pub(super) fn convolve(sizes: &Sizes, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    let mut y = unwritten(sizes.written_shape().iter().product());
+    let out = Shared::new(&mut y);
+    let tiles = sizes.tiles();
+    (0..sizes.groups * tiles.len()).into_par_iter().for_each(|i| {
+        let (tile, group) = (tiles[i / sizes.groups], i % sizes.groups);
+        convolve_tile(sizes, tile, group, x, weight, bias, out);
+    });
+    y
+}
+
+fn convolve_tile(
+    sizes: &Sizes,
+    tile: Tile,
+    group: usize,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: Shared,
+) {
+    let (written, depth, pixels) = (sizes.written, sizes.depth(), tile.pixels(sizes));
+    let weight = Matrix::rows(weight[group * written * depth..].as_ptr(), depth);
+    let bias = bias.map(|bias| &bias[group * written..][..written]);
+    scratch(sizes.patches(tile) + written * pixels, |room| {
+        let (patches, answer) = room.split_at_mut(sizes.patches(tile));
+        let patches = sizes.columns(x, group, 0..sizes.read, tile, patches);
+        let whole = sizes.pixels();
+        let at = |b: usize, o: usize| ((b * sizes.groups + group) * written + o) * whole;
+        let (out, row) = match tile.place(sizes) {
+            Some((b, pixel)) => (y.at(at(b, 0) + pixel), whole),
+            None => (answer.as_mut_ptr(), pixels),
+        };
+        if let Some(bias) = bias {
+            for (o, bias) in bias.iter().enumerate() {
+                // SAFETY: row `o` of the answer's tile, which is this thread's.
+                unsafe { std::slice::from_raw_parts_mut(out.wrapping_add(o * row), pixels) }.fill(*bias);
+            }
+        }
+        let out = Matrix { at: out, row, column: 1 };
+        // SAFETY: the matrices have the sizes of their tensors; tiles share no pixel of the answer.
+        unsafe {
+            product([written, pixels, depth], out, bias.is_some(), weight, patches, 1.0, Threads::One);
+        }
+        if tile.place(sizes).is_none() {
+            let images = tile.images(sizes);
+            for (i, b) in images.clone().enumerate() {
+                for o in 0..written {
+                    // SAFETY: as above.
+                    let to = unsafe { y.slice(at(b, o), whole) };
+                    to.copy_from_slice(&answer[(o * images.len() + i) * whole..][..whole]);
+                }
+            }
+        }
+    });
+}
+
+/// The input's gradient where the stride is not 1: patches of it, added where they overlap.
+pub(super) fn of_input(sizes: &Sizes, weight: &[f32], dy: &[f32]) -> Vec<f32> {
+    let image = sizes.groups * sizes.read * sizes.pixels_read();
+    let mut dx = vec![0.0; sizes.batch * image];
+    let (written, depth) = (sizes.written, sizes.depth());
+    let tiles = sizes.tiles();
+    let Some(longest) = tiles.iter().map(|t| t.rows).max() else { return dx };
+    // Images that tiles share belong to one thread.
+    let images = longest.div_ceil(sizes.out[0]);
+    let mine = |first: usize| {
+        let rows = first * sizes.out[0]..(first + images) * sizes.out[0];
+        tiles.iter().copied().filter(move |tile| rows.contains(&tile.first))
+    };
+    dx.par_chunks_mut((images * image).max(1)).enumerate().for_each(|(i, dx)| {
+        for tile in mine(i * images) {
+            for group in 0..sizes.groups {
+                let pixels = tile.pixels(sizes);
+                scratch((depth + written) * pixels, |room| {
+                    let (patches, room) = room.split_at_mut(depth * pixels);
+                    let dy = sizes.gradient(dy, group, tile, room);
+                    let weight = Matrix::rows(weight[group * written * depth..].as_ptr(), depth);
+                    let out = Matrix::rows(patches.as_mut_ptr(), pixels);
+                    // SAFETY: `patches` is this thread's, the others are whole tensors.
+                    unsafe {
+                        let size = [depth, pixels, written];
+                        product(size, out, false, weight.transposed(), dy, 1.0, Threads::One);
+                    }
+                    sizes.fold(patches, group, tile, i * images, dx);
+                });
+            }
+        }
+    });
+    dx
+}
+
+/// A part of the weight's gradient: some rows and columns of one group's, over some of the tiles.
+struct Part {
+    group: usize,
+    written: std::ops::Range<usize>,
+    read: std::ops::Range<usize>,
+    chunk: usize,
+}
+
+/// Parts, and how many chunks the tiles are cut into, whose sums are added at the end.
+fn parts(sizes: &Sizes, tiles: usize) -> (Vec<Part>, usize) {
+    /// Parts for the threads, and sizes below which a product is not worth its packing.
+    const PARTS: usize = 16;
+    let blocks = |n: usize, count: usize| {
+        let step = n.div_ceil(count.max(1)).max(1);
+        (0..n).step_by(step).map(move |first| first..n.min(first + step))
+    };
+    let columns = (sizes.depth() / 256).clamp(1, PARTS.min(sizes.read.max(1)));
+    let rows = (PARTS / columns).clamp(1, (sizes.written / 128).max(1));
+    let chunks = PARTS.div_ceil(columns * rows * sizes.groups).clamp(1, tiles.max(1));
+    let mut parts = Vec::new();
+    for chunk in 0..chunks {
+        for group in 0..sizes.groups {
+            for written in blocks(sizes.written, rows) {
+                for read in blocks(sizes.read, columns) {
+                    parts.push(Part { group, written: written.clone(), read, chunk });
+                }
+            }
+        }
+    }
+    (parts, chunks)
+}
+
+pub(super) fn of_weight(sizes: &Sizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
+    let tiles = sizes.tiles();
+    let size = sizes.groups * sizes.written * sizes.depth();
+    if tiles.is_empty() {
+        return vec![0.0; size];
+    }
+    let (parts, chunks) = parts(sizes, tiles.len());
+    let mut sums = unwritten(chunks * size);
+    let out = Shared::new(&mut sums);
+    let tiles: Vec<&[Tile]> =
+        (0..chunks).map(|i| &tiles[i * tiles.len() / chunks..(i + 1) * tiles.len() / chunks]).collect();
+    parts.par_iter().for_each(|part| {
+        let depth = sizes.depth();
+        let (row, column) = (part.group * sizes.written + part.written.start, part.read.start * sizes.taps());
+        let at = out.at(part.chunk * size + row * depth + column);
+        for (i, tile) in tiles[part.chunk].iter().enumerate() {
+            let (rows, columns) = (part.written.len(), part.read.len() * sizes.taps());
+            let pixels = tile.pixels(sizes);
+            scratch((columns + sizes.written) * pixels, |room| {
+                let (patches, room) = room.split_at_mut(columns * pixels);
+                let patches = sizes.columns(x, part.group, part.read.clone(), *tile, patches);
+                let mut dy = sizes.gradient(dy, part.group, *tile, room);
+                dy.at = dy.at.wrapping_add(part.written.start * dy.row);
+                let out = Matrix { at, row: depth, column: 1 };
+                // SAFETY: parts share no place of the sums; the others are whole tensors.
+                unsafe {
+                    let size = [rows, columns, pixels];
+                    product(size, out, i > 0, dy, patches.transposed(), 1.0, Threads::One);
+                }
+            });
+        }
+    });
+    let (total, others) = sums.split_at_mut(size);
+    total.par_chunks_mut(CHUNK).enumerate().for_each(|(i, total)| {
+        for other in others.chunks_exact(size.max(1)) {
+            total.iter_mut().zip(&other[i * CHUNK..]).for_each(|(total, x)| *total += x);
+        }
+    });
+    sums.truncate(size);
+    sums
+}
+
+impl Sizes {
+    /// `K`
+    fn depth(&self) -> usize {
+        self.read * self.taps()
+    }
+
+    /// Room for a tile's patches.
+    fn patches(&self, tile: Tile) -> usize {
+        self.depth() * tile.pixels(self)
+    }
+
+    /// The patches of some of a group's channels: the image itself where each pixel is its own patch, else made in `room`.
+    fn columns(
+        &self,
+        x: &[f32],
+        group: usize,
+        read: std::ops::Range<usize>,
+        tile: Tile,
+        room: &mut [f32],
+    ) -> Matrix<*const f32> {
+        let first = group * self.read + read.start;
+        if let (true, Some((b, pixel))) = (self.is_pointwise(), tile.place(self)) {
+            let place = (b * self.groups * self.read + first) * self.pixels() + pixel;
+            return Matrix::rows(x[place..].as_ptr(), self.pixels());
+        }
+        self.unfold(x, first..first + read.len(), tile, room);
+        Matrix::rows(room.as_ptr(), tile.pixels(self))
+    }
+
+    /// The answer's gradient for a tile, `[OUT, pixels]`, in place or gathered from its images.
+    fn gradient(&self, dy: &[f32], group: usize, tile: Tile, room: &mut [f32]) -> Matrix<*const f32> {
+        let (all, first) = (self.groups * self.written, group * self.written);
+        if let Some((b, pixel)) = tile.place(self) {
+            let place = (b * all + first) * self.pixels() + pixel;
+            return Matrix::rows(dy[place..].as_ptr(), self.pixels());
+        }
+        gather(dy, [all, first, self.pixels()], self.written, tile.images(self), room);
+        Matrix::rows(room.as_ptr(), tile.pixels(self))
+    }
+}

@@ -1,0 +1,181 @@
+//! The ops of nets for images: the processor's form against the plain Burn expression, answers and gradients, at odd
+//! shapes too.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
+
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor};
+use kiln_nn::ops;
+
+use support::{Draw, Named, agree, named, train};
+
+mod support;
+
+/// A convolution's sizes: `[B, IN, H, W]`, OUT, kernel, stride, padding before and after, dilation, groups.
+#[derive(Debug, Clone)]
+struct Conv {
+    x: [usize; 4],
+    out: usize,
+    kernel: [usize; 2],
+    options: ConvOptions<2>,
+}
+
+impl Conv {
+    fn new(x: [usize; 4], out: usize, kernel: usize, [stride, pad, dilation, groups]: [usize; 4]) -> Self {
+        let options = ConvOptions::new([stride; 2], [pad; 2], [dilation; 2], groups);
+        Self { x, out, kernel: [kernel; 2], options }
+    }
+
+    fn fits(&self) -> bool {
+        let fits = |i: usize| {
+            let (before, after) = self.options.padding[i];
+            self.options.dilation[i] * (self.kernel[i] - 1) < self.x[2 + i] + before + after
+        };
+        fits(0) && fits(1)
+    }
+
+    /// `turned`: image and weight lie with their axes swapped.
+    fn run(&self, seed: u64, with_bias: bool, turned: bool, recorded: [bool; 2]) -> Vec<Named> {
+        let mut draw = Draw(seed);
+        let mut make = |shape: [usize; 4], recorded: bool| {
+            let [a, b, c, d] = shape;
+            let x = match turned {
+                true => draw.tensor([b, a, d, c], &train()).swap_dims(0, 1).swap_dims(2, 3),
+                false => draw.tensor(shape, &train()),
+            };
+            if recorded { x.require_grad() } else { x }
+        };
+        let x = make(self.x, recorded[0]);
+        let weight =
+            make([self.out, self.x[1] / self.options.groups, self.kernel[0], self.kernel[1]], recorded[1]);
+        let bias = draw.tensor([self.out], &train()).require_grad();
+        let y = ops::conv2d(x.clone(), weight.clone(), with_bias.then(|| bias.clone()), self.options.clone());
+        let mut found = vec![named("y", y.clone())];
+        if with_bias || recorded.contains(&true) {
+            let slopes = draw.tensor(y.dims(), &train());
+            let tape = (y * slopes).sum().backward();
+            found.extend(x.grad(&tape).map(|dx| named("dx", dx)));
+            found.extend(weight.grad(&tape).map(|dweight| named("dweight", dweight)));
+            found.extend(bias.grad(&tape).map(|dbias| named("dbias", dbias)));
+            let expected = usize::from(recorded[0]) + usize::from(recorded[1]) + usize::from(with_bias);
+            assert_eq!(found.len(), 1 + expected, "{self:?}");
+        }
+        found
+    }
+
+    fn agrees(&self, seed: u64) {
+        for (with_bias, turned) in [(false, false), (true, true)] {
+            agree(&format!("{self:?}"), 3e-5, || self.run(seed, with_bias, turned, [true; 2]));
+        }
+    }
+}
+
+#[test]
+fn conv2d_of_nets() {
+    let sizes = [
+        // ResNet's, several images a tile and several tiles an image.
+        Conv::new([5, 3, 32, 32], 64, 3, [1, 1, 1, 1]),
+        Conv::new([2, 3, 64, 64], 16, 7, [2, 3, 1, 1]),
+        Conv::new([9, 130, 4, 4], 140, 3, [1, 1, 1, 1]),
+        Conv::new([9, 64, 8, 8], 128, 3, [2, 1, 1, 1]),
+        Conv::new([9, 64, 8, 8], 128, 1, [2, 0, 1, 1]),
+        Conv::new([3, 256, 14, 14], 300, 1, [1, 0, 1, 1]),
+        Conv::new([17, 256, 3, 3], 200, 1, [1, 0, 1, 1]),
+        Conv::new([2, 40, 60, 60], 24, 3, [1, 1, 1, 1]),
+        // Patches, and taps of a channel's own.
+        Conv::new([2, 3, 32, 32], 48, 8, [8, 0, 1, 1]),
+        Conv::new([2, 24, 14, 14], 24, 7, [1, 3, 1, 24]),
+        Conv::new([2, 24, 15, 15], 24, 3, [2, 1, 1, 24]),
+        Conv::new([2, 12, 9, 33], 36, 3, [2, 1, 1, 12]),
+        Conv::new([2, 12, 9, 33], 36, 3, [1, 1, 1, 12]),
+        Conv::new([2, 32, 9, 9], 64, 3, [1, 1, 1, 8]),
+    ];
+    for (seed, conv) in sizes.iter().enumerate() {
+        conv.agrees(seed as u64);
+    }
+}
+
+#[test]
+fn conv2d_at_the_edge() {
+    let sizes = [
+        Conv::new([1, 1, 1, 1], 1, 1, [1, 0, 1, 1]),
+        Conv::new([1, 2, 1, 1], 3, 3, [1, 1, 1, 1]),
+        Conv::new([1, 2, 1, 1], 3, 1, [1, 2, 1, 1]),
+        Conv::new([1, 2, 1, 1], 2, 1, [2, 2, 1, 2]),
+        Conv::new([2, 2, 2, 2], 3, 5, [1, 2, 1, 1]),
+        Conv::new([2, 2, 2, 2], 2, 5, [2, 2, 1, 2]),
+        Conv::new([2, 3, 4, 4], 3, 3, [3, 4, 2, 1]),
+        Conv::new([1, 3, 7, 7], 3, 2, [4, 0, 3, 3]),
+    ];
+    for (seed, conv) in sizes.iter().enumerate() {
+        conv.agrees(seed as u64);
+    }
+}
+
+#[test]
+fn conv2d_of_any_sizes() {
+    let mut draw = Draw(77);
+    let mut seen = 0;
+    while seen < 60 {
+        let groups = [1, 1, 2, 3, 6][draw.below(5)];
+        let (read, written) =
+            if draw.below(3) == 0 { (1, 1) } else { (1 + draw.below(9), 1 + draw.below(9)) };
+        let mut pair = |n| [draw.below(n), draw.below(n)];
+        let (kernel, stride, dilation) = (pair(5), pair(3), pair(3));
+        let (before, after, image) = (pair(4), pair(4), pair(20));
+        let padding = [(before[0], after[0]), (before[1], after[1])];
+        let plus_one = |a: [usize; 2]| a.map(|a| a + 1);
+        let conv = Conv {
+            x: [1 + draw.below(4), read * groups, image[0] + 1, image[1] + 1],
+            out: written * groups,
+            kernel: plus_one(kernel),
+            options: ConvOptions::new_with_padding(plus_one(stride), padding, plus_one(dilation), groups),
+        };
+        if conv.fits() {
+            conv.agrees(seen);
+            seen += 1;
+        }
+    }
+}
+
+#[test]
+fn conv2d_gives_the_gradients_that_are_wanted() {
+    for groups in [1, 4] {
+        let conv = Conv::new([2, 4, 9, 9], 8, 3, [2, 1, 1, groups]);
+        for recorded in [[true, false], [false, true], [false, false]] {
+            for with_bias in [false, true] {
+                agree("conv2d", 3e-5, || conv.run(3, with_bias, false, recorded));
+            }
+        }
+    }
+}
+
+#[test]
+fn conv2d_of_values_that_are_no_numbers_is_not_a_number() {
+    for groups in [1, 2] {
+        let x = Tensor::<4>::full([1, 2, 5, 5], f32::NAN, &train()).require_grad();
+        let weight = Tensor::<4>::ones([2, 2 / groups, 3, 3], &train()).require_grad();
+        let y =
+            ops::conv2d(x.clone(), weight.clone(), None, ConvOptions::new([1, 1], [1, 1], [1, 1], groups));
+        let tape = y.clone().sum().backward();
+        assert!(y.into_data().iter::<f32>().all(f32::is_nan));
+        assert!(x.grad(&tape).unwrap().into_data().iter::<f32>().all(f32::is_finite));
+        assert!(weight.grad(&tape).unwrap().into_data().iter::<f32>().all(f32::is_nan));
+    }
+}
+
+#[test]
+#[should_panic(expected = "conv2d: an input [B, IN, H, W] of [1, 3, 4, 4] and a weight")]
+fn conv2d_names_channels_that_do_not_fit() {
+    let (x, weight) =
+        (Tensor::zeros([1, 3, 4, 4], &Device::flex()), Tensor::zeros([2, 2, 3, 3], &Device::flex()));
+    drop(ops::conv2d(x, weight, None, ConvOptions::new([1, 1], [0, 0], [1, 1], 1)));
+}
+
+#[test]
+#[should_panic(expected = "conv2d: a kernel [3, 3] with dilation [2, 2] on an image of [4, 4]")]
+fn conv2d_names_a_kernel_that_does_not_fit() {
+    let (x, weight) =
+        (Tensor::zeros([1, 2, 4, 4], &Device::flex()), Tensor::zeros([2, 2, 3, 3], &Device::flex()));
+    drop(ops::conv2d(x, weight, None, ConvOptions::new([1, 1], [0, 0], [2, 2], 1)));
+}
