@@ -140,7 +140,8 @@ fn how(status: &std::process::ExitStatus) -> String {
     format!("ended with {status}")
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

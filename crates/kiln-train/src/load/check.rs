@@ -27,7 +27,7 @@ pub fn check(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
     };
     let outline = Dataset::check(&loaded.config.data, &options)
         .map_err(|errors| Report::new(errors.iter().map(|error| of_data(&loaded, error)).collect()))?;
-    model(&loaded, outline, &options).map_err(|fault| Report::new(vec![fault]))?;
+    model(&loaded, outline, &options)?;
     Ok(loaded)
 }
 
@@ -35,7 +35,7 @@ pub fn check(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
 ///
 /// Samples are read only where a fault depends on them: an adapter keeps its head, what is learned from samples must
 /// fit weights and names, and a fault is said of the model that a run would build.
-fn model(loaded: &Loaded, outline: Outline, options: &OpenOptions<'_>) -> Result<(), Fault> {
+fn model(loaded: &Loaded, outline: Outline, options: &OpenOptions<'_>) -> Result<(), Report> {
     let config = &loaded.config;
     let adapter = config.lora.as_ref().is_some_and(|lora| lora.pretrained.is_some());
     let tuned = config.model.pretrained().is_some() || config.lora.is_some() || config.finetune.is_some();
@@ -51,12 +51,12 @@ fn model(loaded: &Loaded, outline: Outline, options: &OpenOptions<'_>) -> Result
     if !depends {
         return Ok(());
     }
-    let data = Dataset::open(&config.data, options).map_err(|error| of_data(loaded, &error))?;
+    let data = Dataset::open(&config.data, options).map_err(|error| one(of_data(loaded, &error)))?;
     fits(loaded, &data.input, &data.classes)
 }
 
 /// Whether weights, adapters and patterns fit the net of this input and these classes.
-fn fits(loaded: &Loaded, input: &InputSpec, classes: &[String]) -> Result<(), Fault> {
+fn fits(loaded: &Loaded, input: &InputSpec, classes: &[String]) -> Result<(), Report> {
     let config = &loaded.config;
     let Some(device) = kiln_core::device::processor() else { return Ok(()) };
     let adapter = config.lora.as_ref().is_some_and(|lora| lora.pretrained.is_some());
@@ -64,9 +64,13 @@ fn fits(loaded: &Loaded, input: &InputSpec, classes: &[String]) -> Result<(), Fa
     let table = if config.lora.is_some() { "lora" } else { "finetune" };
     let mut model =
         kiln_models::outline(&config.model, input, classes, config.task.kind(), &device.autodiff())
-            .map_err(|error| of_model(loaded, start, &error.into()))?;
+            .map_err(|error| one(of_model(loaded, start, &error.into())))?;
     Finetune::check(config, &mut model)
-        .map_err(|error| of_model(loaded, if adapter { "lora.pretrained" } else { table }, &error))
+        .map_err(|error| one(of_model(loaded, if adapter { "lora.pretrained" } else { table }, &error)))
+}
+
+fn one(fault: Fault) -> Report {
+    Report::new(vec![fault])
 }
 
 fn of_data(loaded: &Loaded, error: &DataError) -> Fault {
