@@ -308,3 +308,31 @@ fn words_in_any_order() {
     }
     Said::by(kiln().arg("train").arg(&config).arg("stray")).expect(USAGE, &["`stray`", "train.epochs=3"]);
 }
+
+#[test]
+fn a_file_that_is_no_config_is_one_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "text,label\n".to_string() + &"good = fine,1\n\"bad, really\",0\n".repeat(500);
+    let json = "{\"model_type\": \"bert\",\n \"hidden_size\": 8}";
+    let files: [(&str, &[u8], &str); 5] = [
+        ("rows.csv", rows.as_bytes(), "its lines are not `key = value`"),
+        ("few.csv", b"text,label\nfine,1\n", "its lines are not `key = value`"),
+        ("config.json", json.as_bytes(), "its lines are not `key = value`"),
+        (
+            "model.safetensors",
+            b"\x08\0\0\0\0\0\0\0{}      \xff\xfe",
+            "it is no text (byte 0xff at offset 16)",
+        ),
+        ("large.csv", &vec![b','; (1 << 24) + 1], "it has 16 MiB"),
+    ];
+    for (name, content, why) in files {
+        let path = write(folder.path(), name, content);
+        for verb in ["check", "train", "eval"] {
+            let said = Said::by(kiln().arg(verb).arg(&path));
+            let said = said.expect(2, &[name, "is not a config", why, "1 error; nothing was started"]);
+            assert!(said.err.lines().count() < 12, "{}", said.err);
+        }
+    }
+    let broken = write(folder.path(), "broken.toml", "[data]\nkind = \n[model\nkind = \"mlp\"\n");
+    Said::by(kiln().arg("check").arg(&broken)).expect(2, &["not valid TOML", "broken.toml:2"]);
+}

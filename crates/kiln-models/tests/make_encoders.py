@@ -56,6 +56,7 @@ FAMILIES = {
     "bert": ("Bert", SIZES, 0),
     "roberta": ("Roberta", dict(SIZES, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1), 1),
     "xlm-roberta": ("XLMRoberta", dict(SIZES, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1), 1),
+    "camembert": ("Camembert", dict(SIZES, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1), 1),
     "distilbert": ("DistilBert", DISTIL, 0),
 }
 IDS = [[2, 7, 9, 3], [2, 5, 8, 6, 4, 3]]

@@ -25,11 +25,10 @@ impl<'a> Chain<'a> {
 
     /// Reads `path`, which `from` extends, with all it extends itself.
     pub(crate) fn read(&mut self, path: &Path, from: Option<Place>) -> Option<Table> {
-        let text = match fs::read_to_string(path) {
+        let text = match read(path) {
             Ok(text) => text,
-            Err(error) => {
-                let message = format!("cannot read config `{}`: {error}", path.display());
-                self.fault(Fault::new("unreadable", message), from.as_ref());
+            Err(fault) => {
+                self.fault(fault, from.as_ref());
                 return None;
             }
         };
@@ -83,4 +82,21 @@ impl<'a> Chain<'a> {
         };
         self.faults.push(fault);
     }
+}
+
+/// The text of a config, which is never this large: what is may be somebody's data.
+fn read(path: &Path) -> Result<String, Fault> {
+    const LARGEST: u64 = 1 << 24;
+    let unreadable =
+        |error| Fault::new("unreadable", format!("cannot read config `{}`: {error}", path.display()));
+    let no_config = |why: &str| tree::no_config(&path.display().to_string(), why);
+    let length = fs::metadata(path).map_err(unreadable)?.len();
+    if length > LARGEST {
+        return Err(no_config(&format!("it has {} MiB", length >> 20)));
+    }
+    let bytes = fs::read(path).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        no_config(&format!("it is no text (byte {:#04x} at offset {at})", error.as_bytes()[at]))
+    })
 }

@@ -141,6 +141,11 @@ fn same_kind(old: &Table, new: &Table) -> bool {
 /// is, with no fault but duplicate keys.
 pub(crate) fn parse(sources: &[Source], source: usize, faults: &mut Vec<Fault>) -> Option<Table> {
     let (table, errors) = DeTable::parse_recoverable(&sources[source].text);
+    if let Some(first) = errors.first().filter(|_| is_no_config(&sources[source].text, errors.len())) {
+        let place = Place { source, span: first.span().unwrap_or(0..0) };
+        faults.push(no_config(&sources[source].name, "its lines are not `key = value`").at(sources, &place));
+        return None;
+    }
     let mut usable = true;
     for error in &errors {
         let duplicate = error.message() == "duplicate key";
@@ -156,6 +161,26 @@ pub(crate) fn parse(sources: &[Source], source: usize, faults: &mut Vec<Fault>) 
     }
     let reader = Spans { source, offset: 0 };
     usable.then(|| reader.table(table.get_ref()))
+}
+
+/// Whether a text with faults of syntax is no config at all: no line is like one of TOML, or most are not.
+fn is_no_config(text: &str, errors: usize) -> bool {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let key = |c: char| c.is_alphanumeric() || "_-.\"' ".contains(c);
+    let is_toml = |line: &str| {
+        let entry = line.split_once('=').is_some_and(|(left, _)| !left.is_empty() && left.chars().all(key));
+        let header = line.trim_matches(['[', ']']);
+        entry || (line.starts_with('[') && !header.is_empty() && header.chars().all(key))
+    };
+    let (mut all, mut like) = (0, 0);
+    lines.for_each(|line| (all, like) = (all + 1, like + usize::from(is_toml(line))));
+    like == 0 || (errors > 3 && errors * 2 > all)
+}
+
+/// A file that was given as a config and is something else.
+pub(crate) fn no_config(name: &str, why: &str) -> Fault {
+    Fault::new("no_config", format!("`{name}` is not a config: {why}"))
+        .note("a config is a TOML file; data are named in its [data] table, weights in [model]")
 }
 
 /// One TOML value that stands at byte `offset` of a source, as in an override.

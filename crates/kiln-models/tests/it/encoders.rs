@@ -1,4 +1,4 @@
-//! BERT, RoBERTa, XLM-R and DistilBERT with every head against `transformers`: answers, loss, gradients, 20 steps of
+//! BERT, RoBERTa, XLM-R, CamemBERT and DistilBERT with every head against `transformers`: answers, loss, gradients, 20 steps of
 //! AdamW, padding on either side, tied weights, presets, and folders for the peer.
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ const TASKS: [TaskKind; 5] = [
 const IDS: [&[i64]; 2] = [&[2, 7, 9, 3], &[2, 5, 8, 6, 4, 3]];
 
 fn kind(family: &str) -> &str {
-    if family == "xlm-roberta" { "roberta" } else { family }
+    if ["xlm-roberta", "camembert"].contains(&family) { "roberta" } else { family }
 }
 
 fn text(family: &str) -> InputSpec {
@@ -48,7 +48,7 @@ fn folder(family: &str, task: TaskKind, change: &[(&str, Value)]) -> tempfile::T
     save(folder.path(), &model.card, &model.net.state()).unwrap();
     let path = folder.path().join("config.json");
     let mut card: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    if family == "xlm-roberta" {
+    if kind(family) != family {
         card["model_type"] = json!(family);
     }
     change.iter().for_each(|(key, value)| card[*key] = value.clone());
@@ -184,7 +184,7 @@ fn gradients_follow(what: &str, got: &Gradients, expected: &Value) {
 fn every_family_and_head_follows_transformers() {
     let fixtures = fixture("encoders");
     let on = Device::flex().autodiff();
-    for family in ["bert", "roberta", "xlm-roberta", "distilbert"] {
+    for family in ["bert", "roberta", "xlm-roberta", "camembert", "distilbert"] {
         for task in TASKS {
             let what = format!("{family} {task}");
             let model = open(folder(family, task, &[]).path(), &on).unwrap();
@@ -399,7 +399,8 @@ fn encoder_folders_for_the_peer() {
     let kept = std::env::var_os("KILN_PEER_OUT").map(|out| PathBuf::from(out).join("encoders"));
     let temporary = tempfile::tempdir().unwrap();
     let out = kept.unwrap_or(temporary.path().to_path_buf());
-    for (family, pad_id) in [("bert", 0), ("roberta", 1), ("xlm-roberta", 1), ("distilbert", 0)] {
+    let families = [("bert", 0), ("roberta", 1), ("xlm-roberta", 1), ("camembert", 1), ("distilbert", 0)];
+    for (family, pad_id) in families {
         for task in TASKS {
             let start = folder(family, task, &[]);
             let pretrained = json!({"kind": kind(family), "pretrained": start.path()});
