@@ -28,7 +28,7 @@ impl<'a> Chain<'a> {
         let text = match read(path) {
             Ok(text) => text,
             Err(fault) => {
-                self.fault(fault, from.as_ref());
+                self.fault(*fault, from.as_ref());
                 return None;
             }
         };
@@ -85,11 +85,12 @@ impl<'a> Chain<'a> {
 }
 
 /// The text of a config, which is never this large: what is may be somebody's data.
-fn read(path: &Path) -> Result<String, Fault> {
+fn read(path: &Path) -> Result<String, Box<Fault>> {
     const LARGEST: u64 = 1 << 24;
-    let unreadable =
-        |error| Fault::new("unreadable", format!("cannot read config `{}`: {error}", path.display()));
-    let no_config = |why: &str| tree::no_config(&path.display().to_string(), why);
+    let unreadable = |error| {
+        Box::new(Fault::new("unreadable", format!("cannot read config `{}`: {error}", path.display())))
+    };
+    let no_config = |why: &str| Box::new(tree::no_config(&path.display().to_string(), why));
     let length = fs::metadata(path).map_err(unreadable)?.len();
     if length > LARGEST {
         return Err(no_config(&format!("it has {} MiB", length >> 20)));
