@@ -6,7 +6,7 @@
 
 use burn::module::Module;
 use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Device, Tensor, activation, module};
+use burn::tensor::{Device, Tensor, module};
 use kiln_core::Forward;
 use kiln_nn::{BatchNorm2d, Conv2d, Linear};
 
@@ -63,12 +63,13 @@ impl Block {
             Some(d) => d.bn.forward(d.conv.forward(x.clone())),
             None => x.clone(),
         };
-        let y = activation::relu(self.bn1.forward(self.conv1.forward(x)));
-        let mut y = self.bn2.forward(self.conv2.forward(y));
-        if let (Some(conv3), Some(bn3)) = (&self.conv3, &self.bn3) {
-            y = bn3.forward(conv3.forward(activation::relu(y)));
+        let y = self.conv2.forward(self.bn1.forward_relu(self.conv1.forward(x)));
+        match (&self.conv3, &self.bn3) {
+            (Some(conv3), Some(bn3)) => {
+                bn3.forward_add_relu(conv3.forward(self.bn2.forward_relu(y)), shortcut)
+            }
+            _ => self.bn2.forward_add_relu(y, shortcut),
         }
-        activation::relu(y + shortcut)
     }
 }
 
@@ -131,7 +132,7 @@ impl Forward for ResNet {
 
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = activation::relu(self.bn1.forward(self.conv1.forward(x)));
+        let x = self.bn1.forward_relu(self.conv1.forward(x));
         let x = module::max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]));
         let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3).chain(&self.layer4);
         self.fc.forward(average_pixels(blocks.fold(x, |x, block| block.forward(x))))
