@@ -5,9 +5,10 @@
 //! Shapes: `B` batch, `C` channels, `H W` pixels, `D` features.
 
 use burn::module::{Flag, Initializer, Module, Param, RunningState};
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 
-use crate::{meter, ops};
+use crate::meter;
+use crate::ops::{self, Then};
 
 /// Normalises the last dimension (Ba et al., 2016), as `torch.nn.LayerNorm`.
 #[derive(Module, Debug)]
@@ -81,27 +82,42 @@ impl BatchNorm2d {
     /// `[B, C, H, W]` to the same. Uses the batch's statistics, and updates the running ones, on an autodiff device;
     /// elsewhere, and frozen, uses the running ones.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_then(x, Then::Nothing)
+    }
+
+    /// ReLU of [`BatchNorm2d::forward`], in one pass.
+    pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_then(x, Then::Relu)
+    }
+
+    /// ReLU of the sum of [`BatchNorm2d::forward`] and `shortcut`, in one pass.
+    pub fn forward_add_relu(&self, x: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
+        self.forward_then(x, Then::AddRelu(shortcut))
+    }
+
+    fn forward_then(&self, x: Tensor<4>, then: Then) -> Tensor<4> {
         let read = meter::bytes(&x);
         let y = if x.device().is_autodiff() && self.training.is_enabled() {
-            self.train_step(x)
+            self.train_step(x, then)
         } else {
-            let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
-            module::batch_norm(x, self.weight.val(), self.bias.val(), mean, variance, self.eps)
+            let statistics = [self.running_mean.value_sync(), self.running_var.value_sync()];
+            ops::batch_norm(x, self.weight.val(), self.bias.val(), statistics, self.eps, then)
         };
         meter::layer(|| 0, || self.weight.val().is_require_grad(), read, &y);
         y
     }
 
-    fn train_step(&self, x: Tensor<4>) -> Tensor<4> {
+    fn train_step(&self, x: Tensor<4>, then: Then) -> Tensor<4> {
         let [b, _, h, w] = x.dims();
         let n = (b * h * w) as f64;
-        let batch = module::batch_norm_train(x, self.weight.val(), self.bias.val(), self.eps);
+        let (y, [mean, variance]) =
+            ops::batch_norm_train(x, self.weight.val(), self.bias.val(), self.eps, then);
         // One value a channel has no unbiased variance: PyTorch refuses such a batch, here it counts as it is, so
         // that a last batch of one image does not stop a run.
         let unbiased = n / (n - 1.0).max(1.0);
-        self.blend(&self.running_mean, batch.mean, 1.0);
-        self.blend(&self.running_var, batch.variance, unbiased);
-        batch.output
+        self.blend(&self.running_mean, mean, 1.0);
+        self.blend(&self.running_var, variance, unbiased);
+        y
     }
 
     /// running = (1 - momentum) running + momentum factor batch

@@ -5,7 +5,7 @@
 
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
-use kiln_nn::ops;
+use kiln_nn::ops::{self, Then};
 
 use support::{Draw, Named, agree, named, train};
 
@@ -178,4 +178,113 @@ fn conv2d_names_a_kernel_that_does_not_fit() {
     let (x, weight) =
         (Tensor::zeros([1, 2, 4, 4], &Device::flex()), Tensor::zeros([2, 2, 3, 3], &Device::flex()));
     drop(ops::conv2d(x, weight, None, ConvOptions::new([1, 1], [0, 0], [2, 2], 1)));
+}
+
+/// Answer, statistics and gradients of batch norm with everything recorded that `recorded` says: input and shortcut.
+fn batch_norm(seed: u64, shape: [usize; 4], then: usize, given: bool, recorded: [bool; 2]) -> Vec<Named> {
+    let mut draw = Draw(seed);
+    let mut images = |recorded: bool| {
+        let [b, c, h, w] = shape;
+        // Lies with its axes swapped.
+        let x = draw.tensor([b, h, w, c], &train()).add_scalar(3.0).permute([0, 3, 1, 2]);
+        if recorded { x.require_grad() } else { x }
+    };
+    let (x, shortcut) = (images(recorded[0]), images(recorded[1]));
+    let what = match then {
+        0 => Then::Nothing,
+        1 => Then::Relu,
+        _ => Then::AddRelu(shortcut.clone()),
+    };
+    let mut channels = || draw.tensor([shape[1]], &train());
+    let (weight, bias) = (channels().require_grad(), channels().sub_scalar(1.0).require_grad());
+    let (mean, variance) = (channels(), channels().square());
+    let (y, statistics) = match given {
+        true => {
+            let statistics = [mean.clone(), variance.clone()];
+            (
+                ops::batch_norm(x.clone(), weight.clone(), bias.clone(), statistics, 1e-3, what),
+                [mean, variance],
+            )
+        }
+        false => ops::batch_norm_train(x.clone(), weight.clone(), bias.clone(), 1e-3, what),
+    };
+    let [mean, variance] = statistics;
+    let tape = (y.clone() * draw.tensor(shape, &train())).sum().backward();
+    let mut found = vec![
+        named("y", y),
+        named("mean", mean),
+        named("variance", variance),
+        named("dweight", weight.grad(&tape).unwrap()),
+        named("dbias", bias.grad(&tape).unwrap()),
+    ];
+    found.extend(x.grad(&tape).map(|dx| named("dx", dx)));
+    found.extend(shortcut.grad(&tape).map(|dx| named("dshortcut", dx)));
+    let expected = usize::from(recorded[0]) + usize::from(recorded[1] && then == 2);
+    assert_eq!(found.len(), 5 + expected);
+    found
+}
+
+#[test]
+fn batch_norm_and_what_follows() {
+    let shapes = [[1, 1, 2, 3], [6, 3, 1, 1], [5, 7, 3, 5], [1, 2, 40, 41], [33, 18, 4, 4], [3, 64, 32, 32]];
+    for (seed, shape) in shapes.into_iter().enumerate() {
+        for then in 0..3 {
+            for given in [false, true] {
+                for recorded in [[true, true], [true, false], [false, true], [false, false]] {
+                    let what = format!("batch norm {shape:?}, then {then}, given {given}, {recorded:?}");
+                    agree(&what, 5e-5, || batch_norm(seed as u64, shape, then, given, recorded));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn batch_norm_without_a_graph() {
+    for then in 0..3 {
+        agree("batch norm", 1e-5, || {
+            let mut draw = Draw(then);
+            let mut images = || draw.tensor([3, 5, 4, 7], &Device::flex());
+            let (x, shortcut) = (images(), images());
+            let mut channels = || draw.tensor([5], &Device::flex());
+            let (weight, bias, statistics) = (channels(), channels(), [channels(), channels().square()]);
+            let then = [Then::Nothing, Then::Relu, Then::AddRelu(shortcut)][then as usize].clone();
+            vec![named("y", ops::batch_norm(x, weight, bias, statistics, 1e-5, then))]
+        });
+    }
+}
+
+#[test]
+fn batch_norm_of_values_far_from_zero() {
+    let device = train();
+    let x = Draw(1).tensor([8, 2, 9, 9], &device).add_scalar(10_000.0);
+    let (weight, bias) = (Tensor::ones([2], &device), Tensor::zeros([2], &device));
+    let (y, [mean, variance]) = ops::batch_norm_train(x, weight, bias, 1e-5, Then::Nothing);
+    assert!(mean.into_data().iter::<f32>().all(|mean| (mean - 10_000.0).abs() < 0.2));
+    // Four uniform draws from -1 to 1 have 4/3.
+    assert!(variance.into_data().iter::<f32>().all(|variance| (variance - 4.0 / 3.0).abs() < 0.2));
+    assert!(y.into_data().iter::<f32>().all(|y| y.abs() < 4.0));
+}
+
+#[test]
+fn batch_norm_of_values_that_are_no_numbers_is_not_a_number() {
+    let x = Tensor::<4>::full([2, 1, 3, 3], f32::NAN, &train()).require_grad();
+    let (weight, bias) = (Tensor::ones([1], &train()), Tensor::zeros([1], &train()));
+    let (y, _) = ops::batch_norm_train(x.clone(), weight, bias, 1e-5, Then::Relu);
+    drop(x.grad(&y.clone().sum().backward()).unwrap());
+    assert!(y.into_data().iter::<f32>().all(f32::is_nan));
+}
+
+#[test]
+#[should_panic(expected = "batch norm: an input [B, C, H, W] of [1, 3, 2, 2] and a [C] of [2]")]
+fn batch_norm_names_channels_that_do_not_fit() {
+    let device = Device::flex();
+    let x = Tensor::zeros([1, 3, 2, 2], &device);
+    drop(ops::batch_norm_train(
+        x,
+        Tensor::zeros([2], &device),
+        Tensor::zeros([3], &device),
+        1e-5,
+        Then::Nothing,
+    ));
 }

@@ -31,7 +31,7 @@ impl Stage {
 
     /// `[B, C, H, W]` to `[B, C', H/2, W/2]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = activation::relu(self.bn.forward(self.conv.forward(x)));
+        let x = self.bn.forward_relu(self.conv.forward(x));
         module::max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]))
     }
 }

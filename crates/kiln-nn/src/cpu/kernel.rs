@@ -48,6 +48,14 @@ impl Value {
         }
     }
 
+    /// The tensor of flex that is recorded or not, shared.
+    pub(crate) fn contents(&self) -> FlexTensor {
+        match self {
+            Self::Plain(x) => x.clone(),
+            Self::Recorded(x) => x.primitive().clone(),
+        }
+    }
+
     fn recorded(self) -> Recorded {
         match self {
             Self::Plain(x) => Autodiff::<Flex>::from_inner(x),

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod attention;
+pub(crate) mod batch_norm;
 pub(crate) mod columns;
 pub(crate) mod conv;
 pub(crate) mod gemm;

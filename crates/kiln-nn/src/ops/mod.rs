@@ -9,6 +9,7 @@ use std::cell::Cell;
 use burn::tensor::{DType, Device, Tensor};
 use kiln_core::device::processor;
 
+mod batch_norm;
 mod conv2d;
 mod cross_entropy;
 mod dropout;
@@ -18,6 +19,7 @@ mod layer_norm;
 mod linear;
 mod optimizer;
 
+pub use batch_norm::{Then, batch_norm, batch_norm_train};
 pub use conv2d::conv2d;
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;

@@ -5,7 +5,7 @@
 //! Shapes: `B` batch, `C` channels, `H W` pixels, `K` classes.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation, s};
+use burn::tensor::{Device, Tensor, s};
 use kiln_core::Forward;
 use kiln_nn::{BatchNorm2d, Conv2d, Linear};
 
@@ -31,10 +31,10 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = activation::relu(self.bn1.forward(self.conv1.forward(x.clone())));
-        let y = self.bn2.forward(self.conv2.forward(y));
+        let y = self.bn1.forward_relu(self.conv1.forward(x.clone()));
+        let y = self.conv2.forward(y);
         let channels = y.dims()[1];
-        activation::relu(y + shortcut(x, channels))
+        self.bn2.forward_add_relu(y, shortcut(x, channels))
     }
 }
 
@@ -83,7 +83,7 @@ impl Forward for ResNet {
 
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = activation::relu(self.bn1.forward(self.conv1.forward(x)));
+        let x = self.bn1.forward_relu(self.conv1.forward(x));
         let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3);
         self.linear.forward(average_pixels(blocks.fold(x, |x, block| block.forward(x))))
     }

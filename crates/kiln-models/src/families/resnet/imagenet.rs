@@ -7,7 +7,7 @@
 
 use burn::module::Module;
 use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Device, Tensor, activation, module};
+use burn::tensor::{Device, Tensor, module};
 use kiln_core::Forward;
 use kiln_nn::{BatchNorm2d, Conv2d, Linear};
 
@@ -64,12 +64,13 @@ impl Block {
             Some(d) => d.bn.forward(d.conv.forward(x.clone())),
             None => x.clone(),
         };
-        let y = activation::relu(self.bn1.forward(self.conv1.forward(x)));
-        let mut y = self.bn2.forward(self.conv2.forward(y));
-        if let (Some(conv3), Some(bn3)) = (&self.conv3, &self.bn3) {
-            y = bn3.forward(conv3.forward(activation::relu(y)));
+        let y = self.conv2.forward(self.bn1.forward_relu(self.conv1.forward(x)));
+        match (&self.conv3, &self.bn3) {
+            (Some(conv3), Some(bn3)) => {
+                bn3.forward_add_relu(conv3.forward(self.bn2.forward_relu(y)), shortcut)
+            }
+            _ => self.bn2.forward_add_relu(y, shortcut),
         }
-        activation::relu(y + shortcut)
     }
 }
 
@@ -138,7 +139,7 @@ impl Forward for ResNet {
 
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let mut x = activation::relu(self.bn1.forward(self.conv1.forward(x)));
+        let mut x = self.bn1.forward_relu(self.conv1.forward(x));
         if self.pools {
             let halved = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
             x = module::max_pool2d(x, halved);
