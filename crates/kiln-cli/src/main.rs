@@ -37,7 +37,7 @@ enum Verb {
     Eval(verbs::eval::Args),
     /// Pull a model from the Hugging Face Hub, or push one
     Hub(verbs::hub::Args),
-    /// List model families and presets, or show what a model costs
+    /// List model families and presets, show what a model costs, or merge an adapter
     Models(verbs::models::Args),
     /// Answer one input, a folder, a table or stdin, as JSON lines
     Predict(verbs::predict::Args),

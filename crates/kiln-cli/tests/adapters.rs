@@ -42,6 +42,56 @@ fn a_config_that_starts_from_a_runs_adapter_scores_as_the_run() {
 }
 
 #[test]
+fn an_adapter_merged_into_its_base_answers_as_the_run_did() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = support::texts(folder.path(), &support::reviews(20), 8);
+    let base = Said::by(kiln().arg("train").arg(&config)).expect(0, &[]).run();
+    // A run is named by its folder; its tokenizer is found there too.
+    let start = format!("model.pretrained={}", base.display());
+    let own = std::fs::read_to_string(&config).expect("the config");
+    let sizes = own
+        .lines()
+        .filter(|line| !line.contains("_size") && !line.contains("num_") && !line.contains("max_pos"));
+    let text: String = sizes.map(|line| line.replace("path = \"tokenizer.json\", ", "") + "\n").collect();
+    let tuned = support::write(
+        folder.path(),
+        "tuned.toml",
+        text.replace("[data.loader]", "[data.loader]\nbatch_size = 4"),
+    );
+    Said::by(kiln().arg("check").arg(&tuned).arg(&start)).expect(0, &["ok"]);
+    let lora = ["lora.rank=2", "train.epochs=3", "optimizer.learning_rate=0.05", &start];
+    let run = Said::by(kiln().arg("train").arg(&tuned).args(lora)).expect(0, &["adapters"]).run();
+    let (out, adapter) = (folder.path().join("merged"), run.join("adapter"));
+    let merge =
+        |base: &Path| Said::by(kiln().args(["models", "merge"]).arg(base).arg(&adapter).arg("-o").arg(&out));
+    let said = merge(&base).expect(0, &["trained on"]);
+    assert_eq!(said.out.trim(), out.display().to_string());
+    let probabilities = |model: &Path| -> Vec<f64> {
+        let said = Said::by(kiln().arg("predict").arg(model).args(["w1 w2", "w3"])).expect(0, &[]);
+        let line = |line| serde_json::from_str::<Value>(line).expect("JSON")["probabilities"].clone();
+        let lines: Vec<Value> = said.out.lines().map(line).collect();
+        lines
+            .iter()
+            .flat_map(|l| l.as_object().into_iter().flatten())
+            .filter_map(|(_, p)| p.as_f64())
+            .collect()
+    };
+    let (merged, left, before) = (probabilities(&out), probabilities(&run), probabilities(&base));
+    let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert_eq!((merged.len(), left.len()), (4, 4));
+    assert!(apart(&merged, &left) < 1e-4, "{merged:?} {left:?}");
+    assert!(apart(&merged, &before) > 1e-3, "{merged:?} {before:?}");
+    merge(&base).expect(2, &["there is a model already"]);
+
+    std::fs::remove_dir_all(&out).expect("removed");
+    let wider = ["model.hidden_size=16"];
+    let other = Said::by(kiln().arg("train").arg(&config).args(wider)).expect(0, &[]).run();
+    merge(&other).expect(4, &["adapter_model.safetensors: the adapter does not fit", "hint:"]);
+    merge(&config).expect(4, &["not a model"]);
+    assert!(!out.exists());
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = support::digits(folder.path(), "");

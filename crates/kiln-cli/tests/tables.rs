@@ -213,3 +213,63 @@ epochs = 15
     let lines = answers(&run, &folder.path().join("images"));
     assert!(lines.iter().all(|line| line["values"]["brightness"].is_f64()), "{lines:?}");
 }
+
+#[test]
+fn several_classes_of_the_images_of_a_table_and_a_table_to_predict() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = "file,tags\n".to_string();
+    for i in 0..60u64 {
+        let bright = |channel: u64| noise(3 * i + channel) > 0.5;
+        let colour = [0, 1, 2].map(|channel| if bright(channel) { 250 } else { 5 }); // blue, green, red
+        write(folder.path(), &format!("images/{i}.bmp"), bmp(8, 8, colour));
+        let names = [(2, "red"), (1, "green"), (0, "blue")];
+        let tags: Vec<&str> = names.into_iter().filter(|(c, _)| bright(*c)).map(|(_, name)| name).collect();
+        table += &format!("images/{i}.bmp,{}\n", tags.join("|"));
+    }
+    write(folder.path(), "list.csv", table);
+    let config = format!(
+        r#"{}
+[task]
+kind = "multi_label_classification"
+[data]
+kind = "csv"
+path = "list.csv"
+test_fraction = 0.2
+image = "file"
+label = "tags"
+label_separator = "|"
+[data.loader]
+batch_size = 8
+[model]
+kind = "mlp"
+hidden = [16]
+[optimizer]
+kind = "adamw"
+learning_rate = 1e-2
+[train]
+epochs = 20
+"#,
+        head(folder.path())
+    );
+    let run = trained(&write(folder.path(), "tags.toml", config));
+    let scores = scores(&run);
+    assert!(scores["micro_f1"].as_f64().unwrap() > 0.9, "{scores}");
+
+    // A table of paths, beside which the images are, in any order of columns.
+    let list = write(folder.path(), "ask.csv", "id,file\n7,images/3.bmp\n8,images/5.bmp\n9,images/3.bmp\n");
+    let (rows, alone) = (answers(&run, &list), answers(&run, &folder.path().join("images/3.bmp")));
+    assert_eq!(rows.len(), 3);
+    for place in [0, 2] {
+        assert_eq!(rows[place]["labels"], alone[0]["labels"], "{rows:?} {alone:?}");
+        assert_eq!(rows[place]["probabilities"], alone[0]["probabilities"]);
+    }
+    let expected: Vec<&str> = [(0, "blue"), (1, "green"), (2, "red")]
+        .into_iter()
+        .filter(|(channel, _)| noise(3 * 5 + channel) > 0.5)
+        .map(|(_, name)| name)
+        .collect();
+    assert_eq!(rows[1]["labels"], serde_json::json!(expected), "{rows:?}");
+    let gone = write(folder.path(), "gone.csv", "file\nimages/3.bmp\nimages/none.bmp\n");
+    let said = Said::by(kiln().arg("predict").arg(&run).arg(&gone)).expect(4, &["images/none.bmp"]);
+    assert!(said.out.lines().count() == 2 && said.out.contains("gone.csv:2"), "{}", said.out);
+}

@@ -10,6 +10,7 @@ use crate::decode::DecodedImage;
 use crate::error::DataError;
 use crate::order::{below, generator, unit};
 use crate::pixels::{center, crop, flip, resize, table, to_floats, with_channels};
+use crate::preprocessor::Columns;
 
 /// What is done to every image, and the shape that comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub(crate) struct ImageProgram {
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) transforms: Vec<Transform>,
+    /// Where a table has the image's path; `None` where samples are no rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) columns: Option<Columns>,
 }
 
 impl ImageProgram {
@@ -29,7 +33,7 @@ impl ImageProgram {
     ) -> Result<Self, DataError> {
         validate(channels, transforms)?;
         let (height, width) = transforms.iter().fold(first, |size, t| size_after(t, size));
-        Ok(Self { channels, height, width, transforms: transforms.to_vec() })
+        Ok(Self { channels, height, width, transforms: transforms.to_vec(), columns: None })
     }
 
     /// `C * H * W` numbers. With a seed random transforms act, without one their fixed counterparts.

@@ -13,7 +13,7 @@ use crate::preprocessor::{Columns, Preprocessor, Program, Wanted};
 use crate::source::conll::sentences;
 use crate::source::folder::images_in;
 use crate::source::rows::{Separated, row};
-use crate::source::table::{Format, rows, stream};
+use crate::source::table::{Format, beside, rows, stream};
 use crate::split::Raw;
 
 /// Named samples one by one; one that cannot be read is an error under its name, and the rest follow.
@@ -26,7 +26,8 @@ const CONLL: [&str; 4] = ["conll", "bio", "iob", "iob2"];
 
 /// Opens an argument for a model that prepares its samples by `preprocessor`.
 ///
-/// * images: a file, a folder (every image below it, sorted), or `-` (the bytes of one image);
+/// * images: a file, a folder (every image below it, sorted), `-` (the bytes of one image), or, where the model was
+///   trained on a table, a `.csv`, `.tsv` or `.jsonl` file with its column of image files;
 /// * text: a `.txt` (one text a line), `.csv`, `.tsv` or `.jsonl` file with the columns of training, `-` (one text a
 ///   line), or else the text itself;
 /// * pairs of texts: a `.csv`, `.tsv` or `.jsonl` file with both columns of training;
@@ -39,20 +40,28 @@ const CONLL: [&str; 4] = ["conll", "bio", "iob", "iob2"];
 /// is not there.
 pub fn open(input: &str, preprocessor: &Preprocessor) -> Result<Inputs, DataError> {
     match &preprocessor.program {
-        Program::Image(_) => images(input),
+        Program::Image(program) => images(input, program.columns.as_ref()),
         Program::Text { columns, .. } => texts(input, columns),
         Program::Corpus(_) => texts(input, &Columns::text()),
         Program::Table(program) => table(input, &program.columns),
     }
 }
 
-fn images(input: &str) -> Result<Inputs, DataError> {
+fn images(input: &str, columns: Option<&Columns>) -> Result<Inputs, DataError> {
     if input == "-" {
         let mut bytes = Vec::new();
         stdin().lock().read_to_end(&mut bytes).map_err(from_stdin)?;
         return Ok(Box::new(std::iter::once((STDIN.into(), decode_bytes(&bytes, STDIN).map(Raw::Image)))));
     }
     let path = PathBuf::from(input);
+    if let Some(columns) = columns.filter(|_| matches!(ending(&path), "csv" | "tsv" | "jsonl")) {
+        let rows = table_file(&path, columns, "a table of image files")?;
+        let read = move |raw| match raw {
+            Raw::Text(file) => decode_file(&beside(&path, &file)).map(Raw::Image),
+            other => Ok(other),
+        };
+        return Ok(Box::new(rows.map(move |(name, raw)| (name, raw.and_then(&read)))));
+    }
     let meta =
         std::fs::metadata(&path).map_err(DataError::opening(&path, "an image or a folder of images"))?;
     let files = if meta.is_dir() { images_in(&path)? } else { vec![path.clone()] };

@@ -62,7 +62,10 @@ fn table(
         return Err(DataError::config("tokenizer.path", problem, "remove it, or set data.text"));
     }
     match columns.wanted {
-        Wanted::Image(_) => image(&c.loader, c.channels.unwrap_or(3), &c.transforms, size),
+        Wanted::Image(_) => match image(&c.loader, c.channels.unwrap_or(3), &c.transforms, size)? {
+            Program::Image(program) => Ok(Program::Image(ImageProgram { columns: Some(columns), ..program })),
+            other => Ok(other),
+        },
         Wanted::Features(_) => {
             no_buckets(&c.loader, "rows of numbers")?;
             TableProgram::fit(columns, c, training).map(Program::Table)

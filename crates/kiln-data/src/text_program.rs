@@ -248,7 +248,10 @@ fn mask(tokenizer: &Tokenizer, config: &Map<String, Value>) -> Option<(u32, Stri
 
 /// The file that a config means: its own path, else the pretrained folder's.
 pub(crate) fn locate(path: Option<&Path>, folder: Option<&Path>) -> Result<PathBuf, DataError> {
-    path.or(folder).map(Path::to_path_buf).ok_or_else(|| {
+    let model = folder.map(|run| run.join("model")); // of a run folder
+    let of_run = model.as_deref().filter(|model| model.join("tokenizer.json").is_file());
+    let beside = folder.filter(|folder| of_run.is_none() || folder.join("tokenizer.json").is_file());
+    path.or(beside).or(of_run).map(Path::to_path_buf).ok_or_else(|| {
         DataError::config(
             "tokenizer.path",
             "text needs a tokenizer, and there is no pretrained folder to take it from",

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 use kiln_core::adapter::{Adaptable, NewAdapter};
@@ -36,6 +36,9 @@ struct AdapterConfig {
     task_type: Option<String>,
     #[serde(default)]
     base_model_name_or_path: Option<String>,
+    /// The base model's commit on the Hub.
+    #[serde(default)]
+    revision: Option<String>,
     #[serde(default = "eight")]
     r: usize,
     #[serde(default = "eight_f")]
@@ -71,7 +74,7 @@ fn none() -> String {
 }
 
 /// Writes the adapters of `state` and the modules saved with them into `folder`, creating it if needed. `base` is
-/// what the model started from, as the config names it.
+/// the path that the model started from; what came from the Hub is recorded by its name there, as peft does.
 ///
 /// # Errors
 /// Whatever the system reports while writing; a state that lacks a factor.
@@ -96,7 +99,8 @@ pub fn save(
     let config = AdapterConfig {
         peft_type: "LORA".into(),
         task_type: task_type(card).map(str::to_string),
-        base_model_name_or_path: base.map(str::to_string),
+        base_model_name_or_path: base.map(|path| pulled(path).map_or(path.to_string(), |(name, _)| name)),
+        revision: base.and_then(pulled).map(|(_, commit)| commit),
         r: lora.rank,
         lora_alpha: lora.alpha,
         lora_dropout: lora.dropout,
@@ -116,6 +120,14 @@ pub fn save(
     text.push('\n');
     files::write_atomic(&folder.join(CONFIG), text.as_bytes())?;
     Ok(())
+}
+
+/// Name and commit of a model in the cache of the Hub: `models--org--name/snapshots/commit`.
+fn pulled(path: &str) -> Option<(String, String)> {
+    let mut parts = Path::new(path).iter().rev().filter_map(|part| part.to_str());
+    let (commit, snapshots, folder) = (parts.next()?, parts.next()?, parts.next()?);
+    let name = folder.strip_prefix("models--").filter(|_| snapshots == "snapshots")?;
+    Some((name.replace("--", "/"), commit.to_string()))
 }
 
 /// `peft.TaskType` of a model class; images have none.
@@ -154,6 +166,37 @@ pub(crate) fn attach(model: &mut Model, folder: &Path, dropout: f64) -> Result<L
 /// As [`attach`].
 pub(crate) fn outline(model: &Model, folder: &Path, dropout: f64) -> Result<Lora, ModelError> {
     Ok(read(model, folder, dropout, weights::outline)?.0)
+}
+
+/// The card of `card`'s model under the head that an adapter's folder holds whole; as it is where the folder holds none.
+///
+/// # Errors
+/// As [`attach`], where the tensors cannot be read.
+pub(crate) fn headed(card: Card, folder: &Path) -> Result<Card, ModelError> {
+    let suffix = match read_config(folder)?.task_type.as_deref() {
+        Some("SEQ_CLS") => "ForSequenceClassification",
+        Some("TOKEN_CLS") => "ForTokenClassification",
+        _ => return Ok(card),
+    };
+    let tensors = weights::outline(&tensors_file(folder))?;
+    let last = ["classifier.weight", "classifier.out_proj.weight", "score.weight"];
+    let head = tensors.iter().find(|(name, _)| last.iter().any(|end| name.ends_with(end)));
+    let Some(classes) = head.and_then(|(_, data)| data.shape().first().copied()) else { return Ok(card) };
+    let mut card = card;
+    if card.is_headless() {
+        let class = card.architectures.first().and_then(|class| class.strip_suffix("Model"));
+        card.architectures = class.map(|class| format!("{class}{suffix}")).into_iter().collect();
+    }
+    if card.num_labels() != classes {
+        card.id2label = (0..classes).map(|i| (i, format!("LABEL_{i}"))).collect();
+        card.label2id = card.id2label.iter().map(|(i, name)| (name.clone(), *i)).collect();
+    }
+    Ok(card)
+}
+
+fn tensors_file(folder: &Path) -> PathBuf {
+    let file = [TENSORS, "adapter_model.bin"].map(|name| folder.join(name)).into_iter().find(|f| f.is_file());
+    file.unwrap_or_else(|| folder.join(TENSORS))
 }
 
 /// How a file's tensors are read: with their values or without.
@@ -245,8 +288,7 @@ fn is_off(value: &Value) -> bool {
 /// The folder's tensors under the net's names.
 fn read_tensors(folder: &Path, net: &dyn Net, card: &Card, reader: Reader) -> Result<StateDict, ModelError> {
     let spellings = spellings(card, folder)?;
-    let file = [TENSORS, "adapter_model.bin"].map(|name| folder.join(name)).into_iter().find(|f| f.is_file());
-    let state = reader(&file.unwrap_or_else(|| folder.join(TENSORS)))?;
+    let state = reader(&tensors_file(folder))?;
     let known: BTreeSet<String> = net
         .adaptable()
         .into_iter()
@@ -330,8 +372,26 @@ fn whole_modules(net: &dyn Net, state: &StateDict, path: &Path) -> Result<Vec<St
     Ok(modules.into_keys().collect())
 }
 
-fn another_base(path: &Path, message: String) -> ModelError {
+pub(crate) fn another_base(path: &Path, message: String) -> ModelError {
     let remedy =
         "give the adapter of this base model, with as many classes, or the base model of this adapter";
     WeightsError::content(path, format!("the adapter does not fit: {message}"), remedy).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_in_the_hubs_cache_has_its_name_there() {
+        let of = |path: &str| pulled(path).map(|(name, commit)| name + "@" + &commit);
+        let cache = "/home/me/.cache/huggingface/hub";
+        assert_eq!(
+            of(&format!("{cache}/models--org--tiny-bert/snapshots/0123/")).unwrap(),
+            "org/tiny-bert@0123"
+        );
+        assert_eq!(of("models--gpt2/snapshots/45").unwrap(), "gpt2@45");
+        assert_eq!(of("/models/snapshots/org"), None);
+        assert_eq!(of("/home/me/models--org--tiny"), None);
+    }
 }

@@ -1,4 +1,4 @@
-//! `kiln models`: the families with their presets, and what a model costs before it is trained.
+//! `kiln models`: the families with their presets, what a model costs before it is trained, and an adapter merged.
 //! Owns which model its words mean and how the answer is shown; kiln-models builds and counts.
 
 use std::path::PathBuf;
@@ -15,11 +15,11 @@ use kiln_train::finetune::{Finetune, table};
 use kiln_train::{Plan, TrainError};
 use serde::Serialize;
 
-use crate::report::{Failure, Outcome};
+use crate::report::{self, Failure, Outcome};
 use crate::stdout;
 use crate::target::{self, Target};
 
-/// List model families and presets, or show what a model costs
+/// List model families and presets, show what a model costs, or merge an adapter
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -36,6 +36,19 @@ enum What {
     },
     /// Parameters, operations and activation memory of a model
     Show(Show),
+    /// Merge an adapter into its base model's weights
+    Merge(Merge),
+}
+
+#[derive(Debug, clap::Args)]
+struct Merge {
+    /// Model folder, or run folder, that the adapter was trained on
+    base: PathBuf,
+    /// Adapter folder, of kiln or peft
+    adapter: PathBuf,
+    /// Folder to make
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,9 +76,18 @@ pub(crate) fn run(args: Args) -> Outcome {
     let text = match args.what {
         What::Ls { json } => list(json)?,
         What::Show(args) => show(&args)?,
+        What::Merge(args) => merge(&args)?,
     };
     stdout::line(text.trim_end())?;
     Ok(Exit::Done)
+}
+
+/// The folder that was made.
+fn merge(args: &Merge) -> Result<String, Failure> {
+    let base = Target::of(&args.base)?.model(&args.base)?;
+    let notes = kiln_models::merge(&base, &args.adapter, &args.output, &processor()?.device)?;
+    notes.iter().for_each(|note| report::talk(note));
+    Ok(args.output.display().to_string())
 }
 
 #[derive(Serialize)]

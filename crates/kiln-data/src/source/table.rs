@@ -208,7 +208,7 @@ impl TableSource {
 }
 
 /// A path in a table starts at the table's folder.
-fn beside(table: &Path, file: &str) -> PathBuf {
+pub(crate) fn beside(table: &Path, file: &str) -> PathBuf {
     table.parent().unwrap_or(Path::new("")).join(file)
 }
 

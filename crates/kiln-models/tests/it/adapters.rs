@@ -82,6 +82,36 @@ fn adapters_of_peft_give_pefts_answers_merged_and_not() {
 }
 
 #[test]
+fn a_folder_merged_with_an_adapter_gives_its_answers() {
+    let (folder, model) = (tempfile::tempdir().unwrap(), base(3));
+    let (start, bare) = (folder.path().join("base"), folder.path().join("bare"));
+    let mut state = model.net.state();
+    save(&start, &model.card, &state).unwrap();
+    state.retain(|name, _| !name.starts_with("classifier."));
+    let mut card = model.card.clone();
+    (card.architectures, card.kiln_input) = (vec!["BertModel".into()], None);
+    (card.id2label, card.label2id) = Default::default();
+    save(&bare, &card, &state).unwrap();
+    fs::write(bare.join("tokenizer.json"), "{}").unwrap();
+    for (k, from) in [&start, &bare].into_iter().enumerate() {
+        for name in ["lora-attention", "lora-rslora"] {
+            let out = folder.path().join(format!("{name}-{k}"));
+            kiln_models::merge(from, &fixture_file(name), &out, &Device::flex()).unwrap();
+            let merged = kiln_models::open(&out, &Device::flex()).unwrap();
+            assert_eq!(merged.card.num_labels(), 3);
+            let given = logits(&*merged.net, tokens(&fixture("lora"), &Device::flex()));
+            close(name, given, &fixture("lora")[name], 1e-4);
+            assert_eq!(out.join("tokenizer.json").exists(), k == 1);
+            let again = kiln_models::merge(from, &fixture_file(name), &out, &Device::flex()).unwrap_err();
+            assert!(again.to_string().contains("there is a model already"), "{again}");
+        }
+    }
+    let out = folder.path().join("none");
+    let foreign = kiln_models::merge(&start, &fixture_file("lora-gpt2"), &out, &Device::flex()).unwrap_err();
+    assert!(foreign.to_string().contains("the adapter does not fit") && !out.exists(), "{foreign}");
+}
+
+#[test]
 fn a_new_adapter_changes_nothing_until_it_trains() {
     let mut model = base(3);
     let (before, names) = (answers(&*model.net), model.net.state());

@@ -423,8 +423,11 @@ impl<'a> Rules<'a> {
         }
         let kind = self.config.model.kind();
         let encoder = ["bert", "roberta", "distilbert"].contains(&kind);
-        let incomplete =
-            |folder: &PathBuf| encoder && folder.exists() && !folder.join("config.json").exists();
+        // A run's model is in its `model/`.
+        let described = |folder: &PathBuf| {
+            ["config.json", "model/config.json"].iter().any(|card| folder.join(card).exists())
+        };
+        let incomplete = |folder: &PathBuf| encoder && folder.exists() && !described(folder);
         if let Some(folder) = pretrained.filter(incomplete) {
             let message = format!("`model.pretrained` holds no config.json: {}", folder.display());
             let remedy = format!(

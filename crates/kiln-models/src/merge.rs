@@ -1,0 +1,65 @@
+//! A base model's folder and an adapter's folder to one folder without adapters.
+//! Owns what the merged folder holds; never the arithmetic (`lora`) or the adapter's format (`peft`).
+//! `kiln models merge` calls it.
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use kiln_core::files::{self, FileError};
+
+use crate::{
+    Card, LoraConfig, Model, ModelError, SaveOptions, families, lora, peft, pretrained, save_as, weights,
+};
+
+/// Files beside the weights that say how inputs are made; they are the base's own.
+const BESIDE: [&str; 11] = [
+    "added_tokens.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+];
+
+/// Writes the model of `base` with the adapters of `adapter` merged into its weights to `out`, and answers what a
+/// person should know of it. A base without a head gets the one that the adapter holds.
+///
+/// # Errors
+/// There is a model in `out`; the adapter is of another base; folders that cannot be read or written.
+pub fn merge(base: &Path, adapter: &Path, out: &Path, device: &Device) -> Result<Vec<String>, ModelError> {
+    if out.join(crate::card::FILE).exists() {
+        let message = format!("{}: there is a model already", out.display());
+        return Err(ModelError::config(message, "name a new folder"));
+    }
+    let own = peft::headed(Card::read(base)?, adapter)?;
+    let family = families::of_card(&own, base)?;
+    let card = Card { kiln_input: Some(family.input(&own)?), ..own.clone() };
+    let mut net = crate::initialised(family, &card, device, 0)?;
+    let fitted = pretrained::fit(&*net, weights::read(base)?, family, &card, base)?;
+    let (report, notes) = fitted.load(net.as_mut());
+    let missing = report.missing.clone();
+    let mut model = Model { net, card, report: Some(report), notes };
+    let config = LoraConfig { pretrained: Some(adapter.to_path_buf()), ..LoraConfig::default() };
+    let lora = lora::attach(&mut model, &config, 0)?;
+    if let Some(absent) = missing.iter().find(|name| !lora.trains(name)) {
+        let message = format!("neither it nor the base {} holds {absent}", base.display());
+        return Err(peft::another_base(adapter, message));
+    }
+    let mut state = model.net.state();
+    lora.merge(&mut state)?;
+    save_as(out, &own, &state, &SaveOptions::default())?;
+    for name in BESIDE {
+        let from = base.join(name);
+        if from.is_file() {
+            let to = out.join(name);
+            files::write_atomic(&to, &fs::read(&from).map_err(FileError::at(&from, "read"))?)?;
+        }
+    }
+    Ok(model.notes)
+}
