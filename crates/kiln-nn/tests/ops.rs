@@ -198,7 +198,8 @@ fn cross_entropy() {
                 agree(&format!("cross entropy {rows} x {k}, {smoothing}"), 1e-5, || {
                     let mut draw = Draw(seed);
                     let x = draw.tensor([rows, k], &train()).mul_scalar(5.0).require_grad();
-                    let class = |i: usize, c: usize| if ignored && i.is_multiple_of(2) { -100 } else { c as i64 };
+                    let class =
+                        |i: usize, c: usize| if ignored && i.is_multiple_of(2) { -100 } else { c as i64 };
                     let classes: Vec<i64> = (0..rows).map(|i| class(i, draw.below(k))).collect();
                     let scored = classes.iter().filter(|c| **c >= 0).count() as u64;
                     let classes = Tensor::<1, Int>::from_data(TensorData::new(classes, [rows]), &train());
