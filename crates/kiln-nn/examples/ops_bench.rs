@@ -15,11 +15,13 @@ use kiln_nn::{BatchNorm2d, ops};
 const REPEATS: usize = 15;
 const LIMIT: Duration = Duration::from_secs(2);
 
+type Op = dyn Fn(&[Tensor<4>]) -> Tensor<4>;
+
 /// One op and shape: its inputs' shapes, and the op.
 struct Case {
     name: String,
     inputs: Vec<[usize; 4]>,
-    op: Box<dyn Fn(&[Tensor<4>]) -> Tensor<4>>,
+    op: Box<Op>,
 }
 
 fn case(name: String, inputs: Vec<[usize; 4]>, op: impl Fn(&[Tensor<4>]) -> Tensor<4> + 'static) -> Case {

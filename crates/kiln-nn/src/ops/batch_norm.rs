@@ -11,6 +11,7 @@ use super::has_fast_form;
 
 /// What follows the normalisation.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "lives for one call")]
 pub enum Then {
     /// No more.
     Nothing,
