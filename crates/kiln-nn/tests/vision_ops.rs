@@ -288,3 +288,26 @@ fn batch_norm_names_channels_that_do_not_fit() {
         Then::Nothing,
     ));
 }
+
+#[test]
+fn batch_norm_of_one_large_value_everywhere_is_a_number() {
+    let device = Device::flex();
+    let x = Tensor::<4>::full([8, 1, 112, 112], 16_066_062.0, &device);
+    let (y, [_, variance]) = ops::batch_norm_train(
+        x,
+        Tensor::ones([1], &device),
+        Tensor::zeros([1], &device),
+        1e-5,
+        Then::Nothing,
+    );
+    assert!(variance.into_scalar::<f32>() >= 0.0);
+    assert!(y.into_data().iter::<f32>().all(f32::is_finite));
+}
+
+#[test]
+#[should_panic(expected = "conv2d: 1 groups, stride [0, 1] and an image of [4, 4]: each must be above zero")]
+fn conv2d_names_a_stride_of_zero() {
+    let (x, weight) =
+        (Tensor::zeros([1, 2, 4, 4], &Device::flex()), Tensor::zeros([2, 2, 3, 3], &Device::flex()));
+    drop(ops::conv2d(x, weight, None, ConvOptions::new([0, 1], [0, 0], [1, 1], 1)));
+}

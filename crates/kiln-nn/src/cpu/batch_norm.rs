@@ -69,7 +69,8 @@ impl Channel {
         // Of what is left of the mean, too: in float32 it is not the mean to the last digit.
         let (rest, squares) = sum(x, planes, mean as f32);
         let rest = rest / planes.values();
-        Self::new(mean as f32, (squares / planes.values() - rest * rest) as f32, eps)
+        // Of equal values both are all rounding, and their difference may fall below zero.
+        Self::new(mean as f32, (squares / planes.values() - rest * rest).max(0.0) as f32, eps)
     }
 }
 

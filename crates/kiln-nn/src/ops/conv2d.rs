@@ -30,6 +30,12 @@ fn check(x: [usize; 4], weight: [usize; 4], bias: Option<[usize; 1]>, options: &
     let [out, per_group, kernel @ ..] = weight;
     let groups = options.groups;
     assert!(
+        groups > 0 && x[2] > 0 && x[3] > 0 && !options.stride.contains(&0),
+        "conv2d: {groups} groups, stride {:?} and an image of {:?}: each must be above zero",
+        options.stride,
+        [x[2], x[3]]
+    );
+    assert!(
         x[1] == per_group * groups && out % groups == 0,
         "conv2d: an input [B, IN, H, W] of {x:?} and a weight [OUT, IN / groups, KH, KW] of {weight:?} in {groups} groups"
     );
