@@ -211,6 +211,11 @@ fn adamw(
 
 /// Training logits, loss and gradients of the first step, the losses of twenty, and the running statistics after them.
 fn learns(name: &str) {
+    learns_within(name, 1e-3);
+}
+
+/// As [`learns`], with gradients within `bound` of the largest.
+fn learns_within(name: &str, bound: f64) {
     let (reference, folder) = (reference(name), tempfile::tempdir().unwrap());
     let device = Device::flex().autodiff();
     let model = built(name, &reference, folder.path(), &device);
@@ -231,7 +236,7 @@ fn learns(name: &str) {
         worst = worst.max(off.abs());
         let gradients = net.gradients(loss);
         if step == 0 {
-            gradients_agree(name, net.as_ref(), &gradients.0, &theirs, &reference["gradients"]);
+            gradients_agree(name, net.as_ref(), &gradients.0, bound, &theirs, &reference["gradients"]);
         }
         net = net.update(&mut |p, value| {
             let Some(gradient) = gradients.0.get(&p.name) else { return value };
@@ -246,6 +251,7 @@ fn gradients_agree(
     name: &str,
     net: &dyn Net,
     gradients: &BTreeMap<String, Tensor<1>>,
+    bound: f64,
     theirs: &dyn Fn(&str) -> String,
     expected: &Value,
 ) {
@@ -261,7 +267,7 @@ fn gradients_agree(
         let off = ((got[0] - norm).abs() / largest).max((got[1] - product).abs() / largest);
         worst = worst.max(off);
         assert!(
-            off < 1e-3,
+            off < bound,
             "{name}: gradient of {own} is {got:?}, the reference's is {:?} ({off:.1e})",
             [norm, product]
         );
@@ -311,7 +317,10 @@ fn mobilenets_learn_as_their_references() {
 #[test]
 fn residual_nets_learn_as_their_references() {
     for name in FOLDERS.into_iter().filter(|n| n.contains("resnet")) {
-        learns(name);
+        kiln_nn::ops::plainly(|| learns(name));
+        // timm_resnet18 has a value at the kink of a ReLU: noise of 1e-7 of the largest value, added to the plain
+        // form's convolutions, moves its gradients by 1.5e-3 of the largest or more; another order of sums, by 4.3e-3.
+        learns_within(name, 5e-3);
     }
 }
 
