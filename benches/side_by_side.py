@@ -3,7 +3,7 @@
 
     python benches/side_by_side.py --kiln target/release/kiln [--cases mlp,minilm] [--repeats 5] [--compile] [--fused]
 
-The cases are benches/cases/*.toml, their data are made on the way. kiln builds the start weights and prepares the batch;
+The cases are benches/cases/*.toml (those for a GPU only when named), their data are made on the way. kiln builds the start weights and prepares the batch;
 PyTorch (benches/peers/step.py, in the Python that runs this script) loads both. Every repeat is a process of each, which
 of them comes first changes from one to the next. Times are void where the first 20 losses differ by more than 1e-3
 relative; then the exit status is 1. Ratios above 1 mean that kiln is faster; their range is that of the repeats.
@@ -37,7 +37,7 @@ def ran(words, environment=None):
 
 def kiln(args, case, kept, seconds):
     row = {"config": str(HERE / "cases" / f"{case}.toml"), "overrides": [], "device": args.device, "precision": "f32",
-           "batch_size": None, "warmup": args.warmup, "steps": args.steps, "seconds": seconds, "check_loss": False,
+           "batch_size": args.batch_size, "warmup": args.warmup, "steps": args.steps, "seconds": seconds, "check_loss": False,
            "keep": None if (kept / "batch.safetensors").exists() else str(kept)}
     threads = {"RAYON_NUM_THREADS": str(args.threads)} if args.threads != os.cpu_count() else {}
     answer = ran([args.kiln, "bench", "--row", json.dumps({"row": row})], threads)["row"]
@@ -117,6 +117,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20, help="measured steps of a process at least")
     parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, help="instead of the cases' own")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both (default: all processors)")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda:0 for both")
     parser.add_argument("--compile", action="store_true", help="torch.compile")
@@ -128,7 +129,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         os.environ["KILN_BENCH_DATA"] = str(folder / "data")
-        subprocess.run([sys.executable, HERE / "cases" / "make_data.py", folder / "data"], check=True)
+        subprocess.run([sys.executable, HERE / "cases" / "make_data.py", folder / "data", "--large"], check=True)
         for case in args.cases.split(","):
             found = measured(args, case, folder / case)
             rows.append(summed_up(case, found))

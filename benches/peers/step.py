@@ -49,16 +49,23 @@ def resnet50(model, classes):
     return loaded(torchvision.models.resnet50(num_classes=classes), model)
 
 
-def vit_small(model, classes):
+def vit(model, classes):
     import timm
-    return loaded(timm.create_model("vit_small_patch16_224", num_classes=classes), model)
+    name = json.loads((model / "config.json").read_text())["architecture"]
+    return loaded(timm.create_model(name, num_classes=classes), model)
 
 
-def minilm(model, classes):
+def bert(model, classes):
     from transformers import AutoModelForSequenceClassification
     net = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32)
     return lambda_module(net, lambda net, batch: net(
         input_ids=batch["ids"], attention_mask=batch["mask"], token_type_ids=batch["types"]).logits)
+
+
+def gpt2(model, classes):
+    from transformers import GPT2LMHeadModel
+    net = GPT2LMHeadModel.from_pretrained(model, dtype=torch.float32)
+    return lambda_module(net, lambda net, batch: net(input_ids=batch["ids"], use_cache=False).logits)
 
 
 def nanogpt(model, classes):
@@ -74,7 +81,8 @@ def nanogpt(model, classes):
     return net
 
 
-CASES = {f.__name__: f for f in (mlp, resnet18, resnet50, vit_small, minilm, nanogpt)}
+CASES = {"mlp": mlp, "resnet18": resnet18, "resnet50": resnet50, "resnet50_large": resnet50, "vit_small": vit, "vit_base": vit,
+         "minilm": bert, "bert_base": bert, "nanogpt": nanogpt, "gpt2_124m": gpt2}
 
 
 def loaded(net, model):

@@ -107,6 +107,10 @@ impl Subject {
     /// One optimizer step at the config's peak learning rate, done when this returns; the loss before it.
     pub(crate) fn step(mut self) -> Result<(Self, f32), BenchError> {
         let Pass { loss, gradients } = self.pass()?;
+        if !loss.is_finite() {
+            let (step, what, samples) = (self.steps + 1, "loss", "the batch".into());
+            return Err(TrainError::NonFinite { step, what, value: loss, samples }.into());
+        }
         let norm = global_norm(&gradients);
         let gradients = match self.config.train.max_grad_norm {
             Some(max_norm) => clip(gradients, norm, max_norm),
