@@ -27,7 +27,7 @@ done
 try bench.txt 240 "$kiln" bench "${configs[@]}" "device=$device" ${BATCH:+batch_size=$BATCH} --check-loss -o "$out"
 if "$python" -c 'import torch, torchvision, timm, transformers' 2>/dev/null; then
   for how in eager compile; do
-    try "side-by-side-$how.txt" 300 "$python" "$here/side_by_side.py" --kiln "$kiln" --device "$device" --cases "${cases// /,}" \
+    try "side-by-side-$how.txt" 300 "$python" "$here/side_by_side.py" --kiln "$kiln" --device "$device" $cases \
       --repeats "${REPEATS:-5}" ${BATCH:+--batch-size "$BATCH"} $([ $how = compile ] && echo --compile) -o "$out/side-by-side-$how.json"
   done
 else

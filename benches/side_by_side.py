@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times kiln and PyTorch on the same models, weights and batches, alternating in one run: medians, ratios, peak memory.
 
-    python benches/side_by_side.py --kiln target/release/kiln [--cases mlp,minilm] [--repeats 5] [--compile] [--fused]
+    python benches/side_by_side.py --kiln target/release/kiln [mlp minilm ...] [--repeats 5] [--compile] [--fused]
 
 The cases are benches/cases/*.toml (those for a GPU only when named), their data are made on the way. kiln builds the start weights and prepares the batch;
 PyTorch (benches/peers/step.py, in the Python that runs this script) loads both. Every repeat is a process of each, which
@@ -113,7 +113,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     target = os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target")
     parser.add_argument("--kiln", default=f"{target}/release/kiln")
-    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("cases", nargs="*", default=CASES, help="names of benches/cases")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20, help="measured steps of a process at least")
     parser.add_argument("--warmup", type=int, default=3)
@@ -130,7 +130,7 @@ def main():
         folder = pathlib.Path(folder)
         os.environ["KILN_BENCH_DATA"] = str(folder / "data")
         subprocess.run([sys.executable, HERE / "cases" / "make_data.py", folder / "data", "--large"], check=True)
-        for case in args.cases.split(","):
+        for case in args.cases:
             found = measured(args, case, folder / case)
             rows.append(summed_up(case, found))
             versions = found["kiln"][0]["version"], found["torch"][0]["version"]
