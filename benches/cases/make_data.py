@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes what the configs beside this file train on, from a fixed seed: images as BMP and IDX, sentences, characters.
-Usage: python3 benches/cases/make_data.py FOLDER; then KILN_BENCH_DATA=FOLDER kiln bench benches/cases/mlp.toml
-Random content: the configs measure time, not learning. Needs no package.
+Usage: python3 benches/cases/make_data.py FOLDER [--large]; then KILN_BENCH_DATA=FOLDER kiln bench benches/cases/mlp.toml
+Random content: the configs measure time, not learning. --large adds what the configs for GPUs need. Needs no package.
 """
+import json
 import pathlib
 import random
 import struct
@@ -54,6 +55,18 @@ def characters(path, draw):
     path.write_text("".join(alphabet + draw.choices(alphabet, k=100_000)))
 
 
+def tokens(folder, draw, vocabulary=50257):
+    """A text of GPT-2's number of different tokens, and the tokenizer that reads each word as one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [f"w{i}" for i in range(vocabulary - 1)]
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": None, "decoder": None,
+        "model": {"type": "WordLevel", "vocab": {w: i for i, w in enumerate(words + ["[UNK]"])}, "unk_token": "[UNK]"}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "text.txt").write_text(" ".join(draw.choices(words, k=1024 * 40)))
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +76,9 @@ def main():
     digits(folder / "digits28", draw, 1024)
     sentences(folder / "sentences.tsv", draw)
     characters(folder / "characters.txt", draw)
+    if "--large" in sys.argv[2:]:
+        images(folder / "images224_large", draw, 224, 10, 26)
+        tokens(folder / "tokens", draw)
 
 
 if __name__ == "__main__":

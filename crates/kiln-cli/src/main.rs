@@ -39,6 +39,8 @@ enum Verb {
     Hub(verbs::hub::Args),
     /// List model families and presets, show what a model costs, or merge an adapter
     Models(verbs::models::Args),
+    /// Compare what two devices compute from the same weights and batch, layer by layer
+    Parity(verbs::parity::Args),
     /// Answer one input, a folder, a table or stdin, as JSON lines
     Predict(verbs::predict::Args),
     /// Train from a config, or resume a run
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Eval(args) => verbs::eval::run(args),
         Verb::Hub(args) => verbs::hub::run(args),
         Verb::Models(args) => verbs::models::run(args),
+        Verb::Parity(args) => verbs::parity::run(args),
         Verb::Predict(args) => verbs::predict::run(args),
         Verb::Train(args) => verbs::train::run(args),
     };

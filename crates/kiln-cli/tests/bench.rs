@@ -137,6 +137,18 @@ fn a_loss_that_does_not_fall_fails_its_row_only() {
     assert_eq!(statuses, ["ok", "failed"]);
 }
 
+#[test]
+fn a_loss_that_is_no_number_fails_its_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = digits(folder.path(), "");
+    // Each step multiplies the weights by -9999.
+    let sgd = "\"sgd\"\nlearning_rate = 1000.0\nweight_decay = 10.0";
+    let text = fs::read_to_string(&config).unwrap().replace("\"adamw\"", sgd);
+    fs::write(&config, text).unwrap();
+    let said = Said::by(kiln().arg("bench").arg(&config).args(["--steps", "60", "--seconds", "0"]));
+    said.expect(1, &["the loss is"]);
+}
+
 /// `bench.json` of one row with every number of milliseconds times `factor`, and the words of `changes` replaced.
 fn altered(json: &Path, folder: &Path, name: &str, factor: f64, changes: &[(&str, &str)]) -> PathBuf {
     let mut results: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();

@@ -1,4 +1,5 @@
-//! What a pass through a net costs: floating-point operations and activation memory, told by the layers as they run.
+//! What a pass through a net costs: floating-point operations and activation memory, told by the layers as they run; and
+//! what they answered, for comparisons.
 //! Owns the counts and their definition; never times anything. Off, it costs a look at a thread's own flag a layer.
 //! kiln-models runs a net under [`measure`].
 //!
@@ -7,9 +8,9 @@
 //! layer's input, where something before it trains, and again as many for the gradient of its weight, where that trains.
 //! Activations are the answers of linear layers, convolutions, norms and attention products, in the type they have.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 /// Counts of one pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +34,7 @@ struct Meter {
 
 thread_local! {
     static METER: Cell<Option<Meter>> = const { Cell::new(None) };
+    static ANSWERS: RefCell<Option<Vec<TensorData>>> = const { RefCell::new(None) };
 }
 
 /// Runs `pass` on this thread and counts. `trains`: parameters that are no layer's here, such as embeddings, train.
@@ -41,6 +43,14 @@ pub fn measure<T>(trains: bool, pass: impl FnOnce() -> T) -> (T, Cost) {
     let answer = pass();
     let cost = METER.replace(outer).map(|meter| meter.cost).unwrap_or_default();
     (answer, cost)
+}
+
+/// Runs `pass` on this thread and keeps on the host what each linear layer, convolution and norm answers, in the order
+/// in which they run.
+pub fn answers<T>(pass: impl FnOnce() -> T) -> (T, Vec<TensorData>) {
+    let outer = ANSWERS.replace(Some(Vec::new()));
+    let answer = pass();
+    (answer, ANSWERS.replace(outer).unwrap_or_default())
 }
 
 /// Size of a tensor.
@@ -55,6 +65,7 @@ pub(crate) fn layer<const D: usize>(
     read: u64,
     output: &Tensor<D>,
 ) {
+    ANSWERS.with_borrow_mut(|kept| kept.iter_mut().for_each(|kept| kept.push(output.to_data())));
     METER.with(|cell| {
         let Some(mut meter) = cell.get() else { return };
         let (flops, weight_trains) = (flops() as u64, weight_trains());

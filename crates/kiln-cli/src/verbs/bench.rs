@@ -58,7 +58,7 @@ struct Rows {
     /// Seconds of measured steps at least
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     seconds: f64,
-    /// Fail a row whose loss is not finite or not lower after the steps than before
+    /// Fail a row whose loss is not lower after the steps than before (one that is not finite fails always)
     #[arg(long)]
     check_loss: bool,
     /// Folder to write bench.json, bench.csv, bench.md and bench.html to

@@ -8,5 +8,6 @@ pub(crate) mod eval;
 pub(crate) mod generation;
 pub(crate) mod hub;
 pub(crate) mod models;
+pub(crate) mod parity;
 pub(crate) mod predict;
 pub(crate) mod train;

@@ -43,6 +43,14 @@ pub enum BenchError {
         /// Of the last step.
         last: f32,
     },
+    /// Two devices that draw other random numbers cannot be compared.
+    #[error("the net draws random numbers in training, and {first} and {second} draw different ones")]
+    Draws {
+        /// A device.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// Not a file of results.
     #[error("{}: not results of kiln bench: {reason}", path.display())]
     Results {
@@ -79,7 +87,10 @@ impl BenchError {
             BenchError::Train(e) => e.exit(),
             BenchError::File(_) | BenchError::Child { .. } => Exit::Io,
             BenchError::Results { .. } => Exit::Data,
-            BenchError::Precision { .. } | BenchError::Batch { .. } | BenchError::NoSteps => Exit::Usage,
+            BenchError::Precision { .. }
+            | BenchError::Batch { .. }
+            | BenchError::NoSteps
+            | BenchError::Draws { .. } => Exit::Usage,
             BenchError::Loss { .. } => Exit::Failed,
         }
     }
@@ -90,6 +101,9 @@ impl BenchError {
             BenchError::Train(e) => e.hint(),
             BenchError::File(e) => e.hint(),
             BenchError::Batch { got, .. } => Some(format!("give batch_size={got} or less")),
+            BenchError::Draws { .. } => {
+                Some("set every dropout of the model to 0, and drop_path_rate".into())
+            }
             BenchError::Results { .. } => Some("give a bench.json that `kiln bench -o DIR` wrote".into()),
             BenchError::Precision { .. }
             | BenchError::NoSteps

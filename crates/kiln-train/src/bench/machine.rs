@@ -84,8 +84,8 @@ mod tests {
     fn the_peak_follows_what_is_held() {
         reset_peak();
         let before = peak_mib().unwrap();
-        let block = vec![1u8; 64 << 20];
+        let block = std::hint::black_box(vec![1u8; 256 << 20]); // other tests free theirs meanwhile
         let after = peak_mib().unwrap();
-        assert!(after >= before + 60.0, "{before} to {after} MiB with {} more bytes", block.len());
+        assert!(after >= before + 128.0, "{before} to {after} MiB with {} more bytes", block.len());
     }
 }

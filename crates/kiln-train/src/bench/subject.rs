@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Int, Tensor};
 use kiln_core::seed::{Purpose, mix};
-use kiln_core::{Batch, Gradients, Input, InputSpec, Net, StateDict, Target};
+use kiln_core::{Batch, Gradients, Input, InputSpec, Net, Output, StateDict, Target};
 use kiln_data::{HostBatch, Loader, Order, collate};
 use kiln_eval::EvalError;
 use kiln_eval::tasks::Task;
@@ -74,8 +74,7 @@ impl Subject {
 
     /// Forward and backward, as `Run::micro_batch`.
     pub(crate) fn pass(&self) -> Result<Pass, BenchError> {
-        let key = mix(self.config.seed, Purpose::Device, &[self.steps, 0]);
-        kiln_nn::random::seed(key, &self.device);
+        kiln_nn::random::seed(self.key(), &self.device);
         let target = self.batch.target.clone().ok_or_else(|| TrainError::Unlabelled("the batch".into()))?;
         let output = self.net.apply(self.batch.input.clone())?;
         let smoothing = self.config.train.label_smoothing_factor;
@@ -84,9 +83,34 @@ impl Subject {
         Ok(Pass { loss: value, gradients: self.net.gradients(loss) })
     }
 
+    /// The key of the random numbers of the current step.
+    fn key(&self) -> u64 {
+        mix(self.config.seed, Purpose::Device, &[self.steps, 0])
+    }
+
+    /// The answer of a training pass, of the same random numbers as [`Subject::pass`].
+    pub(crate) fn output(&self) -> Result<Output, BenchError> {
+        self.output_from(self.key())
+    }
+
+    /// The same with the random numbers of another key.
+    pub(crate) fn output_from(&self, key: u64) -> Result<Output, BenchError> {
+        kiln_nn::random::seed(key, &self.device);
+        Ok(self.net.apply(self.batch.input.clone())?)
+    }
+
+    /// The net after an optimizer step with these gradients.
+    pub(crate) fn updated(mut self, gradients: Gradients) -> Box<dyn Net> {
+        self.optimizer.step(self.net, gradients, self.config.optimizer.learning_rate())
+    }
+
     /// One optimizer step at the config's peak learning rate, done when this returns; the loss before it.
     pub(crate) fn step(mut self) -> Result<(Self, f32), BenchError> {
         let Pass { loss, gradients } = self.pass()?;
+        if !loss.is_finite() {
+            let (step, what, samples) = (self.steps + 1, "loss", "the batch".into());
+            return Err(TrainError::NonFinite { step, what, value: loss, samples }.into());
+        }
         let norm = global_norm(&gradients);
         let gradients = match self.config.train.max_grad_norm {
             Some(max_norm) => clip(gradients, norm, max_norm),
