@@ -309,9 +309,9 @@ fn batch_norm_of_one_large_value_everywhere_is_a_number() {
 }
 
 #[test]
-#[should_panic(expected = "conv2d: 1 groups, stride [0, 1] and an image of [4, 4]: each must be above zero")]
-fn conv2d_names_a_stride_of_zero() {
+#[should_panic(expected = "conv2d: 2 groups, stride [1, 1] and an image of [0, 5]: each must be above zero")]
+fn conv2d_names_an_image_of_nothing() {
     let (x, weight) =
-        (Tensor::zeros([1, 2, 4, 4], &Device::flex()), Tensor::zeros([2, 2, 3, 3], &Device::flex()));
-    drop(ops::conv2d(x, weight, None, ConvOptions::new([0, 1], [0, 0], [1, 1], 1)));
+        (Tensor::zeros([1, 2, 0, 5], &Device::flex()), Tensor::zeros([2, 1, 3, 3], &Device::flex()));
+    drop(ops::conv2d(x, weight, None, ConvOptions::new([1, 1], [2, 2], [1, 1], 2)));
 }
