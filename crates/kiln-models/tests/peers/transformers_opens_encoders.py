@@ -44,7 +44,7 @@ def check(folder):
 
 
 folders = sorted(path.rsplit("/", 1)[0] for path in glob.glob(f"{sys.argv[1]}/encoders/*/peer.json"))
-if len(folders) != 20:
-    sys.exit(f"expected 20 folders in {sys.argv[1]}/encoders, got {len(folders)}")
+if len(folders) != 25:
+    sys.exit(f"expected 25 folders in {sys.argv[1]}/encoders, got {len(folders)}")
 for folder in folders:
     check(folder)
