@@ -3,26 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use kiln_core::files::OF_INPUTS;
 use serde_json::Value;
 
-/// Small files that say what the model is and how its input is made.
-const SMALL: &[&str] = &[
-    "adapter_config.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "config.json",
-    "generation_config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-];
+/// Small files that say what the model is; those that say how its input is made come too.
+const OF_MODEL: [&str; 2] = ["adapter_config.json", "config.json"];
 
 /// Weights, the best first; an index stands for its shards.
 const WEIGHTS: &[&str] = &[
@@ -60,7 +45,8 @@ impl Wanted {
             found.next().filter(|_| found.next().is_none()).cloned()
         };
         let weights = known.or_else(|| single(".safetensors")).or_else(|| single(".bin"));
-        let small = SMALL.iter().filter(|name| has(name)).map(|name| (*name).to_owned()).collect();
+        let small = OF_MODEL.iter().chain(&OF_INPUTS).filter(|name| has(name));
+        let small = small.map(|name| (*name).to_owned()).collect();
         Ok(Self { small, weights: weights.ok_or("safetensors or PyTorch weights")? })
     }
 

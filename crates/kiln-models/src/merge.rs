@@ -12,21 +12,6 @@ use crate::{
     Card, LoraConfig, Model, ModelError, SaveOptions, families, lora, peft, pretrained, save_as, weights,
 };
 
-/// Files beside the weights that say how inputs are made; they are the base's own.
-const BESIDE: [&str; 11] = [
-    "added_tokens.json",
-    "generation_config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-];
-
 /// Writes the model of `base` with the adapters of `adapter` merged into its weights to `out`, and answers what a
 /// person should know of it. A base without a head gets the one that the adapter holds.
 ///
@@ -54,7 +39,7 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, device: &Device) -> Result
     let mut state = model.net.state();
     lora.merge(&mut state)?;
     save_as(out, &own, &state, &SaveOptions::default())?;
-    for name in BESIDE {
+    for name in files::OF_INPUTS {
         let from = base.join(name);
         if from.is_file() {
             let to = out.join(name);
