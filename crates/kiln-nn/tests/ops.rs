@@ -19,6 +19,24 @@ fn gelu() {
     }
 }
 
+/// Answer and gradients of a layer.
+fn learned<const D: usize, const W: usize>(
+    draw: &mut Draw,
+    y: Tensor<D>,
+    x: Tensor<D>,
+    weight: Tensor<W>,
+    bias: Option<Tensor<1>>,
+) -> Vec<Named> {
+    let tape = (y.clone() * draw.tensor(y.dims(), &train())).sum().backward();
+    let mut found = vec![
+        named("y", y),
+        named("dx", x.grad(&tape).unwrap()),
+        named("dweight", weight.grad(&tape).unwrap()),
+    ];
+    found.extend(bias.map(|bias| named("dbias", bias.grad(&tape).unwrap())));
+    found
+}
+
 #[test]
 fn layer_norm() {
     let mut shapes = Draw(9);
@@ -31,14 +49,7 @@ fn layer_norm() {
                 let weight = draw.tensor([d], &train()).require_grad();
                 let bias = draw.tensor([d], &train()).require_grad();
                 let y = ops::layer_norm(x.clone(), weight.clone(), with_bias.then(|| bias.clone()), 1e-5);
-                let tape = (y.clone() * draw.tensor([rows, d], &train())).sum().backward();
-                let mut found = vec![
-                    named("y", y),
-                    named("dx", x.grad(&tape).unwrap()),
-                    named("dweight", weight.grad(&tape).unwrap()),
-                ];
-                found.extend(with_bias.then(|| named("dbias", bias.grad(&tape).unwrap())));
-                found
+                learned(&mut draw, y, x, weight, with_bias.then_some(bias))
             });
         }
     }
@@ -147,14 +158,7 @@ fn linear() {
                 let bias = draw.tensor([written], &train()).require_grad();
                 let used = if transposed { weight.clone().transpose() } else { weight.clone() };
                 let y = ops::linear(x.clone(), used, with_bias.then(|| bias.clone()));
-                let tape = (y.clone() * draw.tensor([b, t, written], &train())).sum().backward();
-                let mut found = vec![
-                    named("y", y),
-                    named("dx", x.grad(&tape).unwrap()),
-                    named("dweight", weight.grad(&tape).unwrap()),
-                ];
-                found.extend(with_bias.then(|| named("dbias", bias.grad(&tape).unwrap())));
-                found
+                learned(&mut draw, y, x, weight, with_bias.then_some(bias))
             });
         }
     }

@@ -3,36 +3,26 @@
 //!
 //! Shapes: `R` rows, all that stands before the features; `IN` features read, `OUT` features written.
 
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::Shape;
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
 use super::gemm::{Matrix, Threads, product};
-use super::kernel::{Kernel, Value, run};
 use super::simd::simd;
 use super::slices::{contiguous, dims, tensor, unwritten, values};
+use super::weighted::Weighted;
 
-/// As `ops::linear`; `None` where the tensors are not the processor's.
-pub(crate) fn linear<const D: usize>(
-    x: &Tensor<D>,
-    weight: &Tensor<2>,
-    bias: Option<&Tensor<1>>,
-) -> Option<Tensor<D>> {
-    let (x, weight) = (Value::of(x.clone())?, Value::of(weight.clone())?);
-    Some(match bias {
-        Some(bias) => run(Linear, [x, weight, Value::of(bias.clone())?]),
-        None => run(Linear, [x, weight]),
-    })
-}
-
+/// See the module; the weight is `[IN, OUT]`.
 #[derive(Debug, Clone, Copy)]
-struct Linear;
+pub(crate) struct Linear;
 
 /// Columns of a bias gradient that a thread sums at once: a cache line or four of every row.
 const COLUMNS: usize = 64;
 
-impl Linear {
-    fn forward(&self, x: FlexTensor, weight: FlexTensor, bias: Option<&FlexTensor>) -> (FlexTensor, Kept) {
+impl Weighted for Linear {
+    type Saved = Kept;
+
+    fn answer(&self, x: FlexTensor, weight: FlexTensor, bias: Option<&FlexTensor>) -> (FlexTensor, Kept) {
         let kept = Kept { x: contiguous(x), weight: dense(weight) };
         let [rows, read, written] = kept.sizes();
         let mut y = unwritten(rows * written);
@@ -53,15 +43,14 @@ impl Linear {
         (tensor(y, &shape), kept)
     }
 
-    /// Gradients of input and weight.
-    fn backward(&self, kept: &Kept, gradient: &FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
+    fn gradients(&self, kept: &Kept, gradient: &FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
         let [rows, read, written] = kept.sizes();
         let dy = Matrix::rows(values(gradient).as_ptr(), written);
         let dx = wanted[0].then(|| {
             let mut dx = unwritten(rows * read);
             let out = Matrix::rows(dx.as_mut_ptr(), read);
             let weight = kept.weight().transposed();
-            // SAFETY: as in `forward`; the gradient has the answer's shape.
+            // SAFETY: as in `answer`; the gradient has the answer's shape.
             unsafe { product([rows, read, written], out, false, dy, weight, 1.0, Threads::All) };
             tensor(dx, &dims(&kept.x))
         });
@@ -71,17 +60,21 @@ impl Linear {
             let out =
                 Matrix { at: dweight.as_mut_ptr(), row: stride(&layout, 0), column: stride(&layout, 1) };
             let x = Matrix::rows(values(&kept.x).as_ptr(), read).transposed();
-            // SAFETY: as in `forward`.
+            // SAFETY: as in `answer`.
             unsafe { product([read, written, rows], out, false, x, dy, 1.0, Threads::All) };
             tensor(dweight, &[read * written]).with_layout(layout)
         });
         [dx, dweight]
     }
+
+    fn of_bias(&self, kept: &Kept, gradient: &FlexTensor) -> FlexTensor {
+        column_sums(gradient, kept.sizes()[2])
+    }
 }
 
 /// Input and weight, shared with the tensors they came from.
 #[derive(Debug, Clone)]
-struct Kept {
+pub(crate) struct Kept {
     x: FlexTensor,
     weight: FlexTensor,
 }
@@ -155,36 +148,5 @@ simd! {
             }
         }
         sums.copy_from_slice(&lanes[..width]);
-    }
-}
-
-impl Kernel<2> for Linear {
-    type Kept = Kept;
-
-    fn forward(&self, [x, weight]: [FlexTensor; 2]) -> (FlexTensor, Kept) {
-        Linear::forward(self, x, weight, None)
-    }
-
-    fn backward(&self, kept: Kept, gradient: FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
-        Linear::backward(self, &kept, &contiguous(gradient), wanted)
-    }
-}
-
-impl Kernel<3> for Linear {
-    type Kept = Kept;
-
-    fn forward(&self, [x, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Kept) {
-        Linear::forward(self, x, weight, Some(&contiguous(bias)))
-    }
-
-    fn backward(
-        &self,
-        kept: Kept,
-        gradient: FlexTensor,
-        [of_x, of_weight, of_bias]: [bool; 3],
-    ) -> [Option<FlexTensor>; 3] {
-        let gradient = contiguous(gradient);
-        let [dx, dweight] = Linear::backward(self, &kept, &gradient, [of_x, of_weight]);
-        [dx, dweight, of_bias.then(|| column_sums(&gradient, kept.sizes()[2]))]
     }
 }

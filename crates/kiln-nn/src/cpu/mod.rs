@@ -15,3 +15,4 @@ pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod simd;
 pub(crate) mod slices;
+pub(crate) mod weighted;

@@ -13,9 +13,15 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tens
     #[cfg(feature = "cpu")]
     if D > 1
         && has_fast_form(&x)
-        && let Some(y) = crate::cpu::linear::linear(&x, &weight, bias.as_ref())
+        && let Some(y) = cpu::apply(cpu::Linear, &x, &weight, bias.as_ref())
     {
         return y;
     }
     module::linear(x, weight, bias)
+}
+
+#[cfg(feature = "cpu")]
+mod cpu {
+    pub(super) use crate::cpu::linear::Linear;
+    pub(super) use crate::cpu::weighted::apply;
 }

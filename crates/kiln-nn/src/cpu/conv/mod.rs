@@ -15,9 +15,9 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use self::sizes::Sizes;
-use super::kernel::{Kernel, Value, run};
 use super::simd::{simd, sum16};
 use super::slices::{contiguous, dims, tensor, unwritten, values};
+use super::weighted::{self, Weighted};
 
 /// As `ops::conv2d`; `None` where the tensors are not the processor's.
 pub(crate) fn conv2d(
@@ -26,12 +26,8 @@ pub(crate) fn conv2d(
     bias: Option<&Tensor<1>>,
     options: &ConvOptions<2>,
 ) -> Option<Tensor<4>> {
-    let op = Conv { sizes: Sizes::new(x.dims(), weight.dims(), options) };
-    let (x, weight) = (Value::of(x.clone())?, Value::of(weight.clone())?);
-    Some(match bias {
-        Some(bias) => run(op, [x, weight, Value::of(bias.clone())?]),
-        None => run(op, [x, weight]),
-    })
+    let layer = Conv { sizes: Sizes::new(x.dims(), weight.dims(), options) };
+    weighted::apply(layer, x, weight, bias)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,15 +38,16 @@ struct Conv {
 /// Input and weight, shared with the tensors they came from.
 type Kept = (FlexTensor, FlexTensor);
 
-impl Conv {
-    fn forward(&self, x: FlexTensor, weight: FlexTensor, bias: Option<&FlexTensor>) -> (FlexTensor, Kept) {
+impl Weighted for Conv {
+    type Saved = Kept;
+
+    fn answer(&self, x: FlexTensor, weight: FlexTensor, bias: Option<&FlexTensor>) -> (FlexTensor, Kept) {
         let (x, weight) = (contiguous(x), contiguous(weight));
         let y = self.sizes.convolve(values(&x), values(&weight), bias.map(values));
         (tensor(y, &self.sizes.written_shape()), (x, weight))
     }
 
-    /// Gradients of input and weight.
-    fn backward(
+    fn gradients(
         &self,
         (x, weight): &Kept,
         gradient: &FlexTensor,
@@ -62,7 +59,8 @@ impl Conv {
         [dx, dweight]
     }
 
-    fn of_bias(&self, dy: &[f32]) -> FlexTensor {
+    fn of_bias(&self, _: &Kept, gradient: &FlexTensor) -> FlexTensor {
+        let dy = values(gradient);
         let (pixels, channels) = (self.sizes.pixels(), self.sizes.groups * self.sizes.written);
         let mut sums = unwritten(channels);
         sums.par_iter_mut().enumerate().for_each(|(channel, sum)| {
@@ -102,36 +100,5 @@ impl Sizes {
             1 => depthwise::of_weight(self, x, dy),
             _ => products::of_weight(self, x, dy),
         }
-    }
-}
-
-impl Kernel<2> for Conv {
-    type Kept = Kept;
-
-    fn forward(&self, [x, weight]: [FlexTensor; 2]) -> (FlexTensor, Kept) {
-        Conv::forward(self, x, weight, None)
-    }
-
-    fn backward(&self, kept: Kept, gradient: FlexTensor, wanted: [bool; 2]) -> [Option<FlexTensor>; 2] {
-        Conv::backward(self, &kept, &contiguous(gradient), wanted)
-    }
-}
-
-impl Kernel<3> for Conv {
-    type Kept = Kept;
-
-    fn forward(&self, [x, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Kept) {
-        Conv::forward(self, x, weight, Some(&contiguous(bias)))
-    }
-
-    fn backward(
-        &self,
-        kept: Kept,
-        gradient: FlexTensor,
-        [of_x, of_weight, of_bias]: [bool; 3],
-    ) -> [Option<FlexTensor>; 3] {
-        let gradient = contiguous(gradient);
-        let [dx, dweight] = Conv::backward(self, &kept, &gradient, [of_x, of_weight]);
-        [dx, dweight, of_bias.then(|| self.of_bias(values(&gradient)))]
     }
 }
