@@ -66,6 +66,11 @@ fn a_name_in_a_config_is_pulled_once_and_then_found_offline() {
     let run = Said::by(hub(&["train"]).arg(&named)).expect(0, &words).run();
     let snapshot = cache.join("models--org--tiny/snapshots").join(hub::COMMIT).display().to_string();
     assert!(fs::read_to_string(run.join("config.toml")).unwrap().contains(&snapshot));
+    let adapted = Said::by(hub(&["train", "lora.rank=2"]).arg(&named)).expect(0, &["adapters"]).run();
+    let adapter: serde_json::Value =
+        serde_json::from_slice(&fs::read(adapted.join("adapter/adapter_config.json")).unwrap()).unwrap();
+    assert_eq!(adapter["base_model_name_or_path"], "org/tiny");
+    assert_eq!(adapter["revision"], hub::COMMIT);
     let offline = Said::by(hub(&["hub", "pull", "org/tiny"]).env("HF_HUB_OFFLINE", "1"));
     assert_eq!(offline.expect(0, &["from the cache"]).out.trim(), snapshot);
     Said::by(hub(&["train", "model.pretrained=org/other"]).arg(&named))
