@@ -6,11 +6,11 @@
 //!
 //! Shapes: `B` batch, `N` heads, `T` tokens, `S` keys, `W` head width.
 
-use burn::tensor::{Bool, DType, Int, Tensor, activation, module, ops::AttentionModuleOptions};
+use burn::tensor::{Bool, DType, FloatDType, Int, Tensor, activation, module, ops::AttentionModuleOptions};
 
 #[cfg(feature = "cpu")]
 use crate::cpu;
-use crate::{Dropout, meter, ops};
+use crate::{Dropout, meter, ops, precision};
 
 /// Which keys a query may not see, in the forms that the device's attention takes.
 #[derive(Debug, Clone)]
@@ -68,17 +68,38 @@ pub fn attention(
     {
         return mixed;
     }
+    let half = precision::half(precision::now());
     if query.device().is_autodiff() {
         let query = query.mul_scalar((width as f64).sqrt().recip());
-        let mut scores = query.matmul(key.swap_dims(2, 3));
+        let mut scores = product(query, key.swap_dims(2, 3), half);
         if let Some(mask) = mask {
             scores = match &mask.bias {
                 Some(bias) => scores + bias.clone(),
                 None => scores.mask_fill(mask.hidden.clone(), f32::MIN),
             };
         }
-        return dropout.forward(activation::softmax(scores, 3)).matmul(value);
+        return product(dropout.forward(activation::softmax(scores, 3)), value, half);
     }
     let hidden = mask.map(|mask| mask.hidden.clone().expand([b, heads, t, keys]));
-    module::attention(query, key, value, hidden, None, AttentionModuleOptions::default())
+    let whole = |query, key, value| {
+        module::attention(query, key, value, hidden, None, AttentionModuleOptions::default())
+    };
+    match half {
+        None => whole(query, key, value),
+        Some(half) => {
+            let dtype = query.dtype();
+            whole(query.cast(half), key.cast(half), value.cast(half)).cast(dtype)
+        }
+    }
+}
+
+/// A matrix product with inputs and answer in `half`; the softmax between two of them is float32.
+fn product(left: Tensor<4>, right: Tensor<4>, half: Option<FloatDType>) -> Tensor<4> {
+    match half {
+        None => left.matmul(right),
+        Some(half) => {
+            let dtype = left.dtype();
+            left.cast(half).matmul(right.cast(half)).cast(dtype)
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub mod memory;
 pub mod meter;
 pub mod norm;
 pub mod ops;
+pub mod precision;
 pub mod random;
 
 pub use activation::relu6;
@@ -36,3 +37,4 @@ pub use linear::Linear;
 pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse, token_cross_entropy};
 pub use norm::{BatchNorm2d, LayerNorm};
 pub use ops::{gelu, gelu_new};
+pub use precision::Precision;

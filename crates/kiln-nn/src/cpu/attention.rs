@@ -16,6 +16,7 @@ use super::kernel::{Kernel, Value, run, truths};
 use super::math::exp;
 use super::simd::{max16, simd, sum16};
 use super::slices::{Shared, dims, scratch, tensor, unwritten};
+use crate::precision::{self, Precision};
 use crate::random::{Draw, key, threshold};
 
 /// As [`attention`](crate::attention::attention); `hidden [B or 1, 1, T or 1, S]` is true where a key is not seen, `drop`
@@ -33,7 +34,8 @@ pub(crate) fn attention(
         None => None,
     };
     let scale = 1.0 / (query.dims()[3].max(1) as f32).sqrt();
-    Some(run(Attention { scale, hidden, drop: drop.map(Drop::new) }, values))
+    let precision = precision::now();
+    Some(run(Attention { scale, hidden, drop: drop.map(Drop::new), precision }, values))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +57,7 @@ struct Attention {
     scale: f32,
     hidden: Option<FlexTensor>,
     drop: Option<Drop>,
+    precision: Precision,
 }
 
 /// `[B, N, T, W]` wherever its values lie.
@@ -172,12 +175,14 @@ struct Tile<'a> {
     rows: usize,
     seen: Range<usize>,
     hidden: Option<Hidden<'a>>,
+    precision: Precision,
 }
 
 impl<'a> Tile<'a> {
     fn new(op: &'a Attention, sizes: Sizes, head: usize, (first, rows): (usize, usize)) -> Self {
         let hidden = op.hidden(&sizes, head / sizes.n, first);
-        Self { sizes, head, first, rows, seen: Attention::seen(hidden, rows, sizes.s), hidden }
+        let seen = Attention::seen(hidden, rows, sizes.s);
+        Self { sizes, head, first, rows, seen, hidden, precision: op.precision }
     }
 
     fn width(&self) -> usize {
@@ -198,7 +203,7 @@ impl<'a> Tile<'a> {
         let sizes = [self.rows, self.width(), self.sizes.w];
         let (left, right) = (left.matrix(self.query()), right.matrix(self.keys()).transposed());
         // SAFETY: the matrices lie in their tensors, whose shapes `run` was given; `out` is this thread's.
-        unsafe { product(sizes, out, false, left, right, scale, Threads::One) };
+        unsafe { product(sizes, out, false, left, right, scale, Threads::One, self.precision) };
     }
 
     fn for_rows(&self, mut f: impl FnMut(usize, Option<&[u8]>)) {
@@ -305,7 +310,16 @@ impl Kernel<3> for Attention {
                     let out = sizes.out(out, tile.query(), sizes.t);
                     // SAFETY: as in `scores`; a head's rows of the answer are written by this thread alone.
                     unsafe {
-                        product(shape, out, false, weights, value.matrix(tile.keys()), 1.0, Threads::One);
+                        product(
+                            shape,
+                            out,
+                            false,
+                            weights,
+                            value.matrix(tile.keys()),
+                            1.0,
+                            Threads::One,
+                            self.precision,
+                        );
                     }
                 }
             });
@@ -359,10 +373,28 @@ impl Kernel<3> for Attention {
                     let dy = dy.matrix(of_query);
                     // SAFETY: as in `scores`; a head's rows of the gradients are written by this thread alone.
                     unsafe {
-                        product([width, w, rows], dv, true, used, dy, 1.0, Threads::One);
-                        product([rows, w, width], dq, false, slopes, keys, self.scale, Threads::One);
+                        product([width, w, rows], dv, true, used, dy, 1.0, Threads::One, self.precision);
+                        product(
+                            [rows, w, width],
+                            dq,
+                            false,
+                            slopes,
+                            keys,
+                            self.scale,
+                            Threads::One,
+                            self.precision,
+                        );
                         let slopes = slopes.transposed();
-                        product([width, w, rows], dk, true, slopes, query, self.scale, Threads::One);
+                        product(
+                            [width, w, rows],
+                            dk,
+                            true,
+                            slopes,
+                            query,
+                            self.scale,
+                            Threads::One,
+                            self.precision,
+                        );
                     }
                 }
             });

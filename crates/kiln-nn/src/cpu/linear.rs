@@ -11,10 +11,13 @@ use super::gemm::{Matrix, Threads, product};
 use super::simd::simd;
 use super::slices::{contiguous, dims, tensor, unwritten, values};
 use super::weighted::Weighted;
+use crate::precision::Precision;
 
 /// See the module; the weight is `[IN, OUT]`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Linear;
+pub(crate) struct Linear {
+    pub(crate) precision: Precision,
+}
 
 /// Columns of a bias gradient that a thread sums at once: a cache line or four of every row.
 const COLUMNS: usize = 64;
@@ -34,7 +37,16 @@ impl Weighted for Linear {
         let out = Matrix::rows(y.as_mut_ptr(), written);
         // SAFETY: `sizes` has compared the shapes with each other, and the matrices are whole tensors.
         unsafe {
-            product([rows, written, read], out, bias.is_some(), left, kept.weight(), 1.0, Threads::All)
+            product(
+                [rows, written, read],
+                out,
+                bias.is_some(),
+                left,
+                kept.weight(),
+                1.0,
+                Threads::All,
+                self.precision,
+            )
         };
         let mut shape = dims(&kept.x);
         if let Some(last) = shape.last_mut() {
@@ -51,7 +63,9 @@ impl Weighted for Linear {
             let out = Matrix::rows(dx.as_mut_ptr(), read);
             let weight = kept.weight().transposed();
             // SAFETY: as in `answer`; the gradient has the answer's shape.
-            unsafe { product([rows, read, written], out, false, dy, weight, 1.0, Threads::All) };
+            unsafe {
+                product([rows, read, written], out, false, dy, weight, 1.0, Threads::All, self.precision)
+            };
             tensor(dx, &dims(&kept.x))
         });
         let dweight = wanted[1].then(|| {
@@ -61,7 +75,7 @@ impl Weighted for Linear {
                 Matrix { at: dweight.as_mut_ptr(), row: stride(&layout, 0), column: stride(&layout, 1) };
             let x = Matrix::rows(values(&kept.x).as_ptr(), read).transposed();
             // SAFETY: as in `answer`.
-            unsafe { product([read, written, rows], out, false, x, dy, 1.0, Threads::All) };
+            unsafe { product([read, written, rows], out, false, x, dy, 1.0, Threads::All, self.precision) };
             tensor(dweight, &[read * written]).with_layout(layout)
         });
         [dx, dweight]

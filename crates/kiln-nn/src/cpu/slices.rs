@@ -33,10 +33,17 @@ pub(crate) fn tensor(values: Vec<f32>, dims: &[usize]) -> FlexTensor {
     FlexTensor::new(bytes, Layout::contiguous(Shape::from(dims.to_vec())), DType::F32)
 }
 
-/// A vector of `n` values that the caller writes before it reads any.
-pub(crate) fn unwritten(n: usize) -> Vec<f32> {
+/// Numbers of which every bit pattern is one.
+pub(crate) trait Plain: Copy {}
+
+impl Plain for f32 {}
+
+impl Plain for u32 {}
+
+/// A vector of `n` numbers that the caller writes before it reads any.
+pub(crate) fn unwritten<T: Plain>(n: usize) -> Vec<T> {
     let mut values = Vec::with_capacity(n);
-    // SAFETY: the capacity is there, every bit pattern is a float, and each caller overwrites all of it. Zeroing first
+    // SAFETY: the capacity is there, every bit pattern is a number, and each caller overwrites all of it. Zeroing first
     // would cost a pass over memory for every answer.
     #[allow(clippy::uninit_vec)]
     unsafe {
@@ -71,7 +78,11 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(crate) fn new(values: &mut [f32]) -> Self {
-        Self(values.as_mut_ptr())
+        Self::from(values.as_mut_ptr())
+    }
+
+    pub(crate) fn from(at: *mut f32) -> Self {
+        Self(at)
     }
 
     pub(crate) fn at(self, offset: usize) -> *mut f32 {

@@ -8,6 +8,7 @@ use burn::tensor::{Tensor, module};
 
 #[cfg(feature = "cpu")]
 use super::has_fast_form;
+use crate::precision::{half, now};
 
 /// `[B, IN, H, W]` to `[B, OUT, H', W']` by `weight [OUT, IN / groups, KH, KW]`, plus `bias [OUT]`.
 pub fn conv2d(
@@ -23,7 +24,14 @@ pub fn conv2d(
     {
         return y;
     }
-    module::conv2d(x, weight, bias, options)
+    match half(now()) {
+        None => module::conv2d(x, weight, bias, options),
+        Some(half) => {
+            let dtype = x.dtype();
+            let y = module::conv2d(x.cast(half), weight.cast(half), None, options).cast(dtype);
+            bias.into_iter().fold(y, |y, bias| y + bias.reshape([1, -1, 1, 1]))
+        }
+    }
 }
 
 fn check(x: [usize; 4], weight: [usize; 4], bias: Option<[usize; 1]>, options: &ConvOptions<2>) {

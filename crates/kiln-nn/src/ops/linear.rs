@@ -7,17 +7,25 @@ use burn::tensor::{Tensor, module};
 
 #[cfg(feature = "cpu")]
 use super::has_fast_form;
+use crate::precision::{half, now};
 
 /// `[.., IN]` to `[.., OUT]` by `weight [IN, OUT]`, which may be a transposed view, plus `bias [OUT]`.
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
     #[cfg(feature = "cpu")]
     if D > 1
         && has_fast_form(&x)
-        && let Some(y) = cpu::apply(cpu::Linear, &x, &weight, bias.as_ref())
+        && let Some(y) = cpu::apply(cpu::Linear { precision: now() }, &x, &weight, bias.as_ref())
     {
         return y;
     }
-    module::linear(x, weight, bias)
+    match half(now()) {
+        None => module::linear(x, weight, bias),
+        Some(half) => {
+            let dtype = x.dtype();
+            let y = module::linear(x.cast(half), weight.cast(half), None).cast(dtype);
+            bias.into_iter().fold(y, |y, bias| y + bias.unsqueeze())
+        }
+    }
 }
 
 #[cfg(feature = "cpu")]

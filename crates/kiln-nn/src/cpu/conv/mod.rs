@@ -18,6 +18,7 @@ use self::sizes::Sizes;
 use super::simd::{simd, sum16};
 use super::slices::{contiguous, dims, tensor, unwritten, values};
 use super::weighted::{self, Weighted};
+use crate::precision;
 
 /// As `ops::conv2d`; `None` where the tensors are not the processor's.
 pub(crate) fn conv2d(
@@ -26,7 +27,8 @@ pub(crate) fn conv2d(
     bias: Option<&Tensor<1>>,
     options: &ConvOptions<2>,
 ) -> Option<Tensor<4>> {
-    let layer = Conv { sizes: Sizes::new(x.dims(), weight.dims(), options) };
+    let sizes = Sizes::new(x.dims(), weight.dims(), options, precision::now());
+    let layer = Conv { sizes };
     weighted::apply(layer, x, weight, bias)
 }
 

@@ -49,7 +49,16 @@ fn convolve_tile(
         let out = Matrix { at: out, row, column: 1 };
         // SAFETY: the matrices have the sizes of their tensors; tiles share no pixel of the answer.
         unsafe {
-            product([written, pixels, depth], out, bias.is_some(), weight, patches, 1.0, Threads::One);
+            product(
+                [written, pixels, depth],
+                out,
+                bias.is_some(),
+                weight,
+                patches,
+                1.0,
+                Threads::One,
+                sizes.precision,
+            );
         }
         if tile.place(sizes).is_none() {
             let images = tile.images(sizes);
@@ -89,7 +98,16 @@ pub(super) fn of_input(sizes: &Sizes, weight: &[f32], dy: &[f32]) -> Vec<f32> {
                     // SAFETY: `patches` is this thread's, the others are whole tensors.
                     unsafe {
                         let size = [depth, pixels, written];
-                        product(size, out, false, weight.transposed(), dy, 1.0, Threads::One);
+                        product(
+                            size,
+                            out,
+                            false,
+                            weight.transposed(),
+                            dy,
+                            1.0,
+                            Threads::One,
+                            sizes.precision,
+                        );
                     }
                     sizes.fold(patches, group, tile, i * images, dx);
                 });
@@ -158,7 +176,16 @@ pub(super) fn of_weight(sizes: &Sizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
                 // SAFETY: parts share no place of the sums; the others are whole tensors.
                 unsafe {
                     let size = [rows, columns, pixels];
-                    product(size, out, i > 0, dy, patches.transposed(), 1.0, Threads::One);
+                    product(
+                        size,
+                        out,
+                        i > 0,
+                        dy,
+                        patches.transposed(),
+                        1.0,
+                        Threads::One,
+                        sizes.precision,
+                    );
                 }
             });
         }

@@ -3,6 +3,8 @@
 
 use burn::tensor::ops::ConvOptions;
 
+use crate::precision::Precision;
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) batch: usize,
@@ -18,10 +20,17 @@ pub(super) struct Sizes {
     pub(super) dilation: [usize; 2],
     /// Zeros before the image; less than none where its first pixels are not seen.
     pub(super) before: [isize; 2],
+    /// What the inputs of products are rounded to.
+    pub(super) precision: Precision,
 }
 
 impl Sizes {
-    pub(super) fn new(x: [usize; 4], weight: [usize; 4], options: &ConvOptions<2>) -> Self {
+    pub(super) fn new(
+        x: [usize; 4],
+        weight: [usize; 4],
+        options: &ConvOptions<2>,
+        precision: Precision,
+    ) -> Self {
         let ConvOptions { stride, padding, dilation, groups } = *options;
         let (image, kernel) = ([x[2], x[3]], [weight[2], weight[3]]);
         let out = [0, 1].map(|i| {
@@ -30,7 +39,7 @@ impl Sizes {
         });
         let before = padding.map(|(before, _)| before as isize);
         let [batch, read, written] = [x[0], weight[1], weight[0] / groups];
-        Self { batch, groups, read, written, image, out, kernel, stride, dilation, before }
+        Self { batch, groups, read, written, image, out, kernel, stride, dilation, before, precision }
     }
 
     /// The convolution that gives the input's gradient from the answer's, where no pixel is skipped.

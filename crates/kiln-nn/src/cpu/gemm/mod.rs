@@ -1,0 +1,247 @@
+//! Matrix products. Those of float32 are the `gemm` crate's. In half precision both sides are packed into panels, rounded
+//! on the way, and summed in float32 (after Goto and van de Geijn, 2008, Anatomy of High-Performance Matrix
+//! Multiplication): bfloat16 by the processor's own dot product (AVX-512 BF16) where it has one; float16, and bfloat16
+//! elsewhere, by float32 products of the rounded inputs.
+//! Owns which thread does what; every sum has an order that the number of threads does not change.
+//!
+//! Sizes: `M` rows, `N` columns, `K` what is summed over.
+
+mod format;
+mod pack;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod turn;
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use self::format::Format;
+use self::pack::{Lanes, Packed};
+use self::tile::Job;
+use super::slices::Shared;
+use crate::precision::Precision;
+
+/// A matrix in memory: where it starts, and how far apart its rows and its columns are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix<P> {
+    pub(crate) at: P,
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}
+
+impl<P> Matrix<P> {
+    /// Rows of `width` values.
+    pub(crate) fn rows(at: P, width: usize) -> Self {
+        Self { at, row: width, column: 1 }
+    }
+
+    /// The same read the other way: rows are columns.
+    pub(crate) fn transposed(self) -> Self {
+        Self { row: self.column, column: self.row, ..self }
+    }
+}
+
+/// Whether a product may use all threads or is itself the work of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    All,
+    One,
+}
+
+/// `out [M, N] = keep * out + scale * left [M, K] right [K, N]`, where `keep` is 0 (whatever `out` held) or 1.
+///
+/// # Safety
+/// The matrices lie within their memory; rows or columns of `out` lie together; `out` overlaps neither of the others and
+/// no other thread's place.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn product(
+    sizes: [usize; 3],
+    out: Matrix<*mut f32>,
+    accumulate: bool,
+    left: Matrix<*const f32>,
+    right: Matrix<*const f32>,
+    scale: f32,
+    threads: Threads,
+    precision: Precision,
+) {
+    if precision != Precision::F32 {
+        // SAFETY: the caller's promise.
+        return unsafe {
+            product_in(Format::of(precision), sizes, out, accumulate, [left, right], scale, threads)
+        };
+    }
+    let ([m, n, k], sides) =
+        (sizes, [left, right].map(|side| (side.at, side.column as isize, side.row as isize)));
+    let [(left, left_column, left_row), (right, right_column, right_row)] = sides;
+    let parallelism = match threads {
+        Threads::All => Parallelism::Rayon(0),
+        Threads::One => Parallelism::None,
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.at,
+            out.column as isize,
+            out.row as isize,
+            accumulate,
+            left,
+            left_column,
+            left_row,
+            right,
+            right_column,
+            right_row,
+            1.0f32,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// # Safety
+/// As [`product`].
+unsafe fn product_in(
+    format: Format,
+    [m, n, k]: [usize; 3],
+    out: Matrix<*mut f32>,
+    accumulate: bool,
+    [left, right]: [Matrix<*const f32>; 2],
+    scale: f32,
+    threads: Threads,
+) {
+    if out.column != 1 {
+        assert_eq!(out.row, 1, "a product into a matrix of which neither rows nor columns lie together");
+        let (out, sides) = (out.transposed(), [right.transposed(), left.transposed()]);
+        // SAFETY: the caller's promise.
+        return unsafe { product_in(format, [n, m, k], out, accumulate, sides, scale, threads) };
+    }
+    let out = Out { at: Shared::from(out.at), stride: out.row, scale, accumulate };
+    let left = Lanes { at: left.at, lane: left.row, k: left.column };
+    let right = Lanes { at: right.at, lane: right.column, k: right.row };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match threads {
+            Threads::All => on_all([m, n, k], out, left, right, format),
+            Threads::One => on_one([m, n, k], out, left, right, format),
+        }
+    }
+}
+
+/// Where tiles go.
+#[derive(Clone, Copy)]
+struct Out {
+    at: Shared,
+    stride: usize,
+    scale: f32,
+    accumulate: bool,
+}
+
+/// Values of the right matrix that are packed at once.
+const SHARED: usize = 1 << 22;
+/// Values of the left matrix that a thread packs at once.
+const OWN: usize = 1 << 16;
+
+/// # Safety
+/// As [`product`].
+unsafe fn on_all([m, n, k]: [usize; 3], out: Out, left: Lanes, right: Lanes, format: Format) {
+    let columns = (SHARED / k.max(1)).max(1).next_multiple_of(format.columns);
+    for first in (0..n).step_by(columns) {
+        let columns = columns.min(n - first);
+        let right = Packed::shared(format, right.from(first), columns, k, format.columns);
+        let out = Out { at: Shared::from(out.at.at(first)), ..out };
+        // Blocks of rows, and of columns where the rows are too few for the threads.
+        let rows = (OWN / k.max(1)).clamp(1, m.div_ceil(2 * rayon::current_num_threads()).max(1));
+        let rows = rows.next_multiple_of(format.rows);
+        let blocks = m.div_ceil(rows);
+        let parts = (2 * rayon::current_num_threads()).div_ceil(blocks.max(1)).clamp(1, right.panels());
+        let panels = right.panels().div_ceil(parts);
+        (0..blocks * parts).into_par_iter().for_each(|i| {
+            let (block, part) = (i / parts * rows, i % parts * panels);
+            let rows = rows.min(m - block);
+            let out = Out { at: Shared::from(out.at.at(block * out.stride)), ..out };
+            packed_here(format, left.from(block), rows, k, format.rows, |left| {
+                // SAFETY: the caller's promise; blocks share no place of `out`.
+                unsafe { tiles(format, left, &right, part..(part + panels).min(right.panels()), out) };
+            });
+        });
+    }
+}
+
+/// # Safety
+/// As [`product`].
+unsafe fn on_one([m, n, k]: [usize; 3], out: Out, left: Lanes, right: Lanes, format: Format) {
+    packed_here(format, right, n, k, format.columns, |right| {
+        packed_here(format, left, m, k, format.rows, |left| {
+            // SAFETY: the caller's promise.
+            unsafe { tiles(format, left, right, 0..right.panels(), out) };
+        });
+    });
+}
+
+/// Lends a side packed into memory of this thread.
+fn packed_here<T>(
+    format: Format,
+    x: Lanes,
+    lanes: usize,
+    k: usize,
+    width: usize,
+    f: impl FnOnce(&Packed) -> T,
+) -> T {
+    thread_local! {
+        static ROOMS: Cell<Vec<Vec<u32>>> = const { Cell::new(Vec::new()) };
+    }
+    let mut rooms = ROOMS.take();
+    let used = rooms.pop().unwrap_or_default();
+    ROOMS.set(rooms);
+    let packed = Packed::here(format, x, lanes, k, width, used);
+    let answer = f(&packed);
+    let mut rooms = ROOMS.take();
+    rooms.push(packed.units);
+    ROOMS.set(rooms);
+    answer
+}
+
+/// Multiplies all of `left` with some panels of `right`.
+///
+/// # Safety
+/// `out` has the rows of `left` and the columns of `right`, and no other thread writes them.
+unsafe fn tiles(format: Format, left: &Packed, right: &Packed, panels: Range<usize>, out: Out) {
+    let blocks: Vec<_> = left.blocks(format).zip(right.blocks(format)).collect();
+    if blocks.is_empty() && !out.accumulate {
+        for row in 0..left.lanes {
+            let columns = panels.start * right.width..right.lanes.min(panels.end * right.width);
+            // SAFETY: the caller's promise.
+            unsafe { out.at.slice(row * out.stride + columns.start, columns.len()) }.fill(0.0);
+        }
+    }
+    for (i, ((of_left, ks), (of_right, _))) in blocks.into_iter().enumerate() {
+        let units = format.units(ks.len());
+        for column in panels.clone() {
+            for row in 0..left.panels() {
+                let (first_row, first_column) = (row * left.width, column * right.width);
+                let job = Job {
+                    units,
+                    left: left.units[of_left + row * units * left.width..].as_ptr(),
+                    right: right.units[of_right + column * units * right.width..].as_ptr(),
+                    out: out.at.at(first_row * out.stride + first_column),
+                    stride: out.stride,
+                    rows: left.width.min(left.lanes - first_row),
+                    columns: right.width.min(right.lanes - first_column),
+                    scale: out.scale,
+                    accumulate: out.accumulate || i > 0,
+                };
+                // SAFETY: the panels have the units, and the tile lies in `out`.
+                unsafe { (format.multiply)(&job) };
+            }
+        }
+    }
+}
