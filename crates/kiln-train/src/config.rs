@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use kiln_core::Every;
 pub use kiln_core::TaskConfig;
+use kiln_core::{Every, Precision};
 use kiln_data::config::DataConfig;
 use kiln_models::LoraConfig;
 use kiln_models::SaveOptions;
@@ -25,6 +25,10 @@ pub struct Config {
     /// `auto`, `cpu`, `cuda:0`, `vulkan:0`, `wgpu:0`, `metal:0`, `rocm:0` or `ndarray`.
     #[serde(default = "device")]
     pub device: String,
+    /// `f32`, `bf16` or `f16`: what matrix products, convolutions and attention compute in. Weights, optimizer, norms and
+    /// losses are float32 in each. With `f16` the loss is scaled, and steps that overflow are left out and said.
+    #[serde(default)]
+    pub precision: Precision,
     /// Folder that run folders are made in.
     #[serde(default = "output_dir")]
     pub output_dir: PathBuf,

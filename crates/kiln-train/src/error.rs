@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kiln_core::Precision;
 use kiln_core::config::Report;
 use kiln_core::device::DeviceError;
 use kiln_core::files::FileError;
@@ -72,6 +73,22 @@ pub enum TrainError {
         /// Names of the first samples of the step.
         samples: String,
     },
+    /// The device lacks the number format.
+    #[error("precision {precision}: {device} cannot compute in it")]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+        /// The device's word.
+        device: String,
+    },
+    /// Gradients overflow in float16 however small the loss is made.
+    #[error("step {step}: gradients overflow in f16 at a loss scale of 1 (samples: {samples})")]
+    Overflow {
+        /// The optimizer step, from 1.
+        step: u64,
+        /// Names of the first samples of the step.
+        samples: String,
+    },
     /// The config names no training samples.
     #[error("the data has no training samples")]
     NoTrainingSamples,
@@ -129,7 +146,8 @@ impl TrainError {
             | TrainError::Unlabelled(_)
             | TrainError::NoTrainingSamples
             | TrainError::NoBatch { .. } => Exit::Data,
-            TrainError::NonFinite { .. } => Exit::Failed,
+            TrainError::Precision { .. } => Exit::Device,
+            TrainError::NonFinite { .. } | TrainError::Overflow { .. } => Exit::Failed,
         }
     }
 
@@ -154,6 +172,11 @@ impl TrainError {
             TrainError::NonFinite { .. } => Some(
                 "lower learning_rate, set train.max_grad_norm, or look at the samples named above; \
                  the last checkpoint is intact"
+                    .into(),
+            ),
+            TrainError::Precision { .. } => Some("set precision=f32, or another device".into()),
+            TrainError::Overflow { .. } => Some(
+                "set precision=bf16, which has the range of f32, or f32; the last checkpoint is intact"
                     .into(),
             ),
             TrainError::NoBatch { samples, .. } => Some(format!(

@@ -12,6 +12,7 @@ mod finish;
 pub mod load;
 mod metrics_log;
 pub mod optim;
+pub mod pass;
 mod plan;
 pub mod progress;
 mod run;

@@ -1,9 +1,12 @@
 //! Where a run is: everything of a checkpoint that is not a tensor. A loop that starts from it draws the same
 //! batches and the same random numbers as one that was never interrupted.
 
+use kiln_core::Precision;
 use kiln_core::event::Metrics;
 use kiln_eval::tasks::Metric;
 use serde::{Deserialize, Serialize};
+
+use crate::pass::LossScale;
 
 /// Position, metric state and best so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,9 @@ pub struct Progress {
     pub stopped_early: Option<String>,
     /// Seconds trained, over all resumes.
     pub seconds: f64,
+    /// The factor of the loss, in float16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// A validation result.
@@ -91,8 +97,9 @@ impl Window {
 
 impl Progress {
     /// The start of a run.
-    pub fn new(seed: u64, config_hash: String, train_samples: usize) -> Self {
+    pub fn new(seed: u64, config_hash: String, train_samples: usize, precision: Precision) -> Self {
         Self {
+            loss_scale: LossScale::of(precision),
             step: 0,
             epoch: 0,
             batch: 0,
@@ -128,7 +135,7 @@ mod tests {
         // 14/15 is one that a fast JSON reader gets wrong by one unit in the last place.
         for n in 1..200 {
             for k in 0..=n {
-                let mut progress = Progress::new(1, String::new(), 1);
+                let mut progress = Progress::new(1, String::new(), 1, Precision::F32);
                 let share = f64::from(k) / f64::from(n);
                 progress.best = Some(scored(share, (1.0 + share).ln()));
                 progress.window.add(share as f32, 3);

@@ -11,9 +11,10 @@ use kiln_core::event::{Callback, EvalInfo, Event, StepInfo};
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Gradients, Net, RunDir};
 use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
+use kiln_eval::Evaluation;
 use kiln_eval::tasks::{Metric, Task};
-use kiln_eval::{EvalError, Evaluation};
 use kiln_models::Card;
+use serde::Serialize;
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
@@ -21,6 +22,7 @@ use crate::error::TrainError;
 use crate::finetune::Finetune;
 use crate::metrics_log::MetricsLog;
 use crate::optim::{Optimizer, clip, global_norm};
+use crate::pass;
 use crate::plan::Plan;
 use crate::progress::{Progress, Scored};
 
@@ -96,6 +98,14 @@ struct Group {
     indices: Vec<usize>,
 }
 
+/// A line of `metrics.jsonl`: a step in float16 that changed no weight.
+#[derive(Serialize)]
+struct Skipped {
+    step: u64,
+    skipped: &'static str,
+    loss_scale: f32,
+}
+
 impl Run {
     /// Trains from where the run is to its last step.
     ///
@@ -130,13 +140,15 @@ impl Run {
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
                 self.finetune.thaw(&mut *self.net, self.progress.step);
                 let group = self.gradients(&mut loader, batches)?;
-                let norm = self.finite("gradient norm", global_norm(&group.gradients), &group.indices)?;
-                let gradients = match self.config.train.max_grad_norm {
-                    Some(max_norm) => clip(group.gradients, norm, max_norm),
-                    None => group.gradients,
-                };
+                let norm = global_norm(&group.gradients);
                 let learning_rate = self.plan.schedule.at(self.progress.step);
-                self.net = self.optimizer.step(self.net, gradients, learning_rate);
+                if self.is_usable(norm, &group.indices, session)? {
+                    let gradients = match self.config.train.max_grad_norm {
+                        Some(max_norm) => clip(group.gradients, norm, max_norm),
+                        None => group.gradients,
+                    };
+                    self.net = self.optimizer.step(self.net, gradients, learning_rate);
+                }
 
                 // ---- where we are now ------------------------------------------------------------------
                 self.progress.step += 1;
@@ -234,13 +246,16 @@ impl Run {
         }
         let samples = group.samples.max(1);
         group.loss = (weighted_loss / samples as f64) as f32;
-        if batches > 1 {
-            group.gradients = group.gradients.scale(1.0 / samples as f32);
+        let summed = if batches > 1 { samples as f32 } else { 1.0 };
+        let factor = summed * self.progress.loss_scale.map_or(1.0, |scale| scale.factor);
+        if factor != 1.0 {
+            group.gradients = group.gradients.scale(1.0 / factor);
         }
         Ok(group)
     }
 
-    /// Mean loss, its weight (samples or scored tokens) and gradients of one batch; the gradients are of the summed loss where `summed`.
+    /// Mean loss, its weight (samples or scored tokens) and gradients of one batch; the gradients are of the summed loss
+    /// where `summed`, and of the scaled one in float16.
     fn micro_batch(
         &self,
         host: HostBatch,
@@ -251,18 +266,52 @@ impl Run {
         let at = [self.progress.step, micro as u64];
         kiln_nn::random::seed(mix(self.config.seed, Purpose::Device, &at), &self.device);
         let batch = collate(host, &self.device);
-        let (weight, Some(target)) = (batch.weight, batch.target) else {
+        let (weight, Some(target)) = (batch.weight, batch.target.clone()) else {
             return Err(TrainError::Unlabelled(
                 indices.first().map_or_else(String::new, |i| self.train.name(*i)),
             ));
         };
-        let output = self.net.apply(batch.input)?;
-        let smoothing = self.config.train.label_smoothing_factor;
-        let loss = self.task.loss(output, target, weight, smoothing).map_err(EvalError::from)?;
+        let loss = pass::loss(&self.config, &*self.net, self.task, batch, target)?;
         let value = loss.clone().into_scalar::<f32>();
         self.finite("loss", value, &indices)?;
         let loss = if summed { loss.mul_scalar(weight as f64) } else { loss };
+        let loss = match self.progress.loss_scale {
+            Some(scale) => loss.mul_scalar(scale.factor),
+            None => loss,
+        };
         Ok((value, weight, self.net.gradients(loss)))
+    }
+
+    /// Whether gradients of this norm may change the weights. In float16 those that overflowed may not, and the loss is
+    /// made smaller; elsewhere they end the run.
+    fn is_usable(
+        &mut self,
+        norm: f32,
+        indices: &[usize],
+        session: &mut Session<'_>,
+    ) -> Result<bool, TrainError> {
+        let Some(scale) = self.progress.loss_scale else {
+            return self.finite("gradient norm", norm, indices).map(|_| true);
+        };
+        if norm.is_finite() {
+            self.progress.loss_scale = Some(scale.held());
+            return Ok(true);
+        }
+        let step = self.progress.step + 1;
+        let Some(lower) = scale.lowered() else {
+            return Err(TrainError::Overflow { step, samples: self.names(indices) });
+        };
+        self.progress.loss_scale = Some(lower);
+        self.log.write(&Skipped {
+            step,
+            skipped: "gradients overflowed in f16",
+            loss_scale: lower.factor,
+        })?;
+        let (from, to) = (scale.factor, lower.factor);
+        session.tell(&Event::Note(&format!(
+            "step {step}: gradients overflowed in f16, the step is left out; loss scale {from} -> {to}"
+        )));
+        Ok(false)
     }
 
     /// Passes a finite number on; anything else ends the run before it reaches the weights.
@@ -270,10 +319,15 @@ impl Run {
         if value.is_finite() {
             return Ok(value);
         }
+        let samples = self.names(indices);
+        Err(TrainError::NonFinite { step: self.progress.step + 1, what, value, samples })
+    }
+
+    /// The first samples by name.
+    fn names(&self, indices: &[usize]) -> String {
         let names: Vec<String> = indices.iter().take(3).map(|i| self.train.name(*i)).collect();
         let more = if indices.len() > 3 { ", ..." } else { "" };
-        let samples = format!("{}{more}", names.join(", "));
-        Err(TrainError::NonFinite { step: self.progress.step + 1, what, value, samples })
+        format!("{}{more}", names.join(", "))
     }
 
     /// Scores the validation split and keeps the best; whether it is the best, or `None` when a signal came.
@@ -330,11 +384,11 @@ impl Run {
             loader: self.config.data.loader(),
             device: &device,
         };
-        let scores = evaluation.run(&mut |done, total| {
+        let mut watch = |done, total| {
             session.tell(&Event::Evaluating { split: name, done, total });
             !session.interrupted()
-        })?;
-        Ok(scores)
+        };
+        Ok(kiln_nn::precision::within(self.config.precision, || evaluation.run(&mut watch))?)
     }
 
     fn patience_is_out(&self) -> Option<String> {

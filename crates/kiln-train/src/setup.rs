@@ -22,6 +22,7 @@ use crate::finetune::{self, Finetune};
 use crate::load::{self, Loaded};
 use crate::metrics_log::MetricsLog;
 use crate::optim::Optimizer;
+use crate::pass::supported;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run::{Run, Session};
@@ -105,7 +106,8 @@ fn new(path: &Path, overrides: &[String], session: &mut Session<'_>) -> Result<R
     let text = loaded.resolved.to_toml();
     write_atomic(&dir.config(), text.as_bytes())?;
     let log = MetricsLog::open(&dir.metrics(), 0)?;
-    let progress = Progress::new(config.seed, loaded.resolved.hash(), parts.plan.train_samples);
+    let progress =
+        Progress::new(config.seed, loaded.resolved.hash(), parts.plan.train_samples, config.precision);
     Ok(parts.run(loaded.config, text, dir, log, progress))
 }
 
@@ -121,7 +123,12 @@ fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> Result<Run, 
         Some(latest) => parts.restore(latest, run, session)?,
         None => {
             session.tell(&Event::Note("no checkpoint was saved yet: starts from the beginning"));
-            Progress::new(loaded.config.seed, saved.resolved.hash(), parts.plan.train_samples)
+            Progress::new(
+                loaded.config.seed,
+                saved.resolved.hash(),
+                parts.plan.train_samples,
+                loaded.config.precision,
+            )
         }
     };
     let log = MetricsLog::open(&dir.metrics(), progress.metrics_bytes)?;
@@ -192,6 +199,7 @@ impl Parts {
         let spec: DeviceSpec = config.device.parse()?;
         let chosen = device::resolve(&spec)?;
         session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
+        supported(config.precision, &chosen.device, &chosen.name.to_string())?;
         let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
         let known = config.model.pretrained().and_then(|path| kiln_models::brought_classes(path));
         let options = OpenOptions { tokenizer_folder, task: config.task, known_classes: known.as_deref() };

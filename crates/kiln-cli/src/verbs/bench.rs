@@ -142,7 +142,7 @@ impl Rows {
                 config: config.clone(),
                 overrides,
                 device: loaded.config.device,
-                precision: "f32".into(),
+                precision: loaded.config.precision.to_string(),
                 batch_size: None,
                 warmup: self.warmup as usize,
                 steps: self.steps as usize,

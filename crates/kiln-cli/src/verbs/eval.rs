@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
-use kiln_core::Exit;
 use kiln_core::device::{Chosen, DeviceSpec};
+use kiln_core::{Exit, Precision};
 use kiln_data::config::LoaderConfig;
 use kiln_data::{Dataset, OpenOptions, Split};
 use kiln_eval::{Bundle, Evaluation, Scores, tasks};
@@ -72,6 +72,7 @@ struct Subject {
     dataset: Dataset,
     chosen: Chosen,
     loader: LoaderConfig,
+    precision: Precision,
 }
 
 #[derive(Serialize)]
@@ -110,7 +111,7 @@ fn subject(args: &Args) -> Result<Subject, Failure> {
     };
     let mut loader = config.data.loader().clone();
     loader.eval_batch_size = args.batch_size.map(|n| n as usize).or(loader.eval_batch_size);
-    Ok(Subject { bundle, dataset, chosen, loader })
+    Ok(Subject { bundle, dataset, chosen, loader, precision: config.precision })
 }
 
 /// The model a config starts from: pretrained where it says so, else from the seed.
@@ -178,10 +179,11 @@ fn score(subject: &Subject, split: &Split) -> Result<Scores, Failure> {
         loader: &subject.loader,
         device: &subject.chosen.device,
     };
-    let scores = evaluation.run(&mut |done, _| {
+    let mut watch = |done, _| {
         bar.set_position(done as u64);
         true
-    });
+    };
+    let scores = kiln_nn::precision::within(subject.precision, || evaluation.run(&mut watch));
     bar.finish_and_clear();
     scores?.ok_or_else(|| Failure::new(Exit::Failed, "interrupted"))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_core::Exit;
+use kiln_core::Precision;
 use kiln_core::device::DeviceError;
 use kiln_core::files::FileError;
 use kiln_models::{ModelError, WeightsError};
@@ -19,7 +20,7 @@ pub enum BenchError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A precision in which the config cannot train.
-    #[error("precision {asked}: this kiln trains in f32 only")]
+    #[error("precision {asked}: not one that kiln knows")]
     Precision {
         /// What was asked for.
         asked: String,
@@ -75,9 +76,10 @@ impl BenchError {
         matches!(self, BenchError::Precision { .. })
             || matches!(
                 self,
-                BenchError::Train(TrainError::Device(
-                    DeviceError::NotBuiltIn { .. } | DeviceError::Absent { .. }
-                ))
+                BenchError::Train(
+                    TrainError::Device(DeviceError::NotBuiltIn { .. } | DeviceError::Absent { .. })
+                        | TrainError::Precision { .. }
+                )
             )
     }
 
@@ -105,10 +107,10 @@ impl BenchError {
                 Some("set every dropout of the model to 0, and drop_path_rate".into())
             }
             BenchError::Results { .. } => Some("give a bench.json that `kiln bench -o DIR` wrote".into()),
-            BenchError::Precision { .. }
-            | BenchError::NoSteps
-            | BenchError::Loss { .. }
-            | BenchError::Child { .. } => None,
+            BenchError::Precision { .. } => {
+                Some(format!("give one of {}", Precision::ALL.map(Precision::word).join(", ")))
+            }
+            BenchError::NoSteps | BenchError::Loss { .. } | BenchError::Child { .. } => None,
         }
     }
 }

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use kiln_core::InputSpec;
 use kiln_core::files::{FileError, write_atomic};
+use kiln_core::{InputSpec, Precision};
 use kiln_models::cost::cost;
 use kiln_models::weights::to_safetensors;
+use kiln_nn::precision::within;
 
 use super::machine::{self, Energy};
 use super::{BenchError, Costs, Key, Measured, Place, Row, RowSpec, Status, Subject, Timing};
@@ -62,10 +63,11 @@ pub(super) fn outline(spec: &RowSpec) -> Row {
 }
 
 fn numbers(spec: &RowSpec, place: &Place, process_start: Instant) -> Result<(Measured, usize), BenchError> {
-    if spec.precision != "f32" {
+    let Some(precision) = Precision::of(&spec.precision) else {
         return Err(BenchError::Precision { asked: spec.precision.clone() });
-    }
+    };
     let mut overrides = spec.overrides.clone();
+    overrides.push(format!("precision={precision}"));
     overrides.extend(spec.batch_size.map(|n| format!("data.loader.batch_size={n}")));
 
     // ---- load ----------------------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ fn numbers(spec: &RowSpec, place: &Place, process_start: Instant) -> Result<(Mea
     machine::reset_peak();
     let (net, input) = subject.inference();
     let mut pass = |subject: Subject| {
-        drop(net.apply(input.clone())?);
+        drop(within(precision, || net.apply(input.clone()))?);
         subject.sync()?;
         Ok(subject)
     };

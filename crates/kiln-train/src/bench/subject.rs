@@ -10,15 +10,16 @@ use burn::tensor::{Device, Int, Tensor};
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Batch, Gradients, Input, InputSpec, Net, Output, StateDict, Target};
 use kiln_data::{HostBatch, Loader, Order, collate};
-use kiln_eval::EvalError;
 use kiln_eval::tasks::Task;
 use kiln_models::Card;
+use kiln_nn::precision::within;
 
 use super::{BenchError, Place};
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::load;
 use crate::optim::{Optimizer, clip, global_norm};
+use crate::pass::{self, LossScale};
 use crate::run::Session;
 use crate::setup::Parts;
 
@@ -76,11 +77,17 @@ impl Subject {
     pub(crate) fn pass(&self) -> Result<Pass, BenchError> {
         kiln_nn::random::seed(self.key(), &self.device);
         let target = self.batch.target.clone().ok_or_else(|| TrainError::Unlabelled("the batch".into()))?;
-        let output = self.net.apply(self.batch.input.clone())?;
-        let smoothing = self.config.train.label_smoothing_factor;
-        let loss = self.task.loss(output, target, self.batch.weight, smoothing).map_err(EvalError::from)?;
+        let loss = pass::loss(&self.config, &*self.net, self.task, self.batch.clone(), target)?;
         let value = loss.clone().into_scalar::<f32>();
-        Ok(Pass { loss: value, gradients: self.net.gradients(loss) })
+        Ok(Pass {
+            loss: value,
+            gradients: match LossScale::of(self.config.precision) {
+                Some(LossScale { factor, .. }) => {
+                    self.net.gradients(loss.mul_scalar(factor)).scale(1.0 / factor)
+                }
+                None => self.net.gradients(loss),
+            },
+        })
     }
 
     /// The key of the random numbers of the current step.
@@ -96,7 +103,7 @@ impl Subject {
     /// The same with the random numbers of another key.
     pub(crate) fn output_from(&self, key: u64) -> Result<Output, BenchError> {
         kiln_nn::random::seed(key, &self.device);
-        Ok(self.net.apply(self.batch.input.clone())?)
+        Ok(within(self.config.precision, || self.net.apply(self.batch.input.clone()))?)
     }
 
     /// The net after an optimizer step with these gradients.

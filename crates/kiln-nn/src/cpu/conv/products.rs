@@ -176,16 +176,7 @@ pub(super) fn of_weight(sizes: &Sizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
                 // SAFETY: parts share no place of the sums; the others are whole tensors.
                 unsafe {
                     let size = [rows, columns, pixels];
-                    product(
-                        size,
-                        out,
-                        i > 0,
-                        dy,
-                        patches.transposed(),
-                        1.0,
-                        Threads::One,
-                        sizes.precision,
-                    );
+                    product(size, out, i > 0, dy, patches.transposed(), 1.0, Threads::One, sizes.precision);
                 }
             });
         }

@@ -1,0 +1,104 @@
+//! The forward pass of a batch in the run's precision, and the scale of its loss in float16.
+//! Owns what the loop and `kiln bench` must do alike; never the loop. Both call [`loss`].
+
+use burn::tensor::{DType, Device, Tensor};
+use kiln_core::{Batch, Net, Precision, Target};
+use kiln_eval::EvalError;
+use kiln_eval::tasks::Task;
+use kiln_nn::precision::within;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::error::TrainError;
+
+/// The mean loss of a batch, `[1]`, with a graph behind it. Backward passes keep the precision they were recorded in.
+///
+/// # Errors
+/// The net or the task takes another kind of batch.
+pub(crate) fn loss(
+    config: &Config,
+    net: &dyn Net,
+    task: &dyn Task,
+    batch: Batch,
+    target: Target,
+) -> Result<Tensor<1>, TrainError> {
+    within(config.precision, || {
+        let output = net.apply(batch.input)?;
+        let smoothing = config.train.label_smoothing_factor;
+        Ok(task.loss(output, target, batch.weight, smoothing).map_err(EvalError::from)?)
+    })
+}
+
+/// Whether a device can compute in a precision.
+///
+/// # Errors
+/// It cannot.
+pub(crate) fn supported(precision: Precision, device: &Device, name: &str) -> Result<(), TrainError> {
+    let dtype = match precision {
+        Precision::F32 => return Ok(()),
+        Precision::Bf16 => DType::BF16,
+        Precision::F16 => DType::F16,
+    };
+    match device.supports_dtype(dtype) {
+        true => Ok(()),
+        false => Err(TrainError::Precision { precision, device: name.to_string() }),
+    }
+}
+
+/// The factor of the loss in float16, as `torch.amp.GradScaler` moves it: gradients that would be zero in float16 are
+/// not, and a step whose gradients overflow is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LossScale {
+    /// The factor, a power of two.
+    pub factor: f32,
+    /// Steps since it last changed.
+    pub steps: u32,
+}
+
+impl LossScale {
+    const START: f32 = 65536.0;
+    /// Steps without overflow after which it doubles.
+    const PATIENCE: u32 = 2000;
+    const MOST: f32 = 16_777_216.0;
+
+    /// The start of a run in `precision`, which only float16 needs.
+    pub(crate) fn of(precision: Precision) -> Option<Self> {
+        (precision == Precision::F16).then_some(Self { factor: Self::START, steps: 0 })
+    }
+
+    /// After a step whose gradients were finite.
+    pub(crate) fn held(self) -> Self {
+        match self.steps + 1 {
+            Self::PATIENCE => Self { factor: (2.0 * self.factor).min(Self::MOST), steps: 0 },
+            steps => Self { steps, ..self },
+        }
+    }
+
+    /// After a step whose gradients overflowed; `None` where a smaller loss would not help.
+    pub(crate) fn lowered(self) -> Option<Self> {
+        (self.factor > 1.0).then_some(Self { factor: self.factor / 2.0, steps: 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_doubles_after_its_patience_and_halves_at_once_but_not_below_one() {
+        let mut scale = LossScale::of(Precision::F16).unwrap();
+        assert_eq!(LossScale::of(Precision::Bf16), None);
+        for _ in 0..1999 {
+            scale = scale.held();
+        }
+        assert_eq!((scale.factor, scale.steps), (65536.0, 1999));
+        scale = scale.held();
+        assert_eq!((scale.factor, scale.steps), (131_072.0, 0));
+        scale = scale.held().lowered().unwrap();
+        assert_eq!((scale.factor, scale.steps), (65536.0, 0));
+        let most = (0..100_000).fold(scale, |scale, _| scale.held());
+        assert_eq!(most.factor, 16_777_216.0);
+        let least = std::iter::successors(Some(most), |scale| scale.lowered()).last().unwrap();
+        assert_eq!(least.factor, 1.0);
+    }
+}
