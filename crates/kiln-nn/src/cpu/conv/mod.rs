@@ -5,6 +5,7 @@
 //! `IN KH KW`.
 
 mod depthwise;
+mod patches;
 mod products;
 mod sizes;
 mod unfold;

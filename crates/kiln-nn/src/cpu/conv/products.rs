@@ -3,70 +3,67 @@
 
 use rayon::prelude::*;
 
-use super::super::gemm::{Matrix, Threads, product};
+use super::super::gemm::{Format, Lanes, Matrix, Packed, Threads, both, left, product, times};
 use super::super::slices::{CHUNK, Shared, scratch, unwritten};
+use super::patches::{Padded, Patches, Slopes};
 use super::sizes::{Sizes, Tile};
 use super::unfold::gather;
 
 pub(super) fn convolve(sizes: &Sizes, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let mut y = unwritten(sizes.written_shape().iter().product());
-    let out = Shared::new(&mut y);
-    let tiles = sizes.tiles();
+    let (out, tiles, format) = (Shared::new(&mut y), sizes.tiles(), Format::of(sizes.precision));
+    let padded = Padded::new(sizes, x);
+    let (pixels, taps) = (padded.pixels(sizes), padded.taps(sizes));
+    let (written, depth) = (sizes.written, sizes.depth());
+    let weights: Vec<Packed> = (0..sizes.groups)
+        .map(|group| {
+            let weight = &weight[group * written * depth..][..written * depth];
+            // SAFETY: `written` rows of `depth`, one behind the other.
+            left(format, &unsafe { Lanes::new(weight.as_ptr(), depth, 1) }, written, depth)
+        })
+        .collect();
     (0..sizes.groups * tiles.len()).into_par_iter().for_each(|i| {
         let (tile, group) = (tiles[i / sizes.groups], i % sizes.groups);
-        convolve_tile(sizes, tile, group, x, weight, bias, out);
+        let taps = &taps[group * depth..][..depth];
+        let patches = Patches::new(sizes, &padded, &pixels, tile, taps, true);
+        let bias = bias.map(|bias| &bias[group * written..][..written]);
+        into_tile(sizes, tile, group, bias, out, |to| {
+            let n = tile.pixels(sizes);
+            // SAFETY: tiles share no pixel of the answer.
+            unsafe { times(format, &weights[group], &patches, n, to, bias.is_some()) };
+        });
     });
     y
 }
 
-fn convolve_tile(
+/// Calls `f` with the place of a tile of the answer, which holds the bias where there is one.
+fn into_tile(
     sizes: &Sizes,
     tile: Tile,
     group: usize,
-    x: &[f32],
-    weight: &[f32],
     bias: Option<&[f32]>,
     y: Shared,
+    f: impl FnOnce(Matrix<*mut f32>),
 ) {
-    let (written, depth, pixels) = (sizes.written, sizes.depth(), tile.pixels(sizes));
-    let weight = Matrix::rows(weight[group * written * depth..].as_ptr(), depth);
-    let bias = bias.map(|bias| &bias[group * written..][..written]);
-    scratch(sizes.patches(tile) + written * pixels, |room| {
-        let (patches, answer) = room.split_at_mut(sizes.patches(tile));
-        let patches = sizes.columns(x, group, 0..sizes.read, tile, patches);
-        let whole = sizes.pixels();
-        let at = |b: usize, o: usize| ((b * sizes.groups + group) * written + o) * whole;
+    let (written, pixels, whole) = (sizes.written, tile.pixels(sizes), sizes.pixels());
+    let at = |b: usize, o: usize| ((b * sizes.groups + group) * written + o) * whole;
+    scratch(written * pixels, |room| {
         let (out, row) = match tile.place(sizes) {
             Some((b, pixel)) => (y.at(at(b, 0) + pixel), whole),
-            None => (answer.as_mut_ptr(), pixels),
+            None => (room.as_mut_ptr(), pixels),
         };
-        if let Some(bias) = bias {
-            for (o, bias) in bias.iter().enumerate() {
-                // SAFETY: row `o` of the answer's tile, which is this thread's.
-                unsafe { std::slice::from_raw_parts_mut(out.wrapping_add(o * row), pixels) }.fill(*bias);
-            }
+        for (o, bias) in bias.unwrap_or_default().iter().enumerate() {
+            // SAFETY: row `o` of the answer's tile, which is this thread's.
+            unsafe { std::slice::from_raw_parts_mut(out.wrapping_add(o * row), pixels) }.fill(*bias);
         }
-        let out = Matrix { at: out, row, column: 1 };
-        // SAFETY: the matrices have the sizes of their tensors; tiles share no pixel of the answer.
-        unsafe {
-            product(
-                [written, pixels, depth],
-                out,
-                bias.is_some(),
-                weight,
-                patches,
-                1.0,
-                Threads::One,
-                sizes.precision,
-            );
-        }
+        f(Matrix { at: out, row, column: 1 });
         if tile.place(sizes).is_none() {
             let images = tile.images(sizes);
             for (i, b) in images.clone().enumerate() {
                 for o in 0..written {
                     // SAFETY: as above.
                     let to = unsafe { y.slice(at(b, o), whole) };
-                    to.copy_from_slice(&answer[(o * images.len() + i) * whole..][..whole]);
+                    to.copy_from_slice(&room[(o * images.len() + i) * whole..][..whole]);
                 }
             }
         }
@@ -157,28 +154,23 @@ pub(super) fn of_weight(sizes: &Sizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
     }
     let (parts, chunks) = parts(sizes, tiles.len());
     let mut sums = unwritten(chunks * size);
-    let out = Shared::new(&mut sums);
+    let (out, format) = (Shared::new(&mut sums), Format::of(sizes.precision));
+    let padded = Padded::new(sizes, x);
+    let (pixels, taps) = (padded.pixels(sizes), padded.taps(sizes));
     let tiles: Vec<&[Tile]> =
         (0..chunks).map(|i| &tiles[i * tiles.len() / chunks..(i + 1) * tiles.len() / chunks]).collect();
     parts.par_iter().for_each(|part| {
         let depth = sizes.depth();
         let (row, column) = (part.group * sizes.written + part.written.start, part.read.start * sizes.taps());
         let at = out.at(part.chunk * size + row * depth + column);
+        let taps = &taps[part.group * depth + column..][..part.read.len() * sizes.taps()];
         for (i, tile) in tiles[part.chunk].iter().enumerate() {
-            let (rows, columns) = (part.written.len(), part.read.len() * sizes.taps());
-            let pixels = tile.pixels(sizes);
-            scratch((columns + sizes.written) * pixels, |room| {
-                let (patches, room) = room.split_at_mut(columns * pixels);
-                let patches = sizes.columns(x, part.group, part.read.clone(), *tile, patches);
-                let mut dy = sizes.gradient(dy, part.group, *tile, room);
-                dy.at = dy.at.wrapping_add(part.written.start * dy.row);
-                let out = Matrix { at, row: depth, column: 1 };
-                // SAFETY: parts share no place of the sums; the others are whole tensors.
-                unsafe {
-                    let size = [rows, columns, pixels];
-                    product(size, out, i > 0, dy, patches.transposed(), 1.0, Threads::One, sizes.precision);
-                }
-            });
+            let slopes = Slopes::new(sizes, dy, part.group, part.written.start, *tile);
+            let patches = Patches::new(sizes, &padded, &pixels, *tile, taps, false);
+            let out = Matrix { at, row: depth, column: 1 };
+            let size = [part.written.len(), taps.len(), tile.pixels(sizes)];
+            // SAFETY: parts share no place of the sums.
+            unsafe { both(format, size, &slopes, &patches, out, i > 0) };
         }
     });
     let (total, others) = sums.split_at_mut(size);
@@ -195,29 +187,6 @@ impl Sizes {
     /// `K`
     fn depth(&self) -> usize {
         self.read * self.taps()
-    }
-
-    /// Room for a tile's patches.
-    fn patches(&self, tile: Tile) -> usize {
-        self.depth() * tile.pixels(self)
-    }
-
-    /// The patches of some of a group's channels: the image itself where each pixel is its own patch, else made in `room`.
-    fn columns(
-        &self,
-        x: &[f32],
-        group: usize,
-        read: std::ops::Range<usize>,
-        tile: Tile,
-        room: &mut [f32],
-    ) -> Matrix<*const f32> {
-        let first = group * self.read + read.start;
-        if let (true, Some((b, pixel))) = (self.is_pointwise(), tile.place(self)) {
-            let place = (b * self.groups * self.read + first) * self.pixels() + pixel;
-            return Matrix::rows(x[place..].as_ptr(), self.pixels());
-        }
-        self.unfold(x, first..first + read.len(), tile, room);
-        Matrix::rows(room.as_ptr(), tile.pixels(self))
     }
 
     /// The answer's gradient for a tile, `[OUT, pixels]`, in place or gathered from its images.

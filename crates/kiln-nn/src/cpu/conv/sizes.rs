@@ -86,11 +86,6 @@ impl Sizes {
         [self.batch, self.groups * self.written, self.out[0], self.out[1]]
     }
 
-    /// Each pixel sees itself alone.
-    pub(super) fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.before == [0, 0] && self.image == self.out
-    }
-
     /// Outputs along `axis` for which a tap falls on the image, and the first of them's pixel.
     pub(super) fn seen(&self, axis: usize, tap: usize) -> (std::ops::Range<usize>, usize) {
         let offset = (tap * self.dilation[axis]) as isize - self.before[axis];

@@ -1,4 +1,4 @@
-//! Patches of images as the columns of a matrix, and back.
+//! Gradients of patches, added to the images that the patches came from.
 //! Owns the copying; `products.rs` multiplies.
 
 use std::ops::Range;
@@ -6,26 +6,6 @@ use std::ops::Range;
 use super::sizes::{Sizes, Tile};
 
 impl Sizes {
-    /// Patches of a tile, `[channels KH KW, pixels]`. `channels` count through the groups.
-    pub(super) fn unfold(&self, x: &[f32], channels: Range<usize>, tile: Tile, out: &mut [f32]) {
-        let width = self.out[1];
-        let mut out = out.chunks_exact_mut(tile.pixels(self).max(1));
-        for channel in channels {
-            for (kh, kw) in self.each_tap() {
-                let Some(out) = out.next() else { return };
-                let (seen, from) = self.seen(1, kw);
-                self.for_rows(channel, kh, tile, |row, place| {
-                    let out = &mut out[row * width..][..width];
-                    let Some(place) = place else { return out.fill(0.0) };
-                    out[..seen.start].fill(0.0);
-                    out[seen.end..].fill(0.0);
-                    let x = &x[place + from.min(self.image[1])..];
-                    copy(x, self.stride[1], &mut out[seen.clone()]);
-                });
-            }
-        }
-    }
-
     /// Adds patches to the images they came from; `dx` begins at image `first`.
     pub(super) fn fold(&self, patches: &[f32], group: usize, tile: Tile, first: usize, dx: &mut [f32]) {
         let width = self.out[1];
@@ -65,16 +45,6 @@ impl Sizes {
                 (b, oh) = (b + 1, 0);
             }
         }
-    }
-}
-
-#[inline(always)]
-fn copy(x: &[f32], stride: usize, out: &mut [f32]) {
-    match stride {
-        1 if out.len() >= 16 => out.copy_from_slice(&x[..out.len()]),
-        1 => out.iter_mut().zip(x).for_each(|(to, x)| *to = *x),
-        2 => out.iter_mut().zip(x.chunks(2)).for_each(|(to, x)| *to = x[0]),
-        _ => out.iter_mut().zip(x.iter().step_by(stride)).for_each(|(to, x)| *to = *x),
     }
 }
 

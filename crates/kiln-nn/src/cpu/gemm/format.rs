@@ -12,7 +12,7 @@ use crate::precision::Precision;
 pub(super) type Multiply = unsafe fn(&tile::Job);
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Format {
+pub(crate) struct Format {
     pub(super) level: Level,
     /// Lanes of a panel of the left matrix, and of the right one.
     pub(super) rows: usize,
@@ -29,7 +29,7 @@ const DEPTH: usize = 256;
 
 impl Format {
     /// The fastest loop of this processor whose inputs are rounded to `precision`; sums are float32.
-    pub(super) fn of(precision: Precision) -> Self {
+    pub(crate) fn of(precision: Precision) -> Self {
         #[cfg(target_arch = "x86_64")]
         if precision == Precision::Bf16 && level() == Level::Avx512 && has_pairs() {
             return Self { pairs: true, multiply: tile::pairs_512, ..Self::at(Level::Avx512, precision) };

@@ -19,8 +19,8 @@ use std::ops::Range;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use self::format::Format;
-use self::pack::{Lanes, Packed};
+pub(crate) use self::format::Format;
+pub(crate) use self::pack::{Lanes, Packed, Side};
 use self::tile::Job;
 use super::slices::Shared;
 use crate::precision::Precision;
@@ -125,10 +125,10 @@ unsafe fn product_in(
         return unsafe { product_in(format, [n, m, k], out, accumulate, sides, scale, threads) };
     }
     let out = Out { at: Shared::from(out.at), stride: out.row, scale, accumulate };
-    let left = Lanes { at: left.at, lane: left.row, k: left.column };
-    let right = Lanes { at: right.at, lane: right.column, k: right.row };
     // SAFETY: the caller's promise.
     unsafe {
+        let left = Lanes::new(left.at, left.row, left.column);
+        let right = Lanes::new(right.at, right.column, right.row);
         match threads {
             Threads::All => on_all([m, n, k], out, left, right, format),
             Threads::One => on_one([m, n, k], out, left, right, format),
@@ -156,7 +156,7 @@ unsafe fn on_all([m, n, k]: [usize; 3], out: Out, left: Lanes, right: Lanes, for
     let columns = (SHARED / k.max(1)).max(1).next_multiple_of(format.columns);
     for first in (0..n).step_by(columns) {
         let columns = columns.min(n - first);
-        let right = Packed::shared(format, right.from(first), columns, k, format.columns);
+        let right = Packed::shared(format, &right.from(first), columns, k, format.columns);
         let out = Out { at: Shared::from(out.at.at(first)), ..out };
         // Blocks of rows, and of columns where the rows are too few for the threads.
         let rows = (OWN / k.max(1)).clamp(1, m.div_ceil(2 * rayon::current_num_threads()).max(1));
@@ -168,7 +168,7 @@ unsafe fn on_all([m, n, k]: [usize; 3], out: Out, left: Lanes, right: Lanes, for
             let (block, part) = (i / parts * rows, i % parts * panels);
             let rows = rows.min(m - block);
             let out = Out { at: Shared::from(out.at.at(block * out.stride)), ..out };
-            packed_here(format, left.from(block), rows, k, format.rows, |left| {
+            packed_here(format, &left.from(block), rows, k, format.rows, |left| {
                 // SAFETY: the caller's promise; blocks share no place of `out`.
                 unsafe { tiles(format, left, &right, part..(part + panels).min(right.panels()), out) };
             });
@@ -179,18 +179,60 @@ unsafe fn on_all([m, n, k]: [usize; 3], out: Out, left: Lanes, right: Lanes, for
 /// # Safety
 /// As [`product`].
 unsafe fn on_one([m, n, k]: [usize; 3], out: Out, left: Lanes, right: Lanes, format: Format) {
-    packed_here(format, right, n, k, format.columns, |right| {
-        packed_here(format, left, m, k, format.rows, |left| {
+    packed_here(format, &right, n, k, format.columns, |right| {
+        packed_here(format, &left, m, k, format.rows, |left| {
             // SAFETY: the caller's promise.
             unsafe { tiles(format, left, right, 0..right.panels(), out) };
         });
     });
 }
 
+/// Rows of a left matrix, packed by all threads for many products.
+pub(crate) fn left(format: Format, x: &impl Side, m: usize, k: usize) -> Packed {
+    Packed::shared(format, x, m, k, format.rows)
+}
+
+/// `out [M, N] = keep * out + left right`, on this thread; `right` has `n` columns.
+///
+/// # Safety
+/// As [`product`], and `left` and `right` have as many `k`.
+pub(crate) unsafe fn times(
+    format: Format,
+    left: &Packed,
+    right: &impl Side,
+    n: usize,
+    out: Matrix<*mut f32>,
+    accumulate: bool,
+) {
+    let out = Out { at: Shared::from(out.at), stride: out.row, scale: 1.0, accumulate };
+    packed_here(format, right, n, left.k, format.columns, |right| {
+        // SAFETY: the caller's promise.
+        unsafe { tiles(format, left, right, 0..right.panels(), out) };
+    });
+}
+
+/// `out [M, N] = keep * out + left right`, on this thread.
+///
+/// # Safety
+/// As [`product`].
+pub(crate) unsafe fn both(
+    format: Format,
+    [m, n, k]: [usize; 3],
+    left: &impl Side,
+    right: &impl Side,
+    out: Matrix<*mut f32>,
+    accumulate: bool,
+) {
+    packed_here(format, left, m, k, format.rows, |left| {
+        // SAFETY: the caller's promise.
+        unsafe { times(format, left, right, n, out, accumulate) };
+    });
+}
+
 /// Lends a side packed into memory of this thread.
 fn packed_here<T>(
     format: Format,
-    x: Lanes,
+    x: &impl Side,
     lanes: usize,
     k: usize,
     width: usize,

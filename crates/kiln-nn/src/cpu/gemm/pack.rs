@@ -12,25 +12,44 @@ use super::turn::{SQUARE, Square, turn};
 use crate::precision::Precision;
 
 /// What is multiplied: rows of the left matrix or columns of the right one, both called lanes.
+pub(crate) trait Side: Sync {
+    /// Whether lines run over lanes at one `k`; else over `k` at one lane.
+    fn along_lanes(&self) -> bool;
+
+    /// The `N` values of a line from this lane and `k` on; zeros from the `count`th on.
+    fn line<const N: usize>(&self, lane: usize, k: usize, count: usize) -> [f32; N];
+}
+
+/// A side that lies in memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lanes {
-    pub(super) at: *const f32,
+pub(crate) struct Lanes {
+    at: *const f32,
     /// From one lane to the next, and from one `k` to the next.
-    pub(super) lane: usize,
-    pub(super) k: usize,
+    lane: usize,
+    k: usize,
 }
 
 // SAFETY: nobody writes what a product reads.
 unsafe impl Sync for Lanes {}
 
 impl Lanes {
+    /// # Safety
+    /// Whoever packs this packs no more than there is.
+    pub(crate) unsafe fn new(at: *const f32, lane: usize, k: usize) -> Self {
+        Self { at, lane, k }
+    }
+
     /// From a lane on.
     pub(super) fn from(self, lane: usize) -> Self {
         Self { at: self.at.wrapping_add(lane * self.lane), ..self }
     }
+}
 
-    /// The `N` values from this lane and `k` on, over lanes where these lie together, else over `k`; zeros from the
-    /// `count`th on.
+impl Side for Lanes {
+    fn along_lanes(&self) -> bool {
+        self.lane == 1
+    }
+
     #[inline(always)]
     fn line<const N: usize>(&self, lane: usize, k: usize, count: usize) -> [f32; N] {
         let first = self.at.wrapping_add(lane * self.lane + k * self.k);
@@ -50,7 +69,7 @@ impl Lanes {
 
 /// One side of a product, packed.
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     pub(super) units: Vec<u32>,
     pub(super) lanes: usize,
     pub(super) k: usize,
@@ -87,7 +106,7 @@ impl Packed {
     /// Packs on this thread, into the memory that is given back.
     pub(super) fn here(
         format: Format,
-        x: Lanes,
+        x: &impl Side,
         lanes: usize,
         k: usize,
         width: usize,
@@ -105,7 +124,7 @@ impl Packed {
     }
 
     /// Packs on all threads.
-    pub(super) fn shared(format: Format, x: Lanes, lanes: usize, k: usize, width: usize) -> Self {
+    pub(super) fn shared(format: Format, x: &impl Side, lanes: usize, k: usize, width: usize) -> Self {
         let mut packed = Self::room(format, lanes, k, width, Vec::new());
         let panels = packed.panels();
         let mut rest = packed.units.as_mut_slice();
@@ -130,7 +149,7 @@ simd! {
     /// One panel.
     fn fill(
         format: Format,
-        x: Lanes,
+        x: &impl Side,
         lanes: Range<usize>,
         ks: Range<usize>,
         width: usize,
@@ -151,12 +170,12 @@ simd! {
 #[inline(always)]
 fn fill_width<const W: usize>(
     format: Format,
-    x: Lanes,
+    x: &impl Side,
     lanes: Range<usize>,
     ks: Range<usize>,
     panel: &mut [u32],
 ) {
-    match x.lane == 1 {
+    match x.along_lanes() {
         true => fill_lanes::<W>(format, x, lanes, ks, panel),
         false => fill_depth::<W>(format, x, lanes, ks, panel),
     }
@@ -165,7 +184,7 @@ fn fill_width<const W: usize>(
 #[inline(always)]
 fn fill_lanes<const W: usize>(
     format: Format,
-    x: Lanes,
+    x: &impl Side,
     lanes: Range<usize>,
     ks: Range<usize>,
     panel: &mut [u32],
@@ -189,7 +208,7 @@ fn fill_lanes<const W: usize>(
 #[inline(always)]
 fn fill_depth<const W: usize>(
     format: Format,
-    x: Lanes,
+    x: &impl Side,
     lanes: Range<usize>,
     ks: Range<usize>,
     panel: &mut [u32],
