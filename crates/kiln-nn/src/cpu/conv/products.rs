@@ -11,7 +11,11 @@ use super::unfold::gather;
 
 pub(super) fn convolve(sizes: &Sizes, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let mut y = unwritten(sizes.written_shape().iter().product());
-    let (out, tiles, format) = (Shared::new(&mut y), sizes.tiles(), Format::of(sizes.precision));
+    let (out, tiles, format) = (
+        Shared::new(&mut y),
+        sizes.tiles(rayon::current_num_threads()),
+        Format::of(sizes.precision).of_rows(sizes.written),
+    );
     let padded = Padded::new(sizes, x);
     let (pixels, taps) = (padded.pixels(sizes), padded.taps(sizes));
     let (written, depth) = (sizes.written, sizes.depth());
@@ -75,7 +79,7 @@ pub(super) fn of_input(sizes: &Sizes, weight: &[f32], dy: &[f32]) -> Vec<f32> {
     let image = sizes.groups * sizes.read * sizes.pixels_read();
     let mut dx = vec![0.0; sizes.batch * image];
     let (written, depth) = (sizes.written, sizes.depth());
-    let tiles = sizes.tiles();
+    let tiles = sizes.tiles(rayon::current_num_threads());
     let Some(longest) = tiles.iter().map(|t| t.rows).max() else { return dx };
     // Images that tiles share belong to one thread.
     let images = longest.div_ceil(sizes.out[0]);
@@ -147,14 +151,15 @@ fn parts(sizes: &Sizes, tiles: usize) -> (Vec<Part>, usize) {
 }
 
 pub(super) fn of_weight(sizes: &Sizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
-    let tiles = sizes.tiles();
+    // Sums go from tile to tile: these must not depend on the threads.
+    let tiles = sizes.tiles(8);
     let size = sizes.groups * sizes.written * sizes.depth();
     if tiles.is_empty() {
         return vec![0.0; size];
     }
     let (parts, chunks) = parts(sizes, tiles.len());
     let mut sums = unwritten(chunks * size);
-    let (out, format) = (Shared::new(&mut sums), Format::of(sizes.precision));
+    let (out, format) = (Shared::new(&mut sums), Format::of(sizes.precision).of_rows(sizes.written));
     let padded = Padded::new(sizes, x);
     let (pixels, taps) = (padded.pixels(sizes), padded.taps(sizes));
     let tiles: Vec<&[Tile]> =

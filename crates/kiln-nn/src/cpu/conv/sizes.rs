@@ -3,6 +3,9 @@
 
 use burn::tensor::ops::ConvOptions;
 
+use rayon::prelude::*;
+
+use super::super::slices::unwritten;
 use crate::precision::Precision;
 
 #[derive(Debug, Clone, Copy)]
@@ -58,14 +61,14 @@ impl Sizes {
     /// The weight of [`Sizes::reversed`]: `[IN, OUT, KH, KW]` of each group, the taps from last to first.
     pub(super) fn turned(&self, weight: &[f32]) -> Vec<f32> {
         let taps = self.taps();
-        let mut turned = Vec::with_capacity(weight.len());
-        for group in weight.chunks_exact((self.written * self.read * taps).max(1)) {
-            for i in 0..self.read {
-                for o in 0..self.written {
-                    turned.extend(group[(o * self.read + i) * taps..][..taps].iter().rev());
-                }
+        let mut turned = unwritten(weight.len());
+        turned.par_chunks_exact_mut((self.written * taps).max(1)).enumerate().for_each(|(i, turned)| {
+            let (group, i) = (i / self.read, i % self.read);
+            for (o, turned) in turned.chunks_exact_mut(taps).enumerate() {
+                let from = &weight[((group * self.written + o) * self.read + i) * taps..][..taps];
+                turned.iter_mut().zip(from.iter().rev()).for_each(|(to, x)| *to = *x);
             }
-        }
+        });
         turned
     }
 
@@ -97,13 +100,13 @@ impl Sizes {
         (first as usize..end as usize, (first * stride + offset).max(0) as usize)
     }
 
-    /// Tiles of one group: whole images, or rows of one image, whose patches stay in a core's cache.
-    pub(super) fn tiles(&self) -> Vec<Tile> {
+    /// Tiles of one group: whole images, at least `parts` tiles where there are so many, or rows of one image.
+    pub(super) fn tiles(&self, parts: usize) -> Vec<Tile> {
         const VALUES: usize = 1 << 18;
-        const LEAST_PIXELS: usize = 128;
+        const LEAST_PIXELS: usize = 256;
         let [height, width] = self.out;
         let pixels = (VALUES / (self.read * self.taps() + self.written).max(1)).max(LEAST_PIXELS);
-        let images = (pixels / self.pixels().max(1)).min(self.batch.div_ceil(8));
+        let images = (pixels / self.pixels().max(1)).min(self.batch.div_ceil(parts));
         let tiles = |step: usize, end: usize| {
             (0..end).step_by(step).map(move |first| Tile { first, rows: step.min(end - first) })
         };

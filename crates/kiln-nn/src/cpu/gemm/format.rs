@@ -49,6 +49,16 @@ impl Format {
         Self { level, rows, columns, pairs: false, rounding, multiply }
     }
 
+    /// The same for a left matrix of `m` rows: with fewer rows a panel where these fill their panels better.
+    pub(crate) fn of_rows(self, m: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if self.rows == 12 && m.next_multiple_of(8) < m.next_multiple_of(12) {
+            let multiply: Multiply = if self.pairs { tile::pairs_512_of_8 } else { tile::floats_512_of_8 };
+            return Self { rows: 8, multiply, ..self };
+        }
+        self
+    }
+
     /// Units of `k` values.
     pub(super) fn units(&self, k: usize) -> usize {
         if self.pairs { k.div_ceil(2) } else { k }

@@ -124,6 +124,7 @@ unsafe fn product_in(
         // SAFETY: the caller's promise.
         return unsafe { product_in(format, [n, m, k], out, accumulate, sides, scale, threads) };
     }
+    let format = format.of_rows(m);
     let out = Out { at: Shared::from(out.at), stride: out.row, scale, accumulate };
     // SAFETY: the caller's promise.
     unsafe {

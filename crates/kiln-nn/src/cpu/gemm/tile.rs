@@ -58,7 +58,7 @@ pub(super) unsafe fn floats(job: &Job) {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{floats_256, floats_512, pairs_512};
+pub(super) use x86::{floats_256, floats_512, floats_512_of_8, pairs_512, pairs_512_of_8};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -165,16 +165,33 @@ mod x86 {
         add_256, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps
     }
 
-    tile! {
-        /// AVX-512: 12 rows and 32 columns.
-        floats_512, "avx512f", 12 x 16, _mm512_setzero_ps, _mm512_loadu_si512, _mm512_set1_epi32,
-        add_512, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps
+    macro_rules! tile_512 {
+        ($(#[$meta:meta])* $name:ident, $features:literal, $rows:literal, $add:ident) => {
+            tile! {
+                $(#[$meta])*
+                $name, $features, $rows x 16, _mm512_setzero_ps, _mm512_loadu_si512, _mm512_set1_epi32, $add,
+                _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps
+            }
+        };
     }
 
-    tile! {
+    tile_512! {
+        /// AVX-512: 12 rows and 32 columns.
+        floats_512, "avx512f", 12, add_512
+    }
+
+    tile_512! {
+        /// AVX-512: 8 rows and 32 columns.
+        floats_512_of_8, "avx512f", 8, add_512
+    }
+
+    tile_512! {
         /// AVX-512 BF16: 12 rows and 32 columns of pairs.
-        pairs_512, "avx512f,avx512bf16", 12 x 16, _mm512_setzero_ps, _mm512_loadu_si512,
-        _mm512_set1_epi32, add_pairs, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_mul_ps
+        pairs_512, "avx512f,avx512bf16", 12, add_pairs
+    }
+
+    tile_512! {
+        /// AVX-512 BF16: 8 rows and 32 columns of pairs.
+        pairs_512_of_8, "avx512f,avx512bf16", 8, add_pairs
     }
 }

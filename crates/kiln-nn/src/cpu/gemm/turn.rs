@@ -25,6 +25,7 @@ pub(super) fn turn<const W: usize>(
         unsafe { x86::turn(square, &mut turned) };
         for (turned, to) in turned.iter().zip(panel.chunks_mut(W)).take(units) {
             match W {
+                8 => to[..8].copy_from_slice(&turned[..8]),
                 12 => to[..12].copy_from_slice(&turned[..12]),
                 _ => to[..SQUARE].copy_from_slice(turned),
             }
