@@ -322,3 +322,62 @@ fn a_batch_that_is_never_full_is_refused() {
     assert!(matches!(error, TrainError::NoBatch { samples: 1292, batch_size: 5000 }), "{error}");
     assert!(error.hint().unwrap().contains("1292 or less"));
 }
+
+#[test]
+fn half_precision_learns_as_float32_does_and_resumes_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), CNN, &format!("[train]\nmax_steps = 60\nlogging_steps = 1\n{ADAMW}"));
+    let loss = |summary: &Summary| {
+        let lines = metrics(&summary.run);
+        let last: Vec<f64> = lines.iter().rev().filter_map(|line| line["loss"].as_f64()).take(10).collect();
+        last.iter().sum::<f64>() / last.len() as f64
+    };
+    let full = train(&config, &["run_name=f32"]);
+    for precision in ["bf16", "f16"] {
+        let wish = format!("precision={precision}");
+        let name = |name: &str| format!("run_name={precision}-{name}");
+        let whole = train(&config, &[&wish, &name("whole")]);
+        let (half, full) = (loss(&whole), loss(&full));
+        assert!((half - full).abs() < 0.05 * full && half != full, "{precision}: {half}, f32 {full}");
+
+        let Outcome::Interrupted { run, .. } = go(&new(&config, &[&wish, &name("cut")]), 23).unwrap() else {
+            panic!("not interrupted")
+        };
+        assert_eq!(newest(&run).progress.loss_scale.is_some(), precision == "f16");
+        let resumed = finished(go(&resume(&run, &[]), 0).unwrap());
+        assert_eq!(bits(&newest(&resumed.run).model), bits(&newest(&whole.run).model), "{precision}");
+        let error = go(&resume(&run, &["precision=f32"]), 0).unwrap_err();
+        assert!(error.to_string().contains("precision"), "{error}");
+    }
+}
+
+#[test]
+fn steps_that_overflow_in_float16_change_nothing_and_are_said_until_the_scale_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("large.csv");
+    let rows = (0..64).map(|i| format!("{},{}\n", f64::from(i) / 64.0, 3000 * (i % 7)));
+    std::fs::write(&table, format!("x,y\n{}", rows.collect::<String>())).unwrap();
+    let text = format!(
+        "device = \"cpu\"\nprecision = \"f16\"\noutput_dir = {:?}\n[task]\nkind = \"regression\"\n[model]\nkind = \"mlp\"\n\
+         hidden = [8]\n[optimizer]\nkind = \"sgd\"\nlearning_rate = 1e-6\n[data]\nkind = \"csv\"\ntrain = {table:?}\n\
+         features = [\"x\"]\nlabel = \"y\"\n[train]\nmax_steps = 12\nlogging_steps = 1\n",
+        folder.path().join("runs")
+    );
+    let config = folder.path().join("large.toml");
+    std::fs::write(&config, text).unwrap();
+    let run = train(&config, &[]).run;
+    let lines = metrics(&run);
+    let skipped: Vec<&Value> = lines.iter().filter(|line| line.get("skipped").is_some()).collect();
+    assert!(!skipped.is_empty() && skipped.len() < 12, "{lines:?}");
+    // Each halves the scale, from 65536.
+    let scales: Vec<f64> = skipped.iter().map(|line| line["loss_scale"].as_f64().unwrap()).collect();
+    let halved = |n: i32| 65536.0 / 2f64.powi(n + 1);
+    assert!(scales.iter().zip(0..).all(|(scale, n)| *scale == halved(n)), "{scales:?}");
+    let scale = newest(&run).progress.loss_scale.unwrap();
+    assert_eq!((f64::from(scale.factor), scale.steps as usize), (*scales.last().unwrap(), 12 - scales.len()));
+    // Losses of steps that changed nothing are equal but for their batches: the first epoch's order decides, so the
+    // optimizer's own count tells.
+    let updates =
+        newest(&run).optimizer.iter().find(|(name, _)| name.starts_with("step.")).map(|(_, n)| n.clone());
+    assert_eq!(updates.unwrap().as_slice::<i64>().unwrap(), [12 - scales.len() as i64]);
+}

@@ -181,7 +181,10 @@ impl Side for Slopes<'_> {
 
     #[inline(always)]
     fn line<const N: usize>(&self, lane: usize, k: usize, count: usize) -> [f32; N] {
-        let (image, pixel) = ((self.tile + k) / self.pixels, (self.tile + k) % self.pixels);
+        // Of 32 bits: such divisions take half the time.
+        let (place_in_all, pixels) = ((self.tile + k) as u32, self.pixels as u32);
+        let image = (place_in_all / pixels) as usize;
+        let pixel = self.tile + k - image * self.pixels;
         let place =
             |image: usize, pixel: usize| (image * self.channels + self.first + lane) * self.pixels + pixel;
         if count >= N && pixel + N <= self.pixels {

@@ -13,7 +13,7 @@ pub(super) fn convolve(sizes: &Sizes, x: &[f32], weight: &[f32], bias: Option<&[
     let mut y = unwritten(sizes.written_shape().iter().product());
     let (out, tiles, format) = (
         Shared::new(&mut y),
-        sizes.tiles(rayon::current_num_threads()),
+        sizes.tiles(rayon::current_num_threads(), sizes.depth() + sizes.written),
         Format::of(sizes.precision).of_rows(sizes.written),
     );
     let padded = Padded::new(sizes, x);
@@ -79,7 +79,7 @@ pub(super) fn of_input(sizes: &Sizes, weight: &[f32], dy: &[f32]) -> Vec<f32> {
     let image = sizes.groups * sizes.read * sizes.pixels_read();
     let mut dx = vec![0.0; sizes.batch * image];
     let (written, depth) = (sizes.written, sizes.depth());
-    let tiles = sizes.tiles(rayon::current_num_threads());
+    let tiles = sizes.tiles(rayon::current_num_threads(), sizes.depth() + sizes.written);
     let Some(longest) = tiles.iter().map(|t| t.rows).max() else { return dx };
     // Images that tiles share belong to one thread.
     let images = longest.div_ceil(sizes.out[0]);
@@ -126,17 +126,20 @@ struct Part {
     chunk: usize,
 }
 
-/// Parts, and how many chunks the tiles are cut into, whose sums are added at the end.
-fn parts(sizes: &Sizes, tiles: usize) -> (Vec<Part>, usize) {
-    /// Parts for the threads, and sizes below which a product is not worth its packing.
+/// Parts, the tiles, and how many chunks these are cut into, whose sums are added at the end.
+fn parts(sizes: &Sizes) -> (Vec<Part>, Vec<Tile>, usize) {
+    /// Parts for the threads: a fixed number, because sums go from tile to tile and may not depend on the threads.
     const PARTS: usize = 16;
     let blocks = |n: usize, count: usize| {
         let step = n.div_ceil(count.max(1)).max(1);
         (0..n).step_by(step).map(move |first| first..n.min(first + step))
     };
+    // Sizes below which a product is not worth its packing.
     let columns = (sizes.depth() / 256).clamp(1, PARTS.min(sizes.read.max(1)));
     let rows = (PARTS / columns).clamp(1, (sizes.written / 128).max(1));
-    let chunks = PARTS.div_ceil(columns * rows * sizes.groups).clamp(1, tiles.max(1));
+    let chunks = PARTS.div_ceil(columns * rows * sizes.groups);
+    let tiles = sizes.tiles(chunks, sizes.depth() / columns + sizes.written / rows);
+    let chunks = chunks.clamp(1, tiles.len().max(1));
     let mut parts = Vec::new();
     for chunk in 0..chunks {
         for group in 0..sizes.groups {
@@ -147,17 +150,15 @@ fn parts(sizes: &Sizes, tiles: usize) -> (Vec<Part>, usize) {
             }
         }
     }
-    (parts, chunks)
+    (parts, tiles, chunks)
 }
 
 pub(super) fn of_weight(sizes: &Sizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
-    // Sums go from tile to tile: these must not depend on the threads.
-    let tiles = sizes.tiles(8);
+    let (parts, tiles, chunks) = parts(sizes);
     let size = sizes.groups * sizes.written * sizes.depth();
     if tiles.is_empty() {
         return vec![0.0; size];
     }
-    let (parts, chunks) = parts(sizes, tiles.len());
     let mut sums = unwritten(chunks * size);
     let (out, format) = (Shared::new(&mut sums), Format::of(sizes.precision).of_rows(sizes.written));
     let padded = Padded::new(sizes, x);

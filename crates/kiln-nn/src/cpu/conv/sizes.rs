@@ -100,12 +100,13 @@ impl Sizes {
         (first as usize..end as usize, (first * stride + offset).max(0) as usize)
     }
 
-    /// Tiles of one group: whole images, at least `parts` tiles where there are so many, or rows of one image.
-    pub(super) fn tiles(&self, parts: usize) -> Vec<Tile> {
+    /// Tiles of one group: whole images, at least `parts` tiles where there are so many, or rows of one image; with
+    /// `values` a pixel they fit a core's cache.
+    pub(super) fn tiles(&self, parts: usize, values: usize) -> Vec<Tile> {
         const VALUES: usize = 1 << 18;
         const LEAST_PIXELS: usize = 256;
         let [height, width] = self.out;
-        let pixels = (VALUES / (self.read * self.taps() + self.written).max(1)).max(LEAST_PIXELS);
+        let pixels = (VALUES / values.max(1)).max(LEAST_PIXELS);
         let images = (pixels / self.pixels().max(1)).min(self.batch.div_ceil(parts));
         let tiles = |step: usize, end: usize| {
             (0..end).step_by(step).map(move |first| Tile { first, rows: step.min(end - first) })
