@@ -19,6 +19,64 @@ fn gelu() {
     }
 }
 
+#[test]
+fn relu_relu6_and_silu() {
+    for (seed, shape) in [(1, [1, 1, 1]), (2, [3, 5, 7]), (3, [2, 129, 65]), (4, [1, 40_000, 1])] {
+        let wide = |x: Tensor<3>| x.mul_scalar(2.0);
+        agree("relu", 1e-7, || unary(shape, seed, ops::relu));
+        agree("relu6", 1e-7, || unary(shape, seed, |x| ops::relu6(wide(x))));
+        agree("silu", 1e-6, || unary(shape, seed, |x| ops::silu(wide(x))));
+        // Views that do not lie in memory as they read, and one that is a part of it.
+        agree("relu of a transpose", 1e-7, || unary(shape, seed, |x| ops::relu(x.swap_dims(0, 2))));
+        agree("relu6 of a row", 1e-7, || unary(shape, seed, |x| ops::relu6(x.narrow(0, 0, 1))));
+        agree("silu of a transpose", 1e-6, || unary(shape, seed, |x| ops::silu(x.swap_dims(0, 2))));
+    }
+}
+
+/// Both forms of a function of numbers: answers, and its gradients.
+fn at<const N: usize>(x: [f32; N], f: impl Fn(Tensor<1>) -> Tensor<1>) -> [[Vec<f32>; 2]; 2] {
+    let form = || {
+        let x = Tensor::<1>::from_floats(x, &train()).require_grad();
+        let y = f(x.clone());
+        let dx = x.grad(&y.clone().sum().backward()).unwrap();
+        [y, dx].map(|x| x.into_data().iter::<f32>().collect())
+    };
+    [form(), ops::plainly(form)]
+}
+
+#[test]
+fn relu_and_relu6_have_pytorchs_gradients_at_their_bounds() {
+    for [y, dx] in at([-1.0, 0.0, 1e-30, 5.0, 6.0, 7.0], ops::relu) {
+        assert_eq!((y, dx), (vec![0.0, 0.0, 1e-30, 5.0, 6.0, 7.0], vec![0.0, 0.0, 1.0, 1.0, 1.0, 1.0]));
+    }
+    for [y, dx] in at([-1.0, 0.0, 1e-30, 5.0, 6.0, 7.0], ops::relu6) {
+        assert_eq!((y, dx), (vec![0.0, 0.0, 1e-30, 5.0, 6.0, 6.0], vec![0.0, 0.0, 1.0, 1.0, 0.0, 0.0]));
+    }
+}
+
+#[test]
+fn activations_of_no_number_are_no_number_and_extremes_are_harmless() {
+    let functions: [fn(Tensor<1>) -> Tensor<1>; 5] =
+        [ops::relu, ops::relu6, ops::silu, ops::gelu, ops::gelu_new];
+    for f in functions {
+        for [y, _] in at([f32::NAN, 1e30, -1e30], f) {
+            assert!(y[0].is_nan() && y[1] >= 6.0 && y[2] == 0.0, "{y:?}");
+        }
+    }
+}
+
+#[test]
+fn an_activation_leaves_a_shared_tensor_alone() {
+    let values = |x: &Tensor<1>| x.to_data().iter::<f32>().collect::<Vec<_>>();
+    for device in [Device::flex(), train()] {
+        let x = Tensor::<1>::from_floats([-1.0, 7.0, -3.0, 4.0], &device);
+        let part = x.clone().narrow(0, 1, 2);
+        assert_eq!(values(&ops::relu6(part)), [6.0, 0.0]);
+        assert_eq!(values(&ops::relu(x.clone())), [0.0, 7.0, 0.0, 4.0]);
+        assert_eq!(values(&x), [-1.0, 7.0, -3.0, 4.0]);
+    }
+}
+
 /// Answer and gradients of a layer.
 fn learned<const D: usize, const W: usize>(
     draw: &mut Draw,

@@ -197,10 +197,12 @@ fn batch_norm(seed: u64, shape: [usize; 4], then: usize, given: bool, recorded: 
     let what = match then {
         0 => Then::Nothing,
         1 => Then::Relu,
+        3 => Then::Relu6,
         _ => Then::AddRelu(shortcut.clone()),
     };
     let mut channels = || draw.tensor([shape[1]], &train());
-    let (weight, bias) = (channels().require_grad(), channels().sub_scalar(1.0).require_grad());
+    // ReLU6 sees values above its bound.
+    let (weight, bias) = (channels().mul_scalar(3.0).require_grad(), channels().require_grad());
     let (mean, variance) = (channels(), channels().square());
     let (y, statistics) = match given {
         true => {
@@ -232,7 +234,7 @@ fn batch_norm(seed: u64, shape: [usize; 4], then: usize, given: bool, recorded: 
 fn batch_norm_and_what_follows() {
     let shapes = [[1, 1, 2, 3], [6, 3, 1, 1], [5, 7, 3, 5], [1, 2, 40, 41], [33, 18, 4, 4], [3, 64, 32, 32]];
     for (seed, shape) in shapes.into_iter().enumerate() {
-        for then in 0..3 {
+        for then in 0..4 {
             for given in [false, true] {
                 for recorded in [[true, true], [true, false], [false, true], [false, false]] {
                     let what = format!("batch norm {shape:?}, then {then}, given {given}, {recorded:?}");
@@ -245,15 +247,21 @@ fn batch_norm_and_what_follows() {
 
 #[test]
 fn batch_norm_without_a_graph() {
-    for then in 0..3 {
+    for then in 0..4 {
         agree("batch norm", 1e-5, || {
             let mut draw = Draw(then);
             let mut images = || draw.tensor([3, 5, 4, 7], &Device::flex());
             let (x, shortcut) = (images(), images());
             let mut channels = || draw.tensor([5], &Device::flex());
             let (weight, bias, statistics) = (channels(), channels(), [channels(), channels().square()]);
-            let then = [Then::Nothing, Then::Relu, Then::AddRelu(shortcut)][then as usize].clone();
-            vec![named("y", ops::batch_norm(x, weight, bias, statistics, 1e-5, then))]
+            let then =
+                [Then::Nothing, Then::Relu, Then::Relu6, Then::AddRelu(shortcut)][then as usize].clone();
+            // Of a tensor that is shared, and in its memory.
+            let norm =
+                |x, then| ops::batch_norm(x, weight.clone(), bias.clone(), statistics.clone(), 1e-5, then);
+            let shared = norm(x.clone(), then.clone());
+            let untouched = x.clone().into_data().iter::<f32>().collect();
+            vec![named("y", shared), ("x", untouched), named("y in place", norm(x, then))]
         });
     }
 }

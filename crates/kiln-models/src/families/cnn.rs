@@ -6,9 +6,9 @@
 
 use burn::module::Module;
 use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Device, Tensor, activation, module};
+use burn::tensor::{Device, Tensor, module};
 use kiln_core::{Forward, InputSpec, Net, TaskKind};
-use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Linear, PaddingConfig2d};
+use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Linear, PaddingConfig2d, relu};
 use serde::{Deserialize, Serialize};
 
 use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
@@ -51,7 +51,7 @@ impl Forward for Cnn {
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = self.stages.iter().fold(x, |x, stage| stage.forward(x));
-        let x = activation::relu(self.fc.forward(x.flatten(1, 3)));
+        let x = relu(self.fc.forward(x.flatten(1, 3)));
         self.head.forward(self.dropout.forward(x))
     }
 }

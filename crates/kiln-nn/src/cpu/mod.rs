@@ -6,8 +6,10 @@
 
 pub(crate) mod attention;
 pub(crate) mod batch_norm;
+pub(crate) mod clip;
 pub(crate) mod columns;
 pub(crate) mod conv;
+pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod in_place;
 pub(crate) mod kernel;
