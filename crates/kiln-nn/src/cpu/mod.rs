@@ -15,6 +15,7 @@ pub(crate) mod in_place;
 pub(crate) mod kernel;
 pub(crate) mod linear;
 pub(crate) mod math;
+pub(crate) mod plane;
 pub(crate) mod simd;
 pub(crate) mod slices;
 pub(crate) mod weighted;
