@@ -21,6 +21,7 @@ CONVS = [
     (8, 128, 128, 56, 3, 2, 1), (8, 256, 1024, 14, 1, 1, 1), (8, 512, 2048, 7, 1, 1, 1), (8, 2048, 512, 7, 1, 1, 1),
     (8, 512, 512, 7, 3, 1, 1),
     (8, 96, 96, 112, 3, 2, 96), (8, 144, 144, 56, 3, 1, 144), (8, 96, 96, 56, 7, 1, 96), (8, 768, 768, 7, 7, 1, 768),
+    (64, 1, 32, 28, 3, 1, 1),
 ]
 LINEARS = [(8, 128, 384, 384), (8, 128, 384, 1536), (8, 128, 1536, 384), (8, 197, 384, 1152), (8, 197, 384, 1536),
            (8, 197, 1536, 384), (12, 64, 128, 512), (1, 128, 784, 512)]
@@ -106,6 +107,10 @@ def images():
     yield "relu6 8x144x56x56", lambda: of(F.relu6, 8, 144, 56, 56)
     yield "gelu 8x197x1536", lambda: of(F.gelu, 8, 197, 1536)
     yield "silu 8x197x1536", lambda: of(F.silu, 8, 197, 1536)
+    yield "max pool 3x3/2 8x64x112x112", lambda: of(lambda x: F.max_pool2d(x, 3, 2, 1), 8, 64, 112, 112)
+    yield "max pool 2x2/2 64x32x28x28", lambda: of(lambda x: F.max_pool2d(x, 2, 2), 64, 32, 28, 28)
+    for shape in [(8, 2048, 7, 7), (32, 512, 4, 4)]:
+        yield f"mean of pixels {sizes(shape)}", lambda: of(lambda x: F.adaptive_avg_pool2d(x, 1).flatten(1), *shape)
     yield "layer norm over channels 8x96x56x56", lambda: over_channels((8, 96, 56, 56))
 
 

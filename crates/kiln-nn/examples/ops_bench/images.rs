@@ -8,7 +8,7 @@ use kiln_nn::{BatchNorm2d, LayerNorm, ops};
 use crate::{Case, case, device, random};
 
 /// Batch, channels read and written, size, kernel, stride, groups.
-const CONVS: [[usize; 7]; 20] = [
+const CONVS: [[usize; 7]; 21] = [
     // ResNet-18 on 32x32.
     [32, 3, 64, 32, 3, 1, 1],
     [32, 64, 64, 32, 3, 1, 1],
@@ -32,6 +32,8 @@ const CONVS: [[usize; 7]; 20] = [
     [8, 144, 144, 56, 3, 1, 144],
     [8, 96, 96, 56, 7, 1, 96],
     [8, 768, 768, 7, 7, 1, 768],
+    // A net for grey digits.
+    [64, 1, 32, 28, 3, 1, 1],
 ];
 
 fn conv([b, from, to, size, kernel, stride, groups]: [usize; 7]) -> Case {
@@ -85,6 +87,10 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.push(unary("relu6", [8, 144, 56, 56], ops::relu6));
     cases.push(unary("gelu", [8, 197, 1536], ops::gelu));
     cases.push(unary("silu", [8, 197, 1536], ops::silu));
+    cases.push(unary("max pool 3x3/2", [8, 64, 112, 112], |x| ops::max_pool2d(x, [3; 2], [2; 2], [1; 2])));
+    cases.push(unary("max pool 2x2/2", [64, 32, 28, 28], |x| ops::max_pool2d(x, [2; 2], [2; 2], [0; 2])));
+    cases.push(unary("mean of pixels", [8, 2048, 7, 7], ops::global_avg_pool2d));
+    cases.push(unary("mean of pixels", [32, 512, 4, 4], ops::global_avg_pool2d));
     let shape = [8, 96, 56, 56];
     cases.push(case(named("layer norm over channels", &shape), move || {
         let (x, layer) = (random(shape), LayerNorm::new(shape[1], 1e-6, &device()));

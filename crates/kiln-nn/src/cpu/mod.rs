@@ -16,6 +16,7 @@ pub(crate) mod kernel;
 pub(crate) mod linear;
 pub(crate) mod math;
 pub(crate) mod plane;
+pub(crate) mod pool;
 pub(crate) mod simd;
 pub(crate) mod slices;
 pub(crate) mod weighted;

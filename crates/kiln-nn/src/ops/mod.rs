@@ -18,6 +18,7 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod optimizer;
+mod pool;
 mod relu;
 mod silu;
 
@@ -30,6 +31,7 @@ pub use gelu::{gelu, gelu_new};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use optimizer::{AdamW, Sgd, square_sum};
+pub use pool::{global_avg_pool2d, max_pool2d};
 pub use relu::{relu, relu6};
 pub use silu::silu;
 
@@ -67,10 +69,10 @@ pub(crate) fn are_fast(device: &Device, dtype: DType) -> bool {
 /// The processor's form of an op of one tensor; where it may not run, the tensor.
 #[cfg(feature = "cpu")]
 #[expect(clippy::result_large_err, reason = "the tensor that came goes back")]
-fn fast<const D: usize, K: Kernel<1>>(
+fn fast<const D: usize, const E: usize, K: Kernel<1>>(
     x: Tensor<D>,
     kernel: impl FnOnce() -> K,
-) -> Result<Tensor<D>, Tensor<D>> {
+) -> Result<Tensor<E>, Tensor<D>> {
     if !has_fast_form(&x) {
         return Err(x);
     }

@@ -8,7 +8,9 @@ use burn::module::{Initializer, Module};
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor};
 use kiln_core::Forward;
-use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, DropPath, Dropout, Linear, PaddingConfig2d};
+use kiln_nn::{
+    BatchNorm2d, Conv2d, Conv2dConfig, DropPath, Dropout, Linear, PaddingConfig2d, global_avg_pool2d,
+};
 
 use super::sizes::{Block as BlockSizes, Sizes};
 use crate::ModelError;
@@ -169,7 +171,7 @@ impl Forward for MobileNetV2 {
         let x = self.bn1.forward_relu6(self.conv_stem.forward(x));
         let x = self.blocks.iter().flatten().fold(x, |x, block| block.forward(x));
         let x = self.bn2.forward_relu6(self.conv_head.forward(x));
-        let x: Tensor<2> = x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2);
+        let x = global_avg_pool2d(x);
         self.classifier.forward(self.dropout.forward(x))
     }
 }
