@@ -114,6 +114,14 @@ fn layer_norm() {
 }
 
 #[test]
+#[should_panic(expected = "layer norm: an input [.., D] of [2, 6], a weight of [3] and a bias of Some([6])")]
+fn layer_norm_names_shapes_that_do_not_fit() {
+    let device = Device::flex();
+    let bias = Some(Tensor::zeros([6], &device));
+    drop(ops::layer_norm(Tensor::<2>::zeros([2, 6], &device), Tensor::ones([3], &device), bias, 1e-5));
+}
+
+#[test]
 fn dropout() {
     for (seed, shape) in [(1, [1, 1, 1]), (2, [3, 5, 7]), (4, [3, 20_000, 1])] {
         for p in [0.1, 0.9] {
@@ -202,6 +210,23 @@ fn train_or_not(train: bool) -> Device {
 }
 
 #[test]
+#[should_panic(expected = "keys [B, N, S, W] of [2, 3, 4, 6] and values of [2, 3, 4, 5]")]
+fn attention_names_keys_that_do_not_fit() {
+    let zeros = |shape: [usize; 4]| Tensor::zeros(shape, &Device::flex());
+    let none = kiln_nn::Dropout::new(0.0);
+    drop(kiln_nn::attention(zeros([2, 3, 4, 5]), zeros([2, 3, 4, 6]), zeros([2, 3, 4, 5]), None, &none));
+}
+
+#[test]
+#[should_panic(expected = "attention: a mask [B or 1, 1, T or 1, S] of Some([2, 1, 1, 5])")]
+fn attention_names_a_mask_that_does_not_fit() {
+    let [q, k, v] = [(); 3].map(|()| Tensor::zeros([2, 3, 4, 5], &Device::flex()));
+    let seen = Tensor::<2, Int>::ones([2, 5], &Device::flex()).equal_elem(1);
+    let mask = kiln_nn::attention::Mask::padding(&seen, false);
+    drop(kiln_nn::attention(q, k, v, Some(&mask), &kiln_nn::Dropout::new(0.0)));
+}
+
+#[test]
 fn linear() {
     let mut shapes = Draw(21);
     for seed in 0..16 {
@@ -272,6 +297,13 @@ fn cross_entropy() {
             }
         }
     }
+}
+
+#[test]
+#[should_panic(expected = "cross entropy: logits [R, K] of [3, 2] and 2 classes")]
+fn cross_entropy_names_shapes_that_do_not_fit() {
+    let logits = Tensor::<2>::zeros([3, 2], &Device::flex());
+    drop(ops::cross_entropy(logits, Tensor::from_ints([0, 1], &Device::flex()), 2, 0.0));
 }
 
 #[test]
