@@ -59,6 +59,7 @@ pub fn attention(
 ) -> Tensor<4> {
     let [b, heads, t, width] = query.dims();
     let keys = key.dims()[2];
+    check(query.dims(), [key.dims(), value.dims()], mask.map(|mask| mask.hidden.dims()));
     meter::attention(&query, &key);
     #[cfg(feature = "cpu")]
     if ops::has_fast_form(&query)
@@ -102,4 +103,20 @@ fn product(left: Tensor<4>, right: Tensor<4>, half: Option<FloatDType>) -> Tenso
             left.cast(half).matmul(right.cast(half)).cast(dtype)
         }
     }
+}
+
+fn check(query: [usize; 4], keys: [[usize; 4]; 2], hidden: Option<[usize; 4]>) {
+    let ([b, n, t, w], s) = (query, keys[0][2]);
+    assert!(
+        keys.iter().all(|key| *key == [b, n, s, w]),
+        "attention: a query [B, N, T, W] of {query:?}, keys [B, N, S, W] of {:?} and values of {:?}",
+        keys[0],
+        keys[1]
+    );
+    assert!(
+        hidden.is_none_or(|[rows, heads, queries, hidden]| {
+            [1, b].contains(&rows) && heads == 1 && [1, t].contains(&queries) && hidden == s
+        }),
+        "attention: a mask [B or 1, 1, T or 1, S] of {hidden:?} for a query of {query:?} and {s} keys"
+    );
 }

@@ -6,7 +6,6 @@
 //! (`[out, in, h, w]`) and initial values. Burn's `Linear` is not used because it stores
 //! `[in, out]`; its norms are not because they call their parameters `gamma` and `beta`.
 
-pub mod activation;
 pub mod attention;
 pub mod conv;
 pub mod conv1d;
@@ -25,7 +24,6 @@ pub mod ops;
 pub mod precision;
 pub mod random;
 
-pub use activation::relu6;
 pub use attention::attention;
 pub use burn::nn::PaddingConfig2d;
 pub use conv::{Conv2d, Conv2dConfig};
@@ -36,5 +34,5 @@ pub use embedding::Embedding;
 pub use linear::Linear;
 pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse, token_cross_entropy};
 pub use norm::{BatchNorm2d, LayerNorm};
-pub use ops::{gelu, gelu_new};
+pub use ops::{gelu, gelu_new, global_avg_pool2d, max_pool2d, relu, relu6, silu};
 pub use precision::Precision;

@@ -4,7 +4,7 @@
 //!
 //! Shapes: `B` batch, `T` tokens, `K` classes or numbers.
 
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Int, Tensor};
 
 use crate::ops;
 
@@ -30,7 +30,7 @@ pub fn token_cross_entropy(
 /// logits of any size: `max(x, 0) - x t + ln(1 + exp(-|x|))`.
 pub fn binary_cross_entropy_with_logits(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     let rest = logits.clone().abs().neg().exp().log1p();
-    (activation::relu(logits.clone()) - logits * targets + rest).mean()
+    (ops::relu(logits.clone()) - logits * targets + rest).mean()
 }
 
 /// Mean squared error over all `B K` as `[1]`.

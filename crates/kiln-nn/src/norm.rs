@@ -90,6 +90,11 @@ impl BatchNorm2d {
         self.forward_then(x, Then::Relu)
     }
 
+    /// ReLU6 of [`BatchNorm2d::forward`], in one pass.
+    pub fn forward_relu6(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_then(x, Then::Relu6)
+    }
+
     /// ReLU of the sum of [`BatchNorm2d::forward`] and `shortcut`, in one pass.
     pub fn forward_add_relu(&self, x: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
         self.forward_then(x, Then::AddRelu(shortcut))

@@ -20,6 +20,64 @@ fn gelu() {
     }
 }
 
+#[test]
+fn relu_relu6_and_silu() {
+    for (seed, shape) in [(1, [1, 1, 1]), (2, [3, 5, 7]), (3, [2, 129, 65]), (4, [1, 40_000, 1])] {
+        let wide = |x: Tensor<3>| x.mul_scalar(2.0);
+        agree("relu", 1e-7, || unary(shape, seed, ops::relu));
+        agree("relu6", 1e-7, || unary(shape, seed, |x| ops::relu6(wide(x))));
+        agree("silu", 1e-6, || unary(shape, seed, |x| ops::silu(wide(x))));
+        // Views that do not lie in memory as they read, and one that is a part of it.
+        agree("relu of a transpose", 1e-7, || unary(shape, seed, |x| ops::relu(x.swap_dims(0, 2))));
+        agree("relu6 of a row", 1e-7, || unary(shape, seed, |x| ops::relu6(x.narrow(0, 0, 1))));
+        agree("silu of a transpose", 1e-6, || unary(shape, seed, |x| ops::silu(x.swap_dims(0, 2))));
+    }
+}
+
+/// Both forms of a function of numbers: answers, and its gradients.
+fn at<const N: usize>(x: [f32; N], f: impl Fn(Tensor<1>) -> Tensor<1>) -> [[Vec<f32>; 2]; 2] {
+    let form = || {
+        let x = Tensor::<1>::from_floats(x, &train()).require_grad();
+        let y = f(x.clone());
+        let dx = x.grad(&y.clone().sum().backward()).unwrap();
+        [y, dx].map(|x| x.into_data().iter::<f32>().collect())
+    };
+    [form(), ops::plainly(form)]
+}
+
+#[test]
+fn relu_and_relu6_have_pytorchs_gradients_at_their_bounds() {
+    for [y, dx] in at([-1.0, 0.0, 1e-30, 5.0, 6.0, 7.0], ops::relu) {
+        assert_eq!((y, dx), (vec![0.0, 0.0, 1e-30, 5.0, 6.0, 7.0], vec![0.0, 0.0, 1.0, 1.0, 1.0, 1.0]));
+    }
+    for [y, dx] in at([-1.0, 0.0, 1e-30, 5.0, 6.0, 7.0], ops::relu6) {
+        assert_eq!((y, dx), (vec![0.0, 0.0, 1e-30, 5.0, 6.0, 6.0], vec![0.0, 0.0, 1.0, 1.0, 0.0, 0.0]));
+    }
+}
+
+#[test]
+fn activations_of_no_number_are_no_number_and_extremes_are_harmless() {
+    let functions: [fn(Tensor<1>) -> Tensor<1>; 5] =
+        [ops::relu, ops::relu6, ops::silu, ops::gelu, ops::gelu_new];
+    for f in functions {
+        for [y, _] in at([f32::NAN, 1e30, -1e30], f) {
+            assert!(y[0].is_nan() && y[1] >= 6.0 && y[2] == 0.0, "{y:?}");
+        }
+    }
+}
+
+#[test]
+fn an_activation_leaves_a_shared_tensor_alone() {
+    let values = |x: &Tensor<1>| x.to_data().iter::<f32>().collect::<Vec<_>>();
+    for device in [Device::flex(), train()] {
+        let x = Tensor::<1>::from_floats([-1.0, 7.0, -3.0, 4.0], &device);
+        let part = x.clone().narrow(0, 1, 2);
+        assert_eq!(values(&ops::relu6(part)), [6.0, 0.0]);
+        assert_eq!(values(&ops::relu(x.clone())), [0.0, 7.0, 0.0, 4.0]);
+        assert_eq!(values(&x), [-1.0, 7.0, -3.0, 4.0]);
+    }
+}
+
 /// Answer and gradients of a layer.
 fn learned<const D: usize, const W: usize>(
     draw: &mut Draw,
@@ -54,6 +112,14 @@ fn layer_norm() {
             });
         }
     }
+}
+
+#[test]
+#[should_panic(expected = "layer norm: an input [.., D] of [2, 6], a weight of [3] and a bias of Some([6])")]
+fn layer_norm_names_shapes_that_do_not_fit() {
+    let device = Device::flex();
+    let bias = Some(Tensor::zeros([6], &device));
+    drop(ops::layer_norm(Tensor::<2>::zeros([2, 6], &device), Tensor::ones([3], &device), bias, 1e-5));
 }
 
 #[test]
@@ -145,6 +211,23 @@ fn train_or_not(train: bool) -> Device {
 }
 
 #[test]
+#[should_panic(expected = "keys [B, N, S, W] of [2, 3, 4, 6] and values of [2, 3, 4, 5]")]
+fn attention_names_keys_that_do_not_fit() {
+    let zeros = |shape: [usize; 4]| Tensor::zeros(shape, &Device::flex());
+    let none = kiln_nn::Dropout::new(0.0);
+    drop(kiln_nn::attention(zeros([2, 3, 4, 5]), zeros([2, 3, 4, 6]), zeros([2, 3, 4, 5]), None, &none));
+}
+
+#[test]
+#[should_panic(expected = "attention: a mask [B or 1, 1, T or 1, S] of Some([2, 1, 1, 5])")]
+fn attention_names_a_mask_that_does_not_fit() {
+    let [q, k, v] = [(); 3].map(|()| Tensor::zeros([2, 3, 4, 5], &Device::flex()));
+    let seen = Tensor::<2, Int>::ones([2, 5], &Device::flex()).equal_elem(1);
+    let mask = kiln_nn::attention::Mask::padding(&seen, false);
+    drop(kiln_nn::attention(q, k, v, Some(&mask), &kiln_nn::Dropout::new(0.0)));
+}
+
+#[test]
 fn linear() {
     let mut shapes = Draw(21);
     for seed in 0..16 {
@@ -215,6 +298,13 @@ fn cross_entropy() {
             }
         }
     }
+}
+
+#[test]
+#[should_panic(expected = "cross entropy: logits [R, K] of [3, 2] and 2 classes")]
+fn cross_entropy_names_shapes_that_do_not_fit() {
+    let logits = Tensor::<2>::zeros([3, 2], &Device::flex());
+    drop(ops::cross_entropy(logits, Tensor::from_ints([0, 1], &Device::flex()), 2, 0.0));
 }
 
 #[test]

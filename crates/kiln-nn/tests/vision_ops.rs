@@ -7,7 +7,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 use kiln_nn::ops::{self, Then};
 
-use support::{Draw, Named, agree, named, train};
+use support::{Draw, Named, agree, named, train, unary};
 
 mod support;
 
@@ -197,10 +197,12 @@ fn batch_norm(seed: u64, shape: [usize; 4], then: usize, given: bool, recorded: 
     let what = match then {
         0 => Then::Nothing,
         1 => Then::Relu,
+        3 => Then::Relu6,
         _ => Then::AddRelu(shortcut.clone()),
     };
     let mut channels = || draw.tensor([shape[1]], &train());
-    let (weight, bias) = (channels().require_grad(), channels().sub_scalar(1.0).require_grad());
+    // ReLU6 sees values above its bound.
+    let (weight, bias) = (channels().mul_scalar(3.0).require_grad(), channels().require_grad());
     let (mean, variance) = (channels(), channels().square());
     let (y, statistics) = match given {
         true => {
@@ -232,7 +234,7 @@ fn batch_norm(seed: u64, shape: [usize; 4], then: usize, given: bool, recorded: 
 fn batch_norm_and_what_follows() {
     let shapes = [[1, 1, 2, 3], [6, 3, 1, 1], [5, 7, 3, 5], [1, 2, 40, 41], [33, 18, 4, 4], [3, 64, 32, 32]];
     for (seed, shape) in shapes.into_iter().enumerate() {
-        for then in 0..3 {
+        for then in 0..4 {
             for given in [false, true] {
                 for recorded in [[true, true], [true, false], [false, true], [false, false]] {
                     let what = format!("batch norm {shape:?}, then {then}, given {given}, {recorded:?}");
@@ -245,15 +247,21 @@ fn batch_norm_and_what_follows() {
 
 #[test]
 fn batch_norm_without_a_graph() {
-    for then in 0..3 {
+    for then in 0..4 {
         agree("batch norm", 1e-5, || {
             let mut draw = Draw(then);
             let mut images = || draw.tensor([3, 5, 4, 7], &Device::flex());
             let (x, shortcut) = (images(), images());
             let mut channels = || draw.tensor([5], &Device::flex());
             let (weight, bias, statistics) = (channels(), channels(), [channels(), channels().square()]);
-            let then = [Then::Nothing, Then::Relu, Then::AddRelu(shortcut)][then as usize].clone();
-            vec![named("y", ops::batch_norm(x, weight, bias, statistics, 1e-5, then))]
+            let then =
+                [Then::Nothing, Then::Relu, Then::Relu6, Then::AddRelu(shortcut)][then as usize].clone();
+            // Of a tensor that is shared, and in its memory.
+            let norm =
+                |x, then| ops::batch_norm(x, weight.clone(), bias.clone(), statistics.clone(), 1e-5, then);
+            let shared = norm(x.clone(), then.clone());
+            let untouched = x.clone().into_data().iter::<f32>().collect();
+            vec![named("y", shared), ("x", untouched), named("y in place", norm(x, then))]
         });
     }
 }
@@ -314,4 +322,98 @@ fn conv2d_names_an_image_of_nothing() {
     let (x, weight) =
         (Tensor::zeros([1, 2, 0, 5], &Device::flex()), Tensor::zeros([2, 1, 3, 3], &Device::flex()));
     drop(ops::conv2d(x, weight, None, ConvOptions::new([1, 1], [2, 2], [1, 1], 2)));
+}
+
+/// A window's sizes: kernel, stride, padding.
+type Window = [[usize; 2]; 3];
+
+fn pool(shape: [usize; 4], seed: u64, [kernel, stride, padding]: Window, ties: bool) -> Vec<Named> {
+    // Every third of the values is zero after ReLU, as before the pool of a ResNet.
+    let x = |x: Tensor<4>| if ties { ops::relu(x) } else { x };
+    unary(shape, seed, |found| ops::max_pool2d(x(found), kernel, stride, padding))
+}
+
+#[test]
+fn max_pool2d() {
+    let sizes: [([usize; 4], Window); 9] = [
+        ([2, 3, 112, 112], [[3; 2], [2; 2], [1; 2]]),
+        ([5, 2, 28, 28], [[2; 2], [2; 2], [0; 2]]),
+        ([1, 1, 1, 1], [[1; 2], [1; 2], [0; 2]]),
+        ([1, 2, 1, 1], [[3; 2], [2; 2], [1; 2]]),
+        ([3, 2, 9, 14], [[3, 2], [1, 3], [1, 0]]),
+        ([2, 3, 17, 33], [[5; 2], [1; 2], [2; 2]]),
+        ([2, 3, 20, 19], [[2; 2], [5; 2], [1; 2]]),
+        // A byte counts the pixels of the first of these, not of the second.
+        ([1, 2, 20, 40], [[16; 2], [3; 2], [8; 2]]),
+        ([1, 2, 20, 40], [[16, 17], [3; 2], [8; 2]]),
+    ];
+    for (seed, (shape, window)) in sizes.into_iter().enumerate() {
+        for ties in [false, true] {
+            let what = format!("max pool of {shape:?} by {window:?}");
+            agree(&what, 1e-6, || pool(shape, seed as u64, window, ties));
+        }
+        agree("max pool without a graph", 1e-7, || {
+            let x = Draw(seed as u64).tensor(shape, &Device::flex());
+            vec![named("y", ops::max_pool2d(x, window[0], window[1], window[2]))]
+        });
+    }
+}
+
+#[test]
+fn max_pool2d_of_any_sizes() {
+    let mut draw = Draw(5);
+    for seed in 0..60 {
+        let mut pair = |n| [1 + draw.below(n), 1 + draw.below(n)];
+        let (kernel, stride, image) = (pair(5), pair(4), pair(40));
+        let kernel = [kernel[0].min(image[0]), kernel[1].min(image[1])];
+        let padding = kernel.map(|k| draw.below(k / 2 + 1));
+        let shape = [1 + draw.below(3), 1 + draw.below(3), image[0], image[1]];
+        let window = [kernel, stride, padding];
+        agree(&format!("max pool of {shape:?} by {window:?}"), 1e-6, || pool(shape, seed, window, true));
+    }
+}
+
+#[test]
+fn max_pool2d_of_a_value_that_is_no_number_is_not_a_number() {
+    let x = Tensor::<4>::from_data([[[[1.0, f32::NAN, 3.0], [4.0, 5.0, 2.0]]]], &train()).require_grad();
+    let y = ops::max_pool2d(x.clone(), [2, 2], [1, 1], [0, 0]);
+    let dx: Vec<f32> = x.grad(&y.clone().sum().backward()).unwrap().into_data().try_to_vec().unwrap();
+    assert!(y.into_data().iter::<f32>().all(f32::is_nan));
+    assert_eq!(dx, [0.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn max_pool2d_of_minus_infinity_gives_its_gradient_to_the_first_pixel() {
+    let x = Tensor::<4>::full([1, 1, 4, 4], f32::NEG_INFINITY, &train()).require_grad();
+    let y = ops::max_pool2d(x.clone(), [3, 3], [2, 2], [1, 1]);
+    let dx: Vec<f32> = x.grad(&y.sum().backward()).unwrap().into_data().try_to_vec().unwrap();
+    assert_eq!(dx, [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+#[should_panic(expected = "max pool: a kernel [2, 2] on an image of [5, 5] with padding [0, 2]")]
+fn max_pool2d_names_padding_that_is_too_wide() {
+    drop(ops::max_pool2d(Tensor::zeros([1, 1, 5, 5], &Device::flex()), [2, 2], [1, 1], [0, 2]));
+}
+
+#[test]
+#[should_panic(expected = "max pool: an image of [5, 5], a kernel [2, 2] and a stride [1, 0]")]
+fn max_pool2d_names_a_stride_of_nothing() {
+    drop(ops::max_pool2d(Tensor::zeros([1, 1, 5, 5], &Device::flex()), [2, 2], [1, 0], [0, 0]));
+}
+
+#[test]
+fn global_avg_pool2d() {
+    for (seed, shape) in [[1, 1, 1, 1], [3, 5, 7, 9], [2, 70, 4, 4], [1, 3, 100, 50]].into_iter().enumerate()
+    {
+        agree("mean of pixels", 1e-6, || unary(shape, seed as u64, ops::global_avg_pool2d));
+        let turned = |x: Tensor<4>| ops::global_avg_pool2d(x.permute([0, 3, 1, 2]));
+        agree("mean of pixels that lie channels last", 1e-6, || unary(shape, seed as u64, turned));
+    }
+}
+
+#[test]
+#[should_panic(expected = "global average pool: an image of 0 x 5 pixels")]
+fn global_avg_pool2d_names_an_image_of_nothing() {
+    drop(ops::global_avg_pool2d(Tensor::zeros([1, 1, 0, 5], &Device::flex())));
 }

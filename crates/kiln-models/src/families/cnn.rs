@@ -5,10 +5,9 @@
 //! Shapes: `B` batch, `C` channels, `H W` pixels, `K` classes.
 
 use burn::module::Module;
-use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Device, Tensor, activation, module};
+use burn::tensor::{Device, Tensor};
 use kiln_core::{Forward, InputSpec, Net, TaskKind};
-use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Linear, PaddingConfig2d};
+use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, Dropout, Linear, PaddingConfig2d, max_pool2d, relu};
 use serde::{Deserialize, Serialize};
 
 use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
@@ -32,7 +31,7 @@ impl Stage {
     /// `[B, C, H, W]` to `[B, C', H/2, W/2]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let x = self.bn.forward_relu(self.conv.forward(x));
-        module::max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]))
+        max_pool2d(x, [2, 2], [2, 2], [0, 0])
     }
 }
 
@@ -51,7 +50,7 @@ impl Forward for Cnn {
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = self.stages.iter().fold(x, |x, stage| stage.forward(x));
-        let x = activation::relu(self.fc.forward(x.flatten(1, 3)));
+        let x = relu(self.fc.forward(x.flatten(1, 3)));
         self.head.forward(self.dropout.forward(x))
     }
 }

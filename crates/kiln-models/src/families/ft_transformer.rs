@@ -6,9 +6,9 @@
 //! Shapes: `B` batch, `F` numbers, `N` categories, `T` = 1 + F + N tokens, `D` block width, `K` classes.
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 use kiln_core::{Forward, InputSpec, Net, Table, TaskKind};
-use kiln_nn::{Dropout, Embedding, LayerNorm, Linear, attention};
+use kiln_nn::{Dropout, Embedding, LayerNorm, Linear, attention, relu};
 use serde::{Deserialize, Serialize};
 
 use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
@@ -79,7 +79,7 @@ impl FeedForward {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let halves = self.linear1.forward(x).chunk(2, 2);
         let gated = match halves.as_slice() {
-            [a, b] => a.clone() * activation::relu(b.clone()),
+            [a, b] => a.clone() * relu(b.clone()),
             _ => return Tensor::cat(halves, 2), // a width of at least two always halves
         };
         self.linear2.forward(self.dropout.forward(gated))
@@ -193,7 +193,7 @@ impl Forward for FtTransformer {
         let x = blocks.fold(self.tokens(x), |x, (i, block)| block.forward(x, i == last));
         let head = &self.backbone.output;
         let class = x.narrow(1, 0, 1).squeeze_dim::<2>(1);
-        head.linear.forward(activation::relu(head.normalization.forward(class)))
+        head.linear.forward(relu(head.normalization.forward(class)))
     }
 }
 

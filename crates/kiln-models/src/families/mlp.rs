@@ -6,9 +6,9 @@
 //! Shapes: `B` batch, `F` features, `N` categories, `K` classes.
 
 use burn::module::{Initializer, Module};
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 use kiln_core::{Forward, InputSpec, Net, Table, TaskKind};
-use kiln_nn::{Dropout, Embedding, Linear};
+use kiln_nn::{Dropout, Embedding, Linear, relu};
 use serde::{Deserialize, Serialize};
 
 use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
@@ -46,7 +46,7 @@ impl Forward for Mlp {
     /// A table of `[B, F]` and `[B, N]` to `[B, K]`.
     fn forward(&self, x: Table) -> Tensor<2> {
         let x = self.features(x);
-        let hidden = |x, layer: &Linear| self.dropout.forward(activation::relu(layer.forward(x)));
+        let hidden = |x, layer: &Linear| self.dropout.forward(relu(layer.forward(x)));
         self.head.forward(self.layers.iter().fold(x, hidden))
     }
 }

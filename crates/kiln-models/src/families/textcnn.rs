@@ -12,9 +12,9 @@ use burn::module::{Initializer, Module};
 use burn::nn::PaddingConfig1d;
 use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, activation, module};
+use burn::tensor::{Device, Tensor, module};
 use kiln_core::{Forward, InputSpec, Net, TaskKind, Tokens};
-use kiln_nn::{Dropout, Embedding, Linear};
+use kiln_nn::{Dropout, Embedding, Linear, relu};
 use serde::{Deserialize, Serialize};
 
 use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
@@ -43,7 +43,7 @@ impl Forward for Textcnn {
         let mask = x.mask.float().unsqueeze_dim::<3>(1);
         let words = self.embedding.forward(x.ids).swap_dims(1, 2) * mask.clone();
         let pooled = self.convs.iter().map(|conv| {
-            let found = activation::relu(conv.forward(words.clone()));
+            let found = relu(conv.forward(words.clone()));
             // A window without a token counts 0, which the maximum of ReLUs does not see.
             (found * windows(mask.clone(), conv.kernel_size)).max_dim(2).squeeze_dim::<2>(2)
         });

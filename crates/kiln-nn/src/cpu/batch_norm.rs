@@ -10,45 +10,64 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
+use super::clip::Clip;
+use super::elementwise::own;
+use super::in_place::whole;
 use super::kernel::{Kernel, Value, answer, run};
 use super::simd::{simd, sum16};
 use super::slices::{Shared, contiguous, dims, tensor, unwritten, values};
 use crate::ops::Then;
 
-/// As `ops::batch_norm_train`; `None` where the tensors are not the processor's.
-pub(crate) fn train(
-    x: &Tensor<4>,
-    weight: &Tensor<1>,
-    bias: &Tensor<1>,
-    eps: f64,
-    then: &Then,
-) -> Option<(Tensor<4>, [Tensor<1>; 2])> {
-    let op = BatchNorm::new(eps, then);
-    let y = op.clone().apply(x, weight, bias, then)?;
-    let channels = op.statistics.get()?;
-    let column = |f: fn(&Channel) -> f32| {
-        let column = answer(tensor(channels.iter().map(f).collect(), &[channels.len()]));
-        if x.is_autodiff() { Tensor::from_inner(column) } else { column }
-    };
-    Some((y, [column(|c| c.mean), column(|c| c.variance)]))
+/// What the op is applied to.
+pub(crate) struct Inputs {
+    /// Input, weight and bias.
+    values: [Value; 3],
+    shortcut: Option<Value>,
+    clip: Option<Clip>,
 }
 
-/// As `ops::batch_norm`; `None` where the tensors are not the processor's.
-pub(crate) fn given(
-    x: &Tensor<4>,
-    weight: &Tensor<1>,
-    bias: &Tensor<1>,
-    statistics: [&Tensor<1>; 2],
-    eps: f64,
-    then: &Then,
-) -> Option<Tensor<4>> {
-    let [mean, variance] = statistics.map(|x| Value::of(x.clone()).map(|x| contiguous(x.contents())));
-    let (mean, variance) = (mean?, variance?);
-    let op = BatchNorm { given: true, ..BatchNorm::new(eps, then) };
+impl Inputs {
+    /// `None` where the tensors are not the processor's.
+    pub(crate) fn of(x: &Tensor<4>, weight: &Tensor<1>, bias: &Tensor<1>, then: &Then) -> Option<Self> {
+        let values = [Value::of(x.clone())?, Value::of(weight.clone())?, Value::of(bias.clone())?];
+        let (clip, shortcut) = match then {
+            Then::Nothing => (None, None),
+            Then::Relu => (Some(Clip::RELU), None),
+            Then::Relu6 => (Some(Clip::RELU6), None),
+            Then::AddRelu(shortcut) => (Some(Clip::RELU), Some(Value::of(shortcut.clone())?)),
+        };
+        Some(Self { values, shortcut, clip })
+    }
+
+    fn apply(self, op: BatchNorm) -> Tensor<4> {
+        match (self.values, self.shortcut) {
+            ([x, weight, bias], Some(shortcut)) => run(op, [x, weight, bias, shortcut]),
+            (values, None) => run(op, values),
+        }
+    }
+}
+
+/// As `ops::batch_norm_train`.
+pub(crate) fn train(inputs: Inputs, eps: f64) -> (Tensor<4>, [Tensor<1>; 2]) {
+    let op = BatchNorm { eps: eps as f32, clip: inputs.clip, given: false, statistics: Arc::default() };
+    let y = inputs.apply(op.clone());
+    let channels = op.statistics.get().map(Vec::as_slice).unwrap_or_default();
+    let column = |f: fn(&Channel) -> f32| {
+        let column = answer(tensor(channels.iter().map(f).collect(), &[channels.len()]));
+        if y.is_autodiff() { Tensor::from_inner(column) } else { column }
+    };
+    let statistics = [column(|c| c.mean), column(|c| c.variance)];
+    (y, statistics)
+}
+
+/// As `ops::batch_norm`, of the mean and variance of every channel.
+pub(crate) fn given(inputs: Inputs, statistics: [FlexTensor; 2], eps: f64) -> Tensor<4> {
+    let [mean, variance] = statistics.map(contiguous);
     let channels = values(&mean).iter().zip(values(&variance));
-    let channels = channels.map(|(mean, variance)| Channel::new(*mean, *variance, op.eps)).collect();
-    op.statistics.set(channels).ok()?;
-    op.apply(x, weight, bias, then)
+    let channels = channels.map(|(mean, variance)| Channel::new(*mean, *variance, eps as f32));
+    let statistics = Arc::new(OnceLock::from(channels.collect::<Vec<_>>()));
+    let op = BatchNorm { eps: eps as f32, clip: inputs.clip, given: true, statistics };
+    inputs.apply(op)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +83,12 @@ impl Channel {
         Self { mean, variance, inverse: 1.0 / (variance + eps).sqrt() }
     }
 
+    /// The channel's values times the first plus the second are normalised, times its weight, plus its bias.
+    fn affine(self, [weight, bias]: [f32; 2]) -> (f32, f32) {
+        let scale = weight * self.inverse;
+        (scale, self.mean.mul_add(-scale, bias))
+    }
+
     fn of(x: &[f32], planes: Planes, eps: f32) -> Self {
         let mean = sum(x, planes, 0.0).0 / planes.values();
         // Of what is left of the mean, too: in float32 it is not the mean to the last digit.
@@ -77,7 +102,8 @@ impl Channel {
 #[derive(Debug, Clone)]
 struct BatchNorm {
     eps: f32,
-    relu: bool,
+    /// What follows.
+    clip: Option<Clip>,
     /// The statistics are constants, not the batch's.
     given: bool,
     /// The batch's are here once the forward pass has run.
@@ -124,46 +150,42 @@ simd! {
 }
 
 simd! {
-    fn normalise(x: &[f32], shortcut: Option<&[f32]>, planes: Planes, scale: f32, shift: f32, relu: bool, y: Shared) {
+    /// `x` is absent where `y` holds it.
+    fn normalise(x: Option<&[f32]>, shortcut: Option<&[f32]>, planes: Planes, scale: f32, shift: f32, clip: Clip, y: Shared) {
         for start in planes.starts() {
             let place = start..start + planes.pixels;
-            let x = &x[place.clone()];
             // SAFETY: a channel's planes are its thread's own, and lie within the answer.
             let y = unsafe { y.slice(start, planes.pixels) };
+            if let Some(x) = x {
+                y.copy_from_slice(&x[place.clone()]);
+            }
             match shortcut {
                 Some(shortcut) => {
-                    for ((y, x), shortcut) in y.iter_mut().zip(x).zip(&shortcut[place]) {
-                        *y = x.mul_add(scale, shift) + shortcut;
+                    for (y, shortcut) in y.iter_mut().zip(&shortcut[place]) {
+                        *y = clip.of(y.mul_add(scale, shift) + shortcut);
                     }
                 }
-                None => y.iter_mut().zip(x).for_each(|(y, x)| *y = x.mul_add(scale, shift)),
-            }
-            if relu {
-                y.iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
+                None => y.iter_mut().for_each(|y| *y = clip.of(y.mul_add(scale, shift))),
             }
         }
     }
 }
 
-/// The gradient of a value before ReLU, from the answer.
-#[inline(always)]
-fn through(y: f32, dy: f32) -> f32 {
-    if y <= 0.0 { 0.0 } else { dy }
-}
-
 simd! {
-    /// Sums of the gradient, and of it times x - mean. `y` where there was a ReLU.
-    fn sums_back(x: &[f32], y: Option<&[f32]>, dy: &[f32], planes: Planes, mean: f32) -> (f64, f64) {
+    /// Sums of the gradient g before what follows, and of it times x - mean. `y` where something did follow.
+    fn sums_back(x: &[f32], y: Option<&[f32]>, dy: Shared, planes: Planes, mean: f32, clip: Clip) -> (f64, f64) {
         let (mut sum, mut product) = (0.0, 0.0);
         for start in planes.starts() {
             let place = start..start + planes.pixels;
-            let (x, dy) = (&x[place.clone()], &dy[place.clone()]);
+            // SAFETY: as in `normalise`.
+            let dy: &[f32] = unsafe { dy.slice(start, planes.pixels) };
+            let x = &x[place.clone()];
             let n = x.len();
             let (a, b) = match y {
                 Some(y) => {
                     let y = &y[place];
-                    let product = sum16(n, |i| through(y[i], dy[i]) * (x[i] - mean));
-                    (sum16(n, |i| through(y[i], dy[i])), product)
+                    let product = sum16(n, |i| clip.back(y[i], dy[i]) * (x[i] - mean));
+                    (sum16(n, |i| clip.back(y[i], dy[i])), product)
                 }
                 None => (sum16(n, |i| dy[i]), sum16(n, |i| dy[i] * (x[i] - mean))),
             };
@@ -174,38 +196,49 @@ simd! {
     }
 }
 
+/// dx = scale (g - a - b (x - mean))
+#[derive(Clone, Copy)]
+struct Slope {
+    mean: f32,
+    scale: f32,
+    a: f32,
+    b: f32,
+}
+
+impl Slope {
+    #[inline(always)]
+    fn at(self, x: f32, g: f32) -> f32 {
+        self.scale * (x - self.mean).mul_add(-self.b, g - self.a)
+    }
+}
+
 simd! {
-    /// dx = scale (g - a - b (x - mean)), and the shortcut's gradient g.
+    /// The input's gradient in the place of the answer's, and the shortcut's, g.
     fn back(
         x: &[f32],
         y: Option<&[f32]>,
-        dy: &[f32],
+        dy: Shared,
         planes: Planes,
-        mean: f32,
-        scale: f32,
-        a: f32,
-        b: f32,
-        dx: Shared,
+        slope: Slope,
+        clip: Clip,
         dshortcut: Option<Shared>,
     ) {
         for start in planes.starts() {
             let place = start..start + planes.pixels;
             // SAFETY: as in `normalise`.
-            let dx = unsafe { dx.slice(start, planes.pixels) };
-            let (x, dy) = (&x[place.clone()], &dy[place.clone()]);
-            let slope = |x: f32, g: f32| scale * (x - mean).mul_add(-b, g - a);
-            match y {
-                Some(y) => {
-                    for (((dx, x), y), dy) in dx.iter_mut().zip(x).zip(&y[place.clone()]).zip(dy) {
-                        *dx = slope(*x, through(*y, *dy));
+            let slice = |shared: Shared| unsafe { shared.slice(start, planes.pixels) };
+            let dy = slice(dy).iter_mut().zip(&x[place.clone()]);
+            match (y.map(|y| &y[place]), dshortcut.map(slice)) {
+                (None, _) => dy.for_each(|(dy, x)| *dy = slope.at(*x, *dy)),
+                (Some(y), None) => {
+                    dy.zip(y).for_each(|((dy, x), y)| *dy = slope.at(*x, clip.back(*y, *dy)));
+                }
+                (Some(y), Some(dshortcut)) => {
+                    for (((dy, x), y), dshortcut) in dy.zip(y).zip(dshortcut) {
+                        *dshortcut = clip.back(*y, *dy);
+                        *dy = slope.at(*x, *dshortcut);
                     }
                 }
-                None => dx.iter_mut().zip(x).zip(dy).for_each(|((dx, x), dy)| *dx = slope(*x, *dy)),
-            }
-            if let (Some(to), Some(y)) = (dshortcut, y) {
-                // SAFETY: as in `normalise`.
-                let to = unsafe { to.slice(start, planes.pixels) };
-                to.iter_mut().zip(&y[place]).zip(dy).for_each(|((to, y), dy)| *to = through(*y, *dy));
             }
         }
     }
@@ -215,22 +248,6 @@ simd! {
 type Kept = (FlexTensor, FlexTensor, Option<FlexTensor>);
 
 impl BatchNorm {
-    fn new(eps: f64, then: &Then) -> Self {
-        let relu = !matches!(then, Then::Nothing);
-        Self { eps: eps as f32, relu, given: false, statistics: Arc::default() }
-    }
-
-    fn apply(self, x: &Tensor<4>, weight: &Tensor<1>, bias: &Tensor<1>, then: &Then) -> Option<Tensor<4>> {
-        let inputs = [Value::of(x.clone())?, Value::of(weight.clone())?, Value::of(bias.clone())?];
-        Some(match then {
-            Then::AddRelu(shortcut) => {
-                let [x, weight, bias] = inputs;
-                run(self, [x, weight, bias, Value::of(shortcut.clone())?])
-            }
-            Then::Nothing | Then::Relu => run(self, inputs),
-        })
-    }
-
     fn forward(
         &self,
         [x, weight, bias]: [FlexTensor; 3],
@@ -238,22 +255,37 @@ impl BatchNorm {
     ) -> (FlexTensor, Kept) {
         let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
         let shortcut = shortcut.map(contiguous);
-        let (from, w, b) = (values(&x), values(&weight), values(&bias));
+        let (from, affine) = (values(&x), [values(&weight), values(&bias)]);
         let planes = Planes::of(&x);
         let mut y = unwritten(from.len());
         let out = Shared::new(&mut y);
         let channel = |c: usize| {
             let known = self.statistics.get().map(|channels| channels[c]);
             let channel = known.unwrap_or_else(|| Channel::of(from, planes(c), self.eps));
-            let scale = w[c] * channel.inverse;
-            let shift = channel.mean.mul_add(-scale, b[c]);
-            normalise(from, shortcut.as_ref().map(values), planes(c), scale, shift, self.relu, out);
+            let (scale, shift) = channel.affine(affine.map(|x| x[c]));
+            normalise(Some(from), shortcut.as_ref().map(values), planes(c), scale, shift, self.bounds(), out);
             channel
         };
-        let channels = (0..w.len()).into_par_iter().map(channel).collect();
+        let channels = (0..affine[0].len()).into_par_iter().map(channel).collect();
         self.statistics.get_or_init(|| channels);
         let y = tensor(y, &dims(&x));
-        (y.clone(), (x, weight, self.relu.then_some(y)))
+        (y.clone(), (x, weight, self.clip.map(|_| y)))
+    }
+
+    /// The answer in the input's memory, where nobody else holds it and the statistics are known.
+    fn infer(&self, [x, weight, bias]: [FlexTensor; 3], shortcut: Option<FlexTensor>) -> FlexTensor {
+        let mut x = contiguous(x);
+        let planes = Planes::of(&x);
+        if let (Some(channels), Some(y)) = (self.statistics.get(), own(&mut x)) {
+            let (weight, bias, shortcut) = (contiguous(weight), contiguous(bias), shortcut.map(contiguous));
+            let (affine, out) = ([values(&weight), values(&bias)], Shared::new(y));
+            channels.par_iter().enumerate().for_each(|(c, channel)| {
+                let (scale, shift) = channel.affine(affine.map(|x| x[c]));
+                normalise(None, shortcut.as_ref().map(values), planes(c), scale, shift, self.bounds(), out);
+            });
+            return x;
+        }
+        self.forward([x, weight, bias], shortcut).0
     }
 
     /// Gradients of input, weight and bias, and of the shortcut.
@@ -263,28 +295,32 @@ impl BatchNorm {
         gradient: FlexTensor,
         shortcut: bool,
     ) -> ([FlexTensor; 3], Option<FlexTensor>) {
-        let gradient = contiguous(gradient);
-        let (from, w, dy) = (values(x), values(weight), values(&gradient));
-        let y = y.as_ref().map(values);
+        // The input's takes the place of the answer's.
+        let mut gradient = whole(gradient);
+        let (from, w, y) = (values(x), values(weight), y.as_ref().map(values));
         let planes = Planes::of(x);
-        let mut dx = unwritten(from.len());
+        let dy = Shared::new(gradient.storage_mut());
         let mut dshortcut = shortcut.then(|| unwritten(from.len()));
-        let (to_x, to_shortcut) = (Shared::new(&mut dx), dshortcut.as_mut().map(|x| Shared::new(x)));
+        let to_shortcut = dshortcut.as_mut().map(|x| Shared::new(x));
         let channels = self.statistics.get().map(Vec::as_slice).unwrap_or_default();
         let channel = |(c, channel): (usize, &Channel)| {
             let (planes, Channel { mean, inverse, .. }) = (planes(c), *channel);
-            let (sum, product) = sums_back(from, y, dy, planes, mean);
+            let (sum, product) = sums_back(from, y, dy, planes, mean, self.bounds());
             let product = product as f32 * inverse;
             let n = planes.values() as f32;
             let (a, b) = if self.given { (0.0, 0.0) } else { (sum as f32 / n, product * inverse / n) };
-            back(from, y, dy, planes, mean, w[c] * inverse, a, b, to_x, to_shortcut);
+            let slope = Slope { mean, scale: w[c] * inverse, a, b };
+            back(from, y, dy, planes, slope, self.bounds(), to_shortcut);
             (product, sum as f32)
         };
         let (dweight, dbias): (Vec<_>, Vec<_>) = channels.par_iter().enumerate().map(channel).unzip();
         let column = |column: Vec<f32>| tensor(column, &[w.len()]);
-        let shape = dims(x);
-        let dshortcut = dshortcut.map(|dshortcut| tensor(dshortcut, &shape));
-        ([tensor(dx, &shape), column(dweight), column(dbias)], dshortcut)
+        let dshortcut = dshortcut.map(|dshortcut| tensor(dshortcut, &dims(x)));
+        ([gradient, column(dweight), column(dbias)], dshortcut)
+    }
+
+    fn bounds(&self) -> Clip {
+        self.clip.unwrap_or(Clip::NONE)
     }
 }
 
@@ -293,6 +329,10 @@ impl Kernel<3> for BatchNorm {
 
     fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Kept) {
         BatchNorm::forward(self, inputs, None)
+    }
+
+    fn infer(&self, inputs: [FlexTensor; 3]) -> FlexTensor {
+        BatchNorm::infer(self, inputs, None)
     }
 
     fn backward(&self, kept: Kept, gradient: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {
@@ -305,6 +345,10 @@ impl Kernel<4> for BatchNorm {
 
     fn forward(&self, [x, weight, bias, shortcut]: [FlexTensor; 4]) -> (FlexTensor, Kept) {
         BatchNorm::forward(self, [x, weight, bias], Some(shortcut))
+    }
+
+    fn infer(&self, [x, weight, bias, shortcut]: [FlexTensor; 4]) -> FlexTensor {
+        BatchNorm::infer(self, [x, weight, bias], Some(shortcut))
     }
 
     fn backward(&self, kept: Kept, gradient: FlexTensor, wanted: [bool; 4]) -> [Option<FlexTensor>; 4] {

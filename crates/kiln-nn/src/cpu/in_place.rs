@@ -29,7 +29,7 @@ pub(crate) fn change<const N: usize>(
 }
 
 /// A tensor that is all of its memory.
-fn whole(x: FlexTensor) -> FlexTensor {
+pub(crate) fn whole(x: FlexTensor) -> FlexTensor {
     let all = x.storage::<f32>().len() == x.layout().num_elements();
     if all && x.is_contiguous() { x } else { x.to_contiguous() }
 }

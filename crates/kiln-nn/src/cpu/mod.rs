@@ -6,13 +6,17 @@
 
 pub(crate) mod attention;
 pub(crate) mod batch_norm;
+pub(crate) mod clip;
 pub(crate) mod columns;
 pub(crate) mod conv;
+pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod in_place;
 pub(crate) mod kernel;
 pub(crate) mod linear;
 pub(crate) mod math;
+pub(crate) mod plane;
+pub(crate) mod pool;
 pub(crate) mod simd;
 pub(crate) mod slices;
 pub(crate) mod weighted;

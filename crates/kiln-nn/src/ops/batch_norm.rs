@@ -4,10 +4,16 @@
 //!
 //! Shapes: `B` batch, `C` channels, `H W` pixels.
 
-use burn::tensor::{Tensor, activation, module};
+use burn::tensor::{Tensor, module};
 
 #[cfg(feature = "cpu")]
 use super::has_fast_form;
+use super::{relu, relu6};
+#[cfg(feature = "cpu")]
+use crate::cpu::{
+    batch_norm::{self as cpu, Inputs},
+    kernel::Value,
+};
 
 /// What follows the normalisation.
 #[derive(Debug, Clone)]
@@ -17,6 +23,8 @@ pub enum Then {
     Nothing,
     /// ReLU.
     Relu,
+    /// ReLU6.
+    Relu6,
     /// This `[B, C, H, W]` is added, then ReLU.
     AddRelu(Tensor<4>),
 }
@@ -25,8 +33,9 @@ impl Then {
     fn plainly(self, y: Tensor<4>) -> Tensor<4> {
         match self {
             Self::Nothing => y,
-            Self::Relu => activation::relu(y),
-            Self::AddRelu(shortcut) => activation::relu(y + shortcut),
+            Self::Relu => relu(y),
+            Self::Relu6 => relu6(y),
+            Self::AddRelu(shortcut) => relu(y + shortcut),
         }
     }
 }
@@ -43,9 +52,9 @@ pub fn batch_norm_train(
     check(&x, [&weight, &bias], &then);
     #[cfg(feature = "cpu")]
     if has_fast_form(&x)
-        && let Some(found) = crate::cpu::batch_norm::train(&x, &weight, &bias, eps, &then)
+        && let Some(inputs) = Inputs::of(&x, &weight, &bias, &then)
     {
-        return found;
+        return cpu::train(inputs, eps);
     }
     let batch = module::batch_norm_train(x, weight, bias, eps);
     (then.plainly(batch.output), [batch.mean, batch.variance])
@@ -65,9 +74,11 @@ pub fn batch_norm(
     check(&x, [mean, variance], &then);
     #[cfg(feature = "cpu")]
     if has_fast_form(&x)
-        && let Some(y) = crate::cpu::batch_norm::given(&x, &weight, &bias, [mean, variance], eps, &then)
+        && let Some(inputs) = Inputs::of(&x, &weight, &bias, &then)
+        && let [Some(mean), Some(variance)] = [mean, variance].map(|x| Value::of(x.clone()))
     {
-        return y;
+        drop((x, then)); // so that the input's memory may be the answer's
+        return cpu::given(inputs, [mean.contents(), variance.contents()], eps);
     }
     let [mean, variance] = statistics;
     then.plainly(module::batch_norm(x, weight, bias, mean, variance, eps))

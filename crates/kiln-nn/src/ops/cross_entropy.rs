@@ -19,6 +19,8 @@ pub fn cross_entropy(
     scored: u64,
     label_smoothing: f64,
 ) -> Tensor<1> {
+    let ([rows, _], [given]) = (logits.dims(), classes.dims());
+    assert!(rows == given, "cross entropy: logits [R, K] of {:?} and {given} classes", logits.dims());
     let scored = scored.max(1) as f64;
     #[cfg(feature = "cpu")]
     if has_fast_form(&logits)
@@ -26,7 +28,6 @@ pub fn cross_entropy(
     {
         return loss;
     }
-    let [rows, _] = logits.dims();
     let log_p = activation::log_softmax(logits, 1);
     let classes = classes.reshape([rows, 1]);
     let counts = classes.clone().greater_equal_elem(0).float();

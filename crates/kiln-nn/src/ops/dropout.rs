@@ -4,17 +4,16 @@
 use burn::tensor::Tensor;
 
 #[cfg(feature = "cpu")]
-use super::has_fast_form;
+use super::fast;
 use crate::random;
 
 /// Zero with `probability`, else `scale x`; which, this thread's random stream says.
 pub fn dropout<const D: usize>(x: Tensor<D>, probability: f64, scale: f64) -> Tensor<D> {
     #[cfg(feature = "cpu")]
-    if has_fast_form(&x)
-        && let Some(value) = cpu::Value::of(x.clone())
-    {
-        return cpu::run(cpu::Dropout::new(probability, scale), [value]);
-    }
+    let x = match fast(x, || cpu::Dropout::new(probability, scale)) {
+        Ok(y) => return y,
+        Err(x) => x,
+    };
     let dropped = random::bernoulli(x.dims(), probability, &x.device());
     let dropped = if x.is_autodiff() { Tensor::from_inner(dropped) } else { dropped };
     x.mask_fill(dropped, 0.0).mul_scalar(scale)
@@ -23,12 +22,10 @@ pub fn dropout<const D: usize>(x: Tensor<D>, probability: f64, scale: f64) -> Te
 #[cfg(feature = "cpu")]
 mod cpu {
     use burn_flex::FlexTensor;
-    use rayon::prelude::*;
 
+    use crate::cpu::elementwise::change;
     use crate::cpu::kernel::Kernel;
-    pub(super) use crate::cpu::kernel::{Value, run};
     use crate::cpu::simd::simd;
-    use crate::cpu::slices::{CHUNK, contiguous, dims, tensor, unwritten, values};
     use crate::random::{Draw, key, threshold};
 
     #[derive(Debug, Clone, Copy)]
@@ -44,20 +41,14 @@ mod cpu {
         }
 
         fn apply(&self, x: FlexTensor) -> FlexTensor {
-            let x = contiguous(x);
-            let from = values(&x);
-            let mut y = unwritten(from.len());
-            y.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).enumerate().for_each(|(i, (y, x))| {
-                keep(x, y, Draw::new(self.key, i * CHUNK), self.below, self.scale);
-            });
-            tensor(y, &dims(&x))
+            change(x, |first, x| keep(x, Draw::new(self.key, first), self.below, self.scale))
         }
     }
 
     simd! {
-        fn keep(x: &[f32], y: &mut [f32], draw: Draw, below: u32, scale: f32) {
-            for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                *y = if draw.at(i) < below { 0.0 } else { x * scale };
+        fn keep(x: &mut [f32], draw: Draw, below: u32, scale: f32) {
+            for (i, x) in x.iter_mut().enumerate() {
+                *x = if draw.at(i) < below { 0.0 } else { *x * scale };
             }
         }
     }

@@ -4,17 +4,16 @@
 use burn::tensor::Tensor;
 
 #[cfg(feature = "cpu")]
-use super::has_fast_form;
+use super::fast;
 
 /// `torch.nn.functional.gelu`: x Φ(x). Burn's own is this forward; backward it is the tanh approximation's on every
 /// backend but flex.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "cpu")]
-    if has_fast_form(&x)
-        && let Some(value) = cpu::Value::of(x.clone())
-    {
-        return cpu::run(cpu::Gelu::Erf, [value]);
-    }
+    let x = match fast(x, || cpu::Gelu::Erf) {
+        Ok(y) => return y,
+        Err(x) => x,
+    };
     let twice_cdf = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0);
     x.mul_scalar(0.5) * twice_cdf
 }
@@ -22,11 +21,10 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// `transformers`' `gelu_new`: the tanh approximation, 0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³))).
 pub fn gelu_new<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "cpu")]
-    if has_fast_form(&x)
-        && let Some(value) = cpu::Value::of(x.clone())
-    {
-        return cpu::run(cpu::Gelu::Tanh, [value]);
-    }
+    let x = match fast(x, || cpu::Gelu::Tanh) {
+        Ok(y) => return y,
+        Err(x) => x,
+    };
     let cube = x.clone() * x.clone().square();
     let inner = (x.clone() + cube.mul_scalar(0.044_715)).mul_scalar((2.0 / std::f64::consts::PI).sqrt());
     x.mul_scalar(0.5) * inner.tanh().add_scalar(1.0)
@@ -35,13 +33,12 @@ pub fn gelu_new<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 #[cfg(feature = "cpu")]
 mod cpu {
     use burn_flex::FlexTensor;
-    use rayon::prelude::*;
 
+    use crate::cpu::elementwise::{change, change_beside};
     use crate::cpu::kernel::Kernel;
-    pub(super) use crate::cpu::kernel::{Value, run};
     use crate::cpu::math::{erf, normal_density, tanh};
     use crate::cpu::simd::simd;
-    use crate::cpu::slices::{CHUNK, contiguous, dims, tensor, unwritten, values};
+    use crate::cpu::slices::contiguous;
 
     #[derive(Debug, Clone, Copy)]
     pub(super) enum Gelu {
@@ -52,38 +49,38 @@ mod cpu {
     const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 
     simd! {
-        fn by_erf(x: &[f32], y: &mut [f32]) {
-            for (y, x) in y.iter_mut().zip(x) {
-                let half = 0.5 * x;
-                *y = half.mul_add(erf(x * std::f32::consts::FRAC_1_SQRT_2), half);
+        fn by_erf(x: &mut [f32]) {
+            for x in x {
+                let half = 0.5 * *x;
+                *x = half.mul_add(erf(*x * std::f32::consts::FRAC_1_SQRT_2), half);
             }
         }
     }
 
     simd! {
-        fn by_erf_back(x: &[f32], dy: &[f32], dx: &mut [f32]) {
-            for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+        fn by_erf_back(dy: &mut [f32], x: &[f32]) {
+            for (dy, x) in dy.iter_mut().zip(x) {
                 let cdf = 0.5f32.mul_add(erf(x * std::f32::consts::FRAC_1_SQRT_2), 0.5);
-                *dx = dy * x.mul_add(normal_density(*x), cdf);
+                *dy *= x.mul_add(normal_density(*x), cdf);
             }
         }
     }
 
     simd! {
-        fn by_tanh(x: &[f32], y: &mut [f32]) {
-            for (y, x) in y.iter_mut().zip(x) {
-                let inner = SQRT_2_OVER_PI * (0.044_715 * x * x).mul_add(*x, *x);
-                *y = 0.5 * x * (1.0 + tanh(inner));
+        fn by_tanh(x: &mut [f32]) {
+            for x in x {
+                let inner = SQRT_2_OVER_PI * (0.044_715 * *x * *x).mul_add(*x, *x);
+                *x = 0.5 * *x * (1.0 + tanh(inner));
             }
         }
     }
 
     simd! {
-        fn by_tanh_back(x: &[f32], dy: &[f32], dx: &mut [f32]) {
-            for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+        fn by_tanh_back(dy: &mut [f32], x: &[f32]) {
+            for (dy, x) in dy.iter_mut().zip(x) {
                 let t = tanh(SQRT_2_OVER_PI * (0.044_715 * x * x).mul_add(*x, *x));
                 let slope = SQRT_2_OVER_PI * (3.0 * 0.044_715 * x).mul_add(*x, 1.0);
-                *dx = dy * 0.5 * ((1.0 - t * t) * x).mul_add(slope, 1.0 + t);
+                *dy *= 0.5 * ((1.0 - t * t) * x).mul_add(slope, 1.0 + t);
             }
         }
     }
@@ -93,29 +90,23 @@ mod cpu {
 
         fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, FlexTensor) {
             let x = contiguous(x);
-            let from = values(&x);
-            let mut y = unwritten(from.len());
+            (self.infer([x.clone()]), x)
+        }
+
+        fn infer(&self, [x]: [FlexTensor; 1]) -> FlexTensor {
             let form = match self {
                 Self::Erf => by_erf,
                 Self::Tanh => by_tanh,
             };
-            y.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).for_each(|(y, x)| form(x, y));
-            (tensor(y, &dims(&x)), x)
+            change(x, |_, x| form(x))
         }
 
         fn backward(&self, x: FlexTensor, gradient: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
-            let gradient = contiguous(gradient);
-            let from = values(&x);
-            let mut dx = unwritten(from.len());
             let form = match self {
                 Self::Erf => by_erf_back,
                 Self::Tanh => by_tanh_back,
             };
-            dx.par_chunks_mut(CHUNK)
-                .zip(from.par_chunks(CHUNK))
-                .zip(values(&gradient).par_chunks(CHUNK))
-                .for_each(|((dx, x), dy)| form(x, dy, dx));
-            [Some(tensor(dx, &dims(&x)))]
+            [Some(change_beside(gradient, &x, form))]
         }
     }
 }

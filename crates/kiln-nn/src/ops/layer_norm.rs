@@ -15,6 +15,14 @@ pub fn layer_norm<const N: usize>(
     bias: Option<Tensor<1>>,
     eps: f64,
 ) -> Tensor<N> {
+    let features = [x.dims()[N - 1]];
+    assert!(
+        weight.dims() == features && bias.as_ref().is_none_or(|bias| bias.dims() == features),
+        "layer norm: an input [.., D] of {:?}, a weight of {:?} and a bias of {:?}",
+        x.dims(),
+        weight.dims(),
+        bias.as_ref().map(Tensor::dims)
+    );
     #[cfg(feature = "cpu")]
     if has_fast_form(&x)
         && let Some(values) = cpu::values(&x, &weight, bias.as_ref())

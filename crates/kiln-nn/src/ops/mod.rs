@@ -18,6 +18,9 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod optimizer;
+mod pool;
+mod relu;
+mod silu;
 
 pub use batch_norm::{Then, batch_norm, batch_norm_train};
 pub use conv2d::conv2d;
@@ -28,6 +31,9 @@ pub use gelu::{gelu, gelu_new};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use optimizer::{AdamW, Sgd, square_sum};
+pub use pool::{global_avg_pool2d, max_pool2d};
+pub use relu::{relu, relu6};
+pub use silu::silu;
 
 thread_local! {
     static PLAIN: Cell<bool> = const { Cell::new(false) };
@@ -60,6 +66,23 @@ pub(crate) fn are_fast(device: &Device, dtype: DType) -> bool {
         && vectors_known()
 }
 
+/// The processor's form of an op of one tensor; where it may not run, the tensor.
+#[cfg(feature = "cpu")]
+#[expect(clippy::result_large_err, reason = "the tensor that came goes back")]
+fn fast<const D: usize, const E: usize, K: Kernel<1>>(
+    x: Tensor<D>,
+    kernel: impl FnOnce() -> K,
+) -> Result<Tensor<E>, Tensor<D>> {
+    if !has_fast_form(&x) {
+        return Err(x);
+    }
+    let Some(value) = Value::of(x.clone()) else { return Err(x) };
+    drop(x); // so that its memory may become the answer's
+    Ok(run(kernel(), [value]))
+}
+
+#[cfg(feature = "cpu")]
+use crate::cpu::kernel::{Kernel, Value, run};
 #[cfg(feature = "cpu")]
 use crate::cpu::simd::is_known as vectors_known;
 

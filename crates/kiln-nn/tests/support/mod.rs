@@ -57,10 +57,10 @@ pub(crate) fn agree(what: &str, tolerance: f32, f: impl Fn() -> Vec<Named>) {
 }
 
 /// Answer and gradient of an op of one tensor; `seed` fixes the input.
-pub(crate) fn unary<const D: usize>(
+pub(crate) fn unary<const D: usize, const E: usize>(
     shape: [usize; D],
     seed: u64,
-    op: impl Fn(Tensor<D>) -> Tensor<D>,
+    op: impl Fn(Tensor<D>) -> Tensor<E>,
 ) -> Vec<Named> {
     let mut draw = Draw(seed);
     let x = draw.tensor(shape, &train()).mul_scalar(2.0).require_grad();

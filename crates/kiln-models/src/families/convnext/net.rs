@@ -8,7 +8,9 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use kiln_core::Forward;
-use kiln_nn::{Conv2d, Conv2dConfig, DropPath, Dropout, LayerNorm, Linear, PaddingConfig2d, gelu};
+use kiln_nn::{
+    Conv2d, Conv2dConfig, DropPath, Dropout, LayerNorm, Linear, PaddingConfig2d, gelu, global_avg_pool2d,
+};
 
 use super::sizes::Sizes;
 use crate::ModelError;
@@ -161,7 +163,7 @@ impl Forward for ConvNext {
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = self.stem.norm.channels_first(self.stem.conv.forward(x));
         let x = self.stages.iter().fold(x, |x, stage| stage.forward(x));
-        let x: Tensor<2> = x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2);
+        let x = global_avg_pool2d(x);
         self.head.fc.forward(self.head.dropout.forward(self.head.norm.forward(x)))
     }
 }

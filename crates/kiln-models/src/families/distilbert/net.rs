@@ -5,9 +5,9 @@
 //! Shapes: `B` batch, `T` tokens, `D` hidden, `V` vocabulary, `K` classes.
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 use kiln_core::{Forward, Net, Tokens};
-use kiln_nn::{Dropout, LayerNorm, Linear, linear::tied};
+use kiln_nn::{Dropout, LayerNorm, Linear, linear::tied, relu};
 
 use crate::families::encoder::{Activation, Encoder, Head, Sizes, linear, norm};
 
@@ -66,7 +66,7 @@ impl Forward for DistilBertForSequenceClassification {
 
     /// Ids `[B, T]` to `[B, K]`.
     fn forward(&self, x: Tokens) -> Tensor<2> {
-        let hidden = activation::relu(self.pre_classifier.forward(self.distilbert.first(&x)));
+        let hidden = relu(self.pre_classifier.forward(self.distilbert.first(&x)));
         self.classifier.forward(self.dropout.forward(hidden))
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
@@ -276,8 +276,8 @@ impl Activation {
     pub(in crate::families) fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Gelu => kiln_nn::gelu(x),
-            Self::GeluTanh => activation::gelu_approximate(x),
-            Self::Relu => activation::relu(x),
+            Self::GeluTanh => kiln_nn::gelu_new(x),
+            Self::Relu => kiln_nn::relu(x),
         }
     }
 }

@@ -8,7 +8,9 @@ use burn::module::{Initializer, Module};
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Tensor};
 use kiln_core::Forward;
-use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, DropPath, Dropout, Linear, PaddingConfig2d, relu6};
+use kiln_nn::{
+    BatchNorm2d, Conv2d, Conv2dConfig, DropPath, Dropout, Linear, PaddingConfig2d, global_avg_pool2d,
+};
 
 use super::sizes::{Block as BlockSizes, Sizes};
 use crate::ModelError;
@@ -97,12 +99,12 @@ impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let y = match (&self.conv_pwl, &self.bn3) {
             (Some(project), Some(bn3)) => {
-                let y = relu6(self.bn1.forward(self.conv_pw.forward(x.clone())));
-                let y = relu6(self.bn2.forward(self.conv_dw.forward(y)));
+                let y = self.bn1.forward_relu6(self.conv_pw.forward(x.clone()));
+                let y = self.bn2.forward_relu6(self.conv_dw.forward(y));
                 bn3.forward(project.forward(y))
             }
             _ => {
-                let y = relu6(self.bn1.forward(self.conv_dw.forward(x.clone())));
+                let y = self.bn1.forward_relu6(self.conv_dw.forward(x.clone()));
                 self.bn2.forward(self.conv_pw.forward(y))
             }
         };
@@ -166,10 +168,10 @@ impl Forward for MobileNetV2 {
 
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = relu6(self.bn1.forward(self.conv_stem.forward(x)));
+        let x = self.bn1.forward_relu6(self.conv_stem.forward(x));
         let x = self.blocks.iter().flatten().fold(x, |x, block| block.forward(x));
-        let x = relu6(self.bn2.forward(self.conv_head.forward(x)));
-        let x: Tensor<2> = x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2);
+        let x = self.bn2.forward_relu6(self.conv_head.forward(x));
+        let x = global_avg_pool2d(x);
         self.classifier.forward(self.dropout.forward(x))
     }
 }

@@ -7,9 +7,9 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, s};
 use kiln_core::Forward;
-use kiln_nn::{BatchNorm2d, Conv2d, Linear};
+use kiln_nn::{BatchNorm2d, Conv2d, Linear, global_avg_pool2d};
 
-use super::{average_pixels, conv};
+use super::conv;
 
 #[derive(Module, Debug)]
 struct Block {
@@ -85,6 +85,6 @@ impl Forward for ResNet {
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = self.bn1.forward_relu(self.conv1.forward(x));
         let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3);
-        self.linear.forward(average_pixels(blocks.fold(x, |x, block| block.forward(x))))
+        self.linear.forward(global_avg_pool2d(blocks.fold(x, |x, block| block.forward(x))))
     }
 }

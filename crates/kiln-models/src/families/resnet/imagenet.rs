@@ -6,13 +6,12 @@
 //! Shapes: `B` batch, `C` channels, `H W` pixels, `K` classes.
 
 use burn::module::Module;
-use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 use kiln_core::Forward;
-use kiln_nn::{BatchNorm2d, Conv2d, Linear};
+use kiln_nn::{BatchNorm2d, Conv2d, Linear, global_avg_pool2d, max_pool2d};
 
+use super::conv;
 use super::sizes::ImageNet;
-use super::{average_pixels, conv};
 
 #[derive(Module, Debug)]
 struct Downsample {
@@ -141,10 +140,9 @@ impl Forward for ResNet {
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let mut x = self.bn1.forward_relu(self.conv1.forward(x));
         if self.pools {
-            let halved = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
-            x = module::max_pool2d(x, halved);
+            x = max_pool2d(x, [3, 3], [2, 2], [1, 1]);
         }
         let blocks = self.layer1.iter().chain(&self.layer2).chain(&self.layer3).chain(&self.layer4);
-        self.fc.forward(average_pixels(blocks.fold(x, |x, block| block.forward(x))))
+        self.fc.forward(global_avg_pool2d(blocks.fold(x, |x, block| block.forward(x))))
     }
 }

@@ -9,7 +9,7 @@ mod imagenet;
 mod sizes;
 
 use burn::module::Initializer;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use kiln_core::{InputSpec, Net, TaskKind};
 use kiln_nn::{Conv2d, Conv2dConfig, PaddingConfig2d};
 
@@ -116,9 +116,4 @@ fn conv(channels: [usize; 2], kernel: usize, stride: usize, fan_out: bool, devic
         .with_bias(false)
         .with_initializer(Initializer::KaimingNormal { gain: 2f64.sqrt(), fan_out_only: fan_out })
         .init(device)
-}
-
-/// `[B, C, H, W]` to `[B, C]`: the mean over pixels.
-fn average_pixels(x: Tensor<4>) -> Tensor<2> {
-    x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2)
 }

@@ -1,164 +1,145 @@
 //! A convolution in which every channel written sees one channel read.
-//! Owns its loops: a plane is copied with its padding, split by the stride so that the pixels a tap sees lie in a row.
+//! Owns its loops and their cut for the threads; `plane.rs` owns how a channel lies.
 
 use rayon::prelude::*;
 
+use super::super::plane::{LANES, Plane, ROWS, Window, fill, take};
 use super::super::simd::{fold16, simd};
 use super::super::slices::{scratch, unwritten};
 use super::sizes::Sizes;
 
-/// Outputs computed at once.
-const LANES: usize = 16;
+/// Values that a thread reads before it takes the next piece of work.
+const PIECE: usize = 1 << 14;
 
-/// How a padded plane lies: `[rows, phases, width]`, pixel `j stride + phase` of a row at `j` of its phase.
-#[derive(Debug, Clone, Copy)]
-struct Plane {
-    sizes: Sizes,
-    phases: usize,
-    width: usize,
-    rows: usize,
+impl Sizes {
+    fn plane(&self) -> Plane {
+        let Self { image, out, kernel, stride, dilation, before, .. } = *self;
+        Plane::new(Window { image, out, kernel, stride, dilation, before })
+    }
+
+    /// Channels of a piece of work.
+    fn channels(&self) -> usize {
+        (PIECE / self.pixels_read().max(self.written * self.pixels()).max(1)).max(1)
+    }
 }
 
-impl Plane {
-    fn new(sizes: &Sizes) -> Self {
-        let reach = |axis: usize| sizes.dilation[axis] * (sizes.kernel[axis] - 1);
-        let width = sizes.out[1].next_multiple_of(LANES) + reach(1) / sizes.stride[1];
-        let rows = (sizes.out[0] - 1) * sizes.stride[0] + reach(0) + 1;
-        Self { sizes: *sizes, phases: sizes.stride[1], width, rows }
-    }
-
-    fn len(&self) -> usize {
-        self.rows * self.phases * self.width
-    }
-
-    /// Where the pixels that a tap sees from row `oh` of the answer begin.
-    #[inline(always)]
-    fn place(&self, oh: usize, kh: usize, kw: usize) -> usize {
-        let across = kw * self.sizes.dilation[1];
-        let row = oh * self.sizes.stride[0] + kh * self.sizes.dilation[0];
-        (row * self.phases + across % self.phases) * self.width + across / self.phases
-    }
-
-    /// Calls `f` with each place of the plane that is a pixel's, and the pixel.
-    #[inline(always)]
-    fn each_pixel(&self, mut f: impl FnMut(usize, usize)) {
-        let ([height, width], [above, left]) = (self.sizes.image, self.sizes.before);
-        for row in 0..self.rows {
-            let y = row as isize - above;
-            if y < 0 || y >= height as isize {
-                continue;
-            }
-            for phase in 0..self.phases {
-                let offset = phase as isize - left;
-                let stride = self.phases as isize;
-                let first = ((-offset).max(0) + stride - 1) / stride;
-                let end = (((width as isize - offset).max(0) + stride - 1) / stride).min(self.width as isize);
-                for j in first..end {
-                    let x = y as usize * width + (j * stride + offset) as usize;
-                    f((row * self.phases + phase) * self.width + j as usize, x);
-                }
-            }
+simd! {
+    fn sum_taps(plane: &Plane, padded: &[f32], weight: &[f32], bias: f32, y: &mut [f32]) {
+        match plane.out()[1] {
+            ..=8 => sum_taps_of::<8>(plane, padded, weight, bias, y),
+            _ => sum_taps_of::<LANES>(plane, padded, weight, bias, y),
         }
     }
 }
 
-simd! {
-    fn fill(plane: &Plane, x: &[f32], padded: &mut [f32]) {
-        padded.fill(0.0);
-        plane.each_pixel(|place, pixel| padded[place] = x[pixel]);
-    }
-}
-
-simd! {
-    fn add_back(plane: &Plane, padded: &[f32], dx: &mut [f32]) {
-        plane.each_pixel(|place, pixel| dx[pixel] += padded[place]);
-    }
-}
-
-simd! {
-    fn taps(plane: &Plane, padded: &[f32], weight: &[f32], bias: f32, y: &mut [f32]) {
-        let [kh, kw] = plane.sizes.kernel;
-        for (oh, y) in y.chunks_exact_mut(plane.sizes.out[1]).enumerate() {
-            for (i, y) in y.chunks_mut(LANES).enumerate() {
-                let mut sums = [bias; LANES];
-                for (tap, weight) in weight.iter().enumerate().take(kh * kw) {
-                    let place = plane.place(oh, tap / kw, tap % kw) + i * LANES;
-                    let x: &[f32] = &padded[place..][..LANES];
-                    for (sum, x) in sums.iter_mut().zip(x) {
-                        *sum = x.mul_add(*weight, *sum);
-                    }
+/// Several rows at once, so that sums do not wait for each other; the plane has as many.
+#[inline(always)]
+fn sum_taps_of<const L: usize>(plane: &Plane, padded: &[f32], weight: &[f32], bias: f32, y: &mut [f32]) {
+    let (step, [height, width]) = (plane.step(), plane.out());
+    assert!(padded.len() >= plane.len() && weight.len() == plane.taps().len());
+    for (i, y) in y.chunks_mut(ROWS * width).enumerate() {
+        let first = i * ROWS * step;
+        for column in (0..width).step_by(L) {
+            let mut sums = [[bias; L]; ROWS];
+            for (tap, weight) in plane.taps().iter().zip(weight) {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: rows up to `height`'s next multiple, and columns of whole vectors, lie in the plane.
+                    let x: [f32; L] = unsafe { plane.load(padded, first + row * step + tap + column) };
+                    sums.iter_mut().zip(x).for_each(|(sum, x)| *sum = x.mul_add(*weight, *sum));
                 }
-                y.copy_from_slice(&sums[..y.len()]);
+            }
+            for (y, sums) in y.chunks_exact_mut(width).zip(&sums) {
+                match y[column..].first_chunk_mut() {
+                    Some(y) => *y = *sums,
+                    None => y[column..].iter_mut().zip(sums).for_each(|(y, sum)| *y = *sum),
+                }
             }
         }
     }
+    debug_assert_eq!(y.len(), height * width);
 }
 
 simd! {
     /// The padded plane's gradient, added to.
     fn scatter(plane: &Plane, dy: &[f32], weight: &[f32], padded: &mut [f32]) {
-        let kw = plane.sizes.kernel[1];
-        for (oh, dy) in dy.chunks_exact(plane.sizes.out[1]).enumerate() {
-            for (tap, weight) in weight.iter().enumerate() {
-                let to = &mut padded[plane.place(oh, tap / kw, tap % kw)..][..dy.len()];
-                for (to, dy) in to.iter_mut().zip(dy) {
-                    *to = dy.mul_add(*weight, *to);
-                }
+        let (step, [_, width]) = (plane.step(), plane.out());
+        for (oh, dy) in dy.chunks_exact(width).enumerate() {
+            for (tap, weight) in plane.taps().iter().zip(weight) {
+                let to = &mut padded[oh * step + tap..][..width];
+                to.iter_mut().zip(dy).for_each(|(to, dy)| *to = dy.mul_add(*weight, *to));
             }
         }
     }
 }
 
 simd! {
-    /// The weight's gradient, `[KH KW]`, added to. `dy`: rows padded to whole lanes with zeros.
-    fn correlate(plane: &Plane, padded: &[f32], dy: &[f32], dweight: &mut [f32]) {
-        let kw = plane.sizes.kernel[1];
-        let width = plane.sizes.out[1].next_multiple_of(LANES);
-        for (tap, dweight) in dweight.iter_mut().enumerate() {
-            let mut sums = [0.0f32; LANES];
-            for (oh, dy) in dy.chunks_exact(width).enumerate() {
-                let x = &padded[plane.place(oh, tap / kw, tap % kw)..][..width];
-                for (x, dy) in x.chunks_exact(LANES).zip(dy.chunks_exact(LANES)) {
-                    for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
-                        *sum = x.mul_add(*dy, *sum);
-                    }
-                }
-            }
-            *dweight += fold16(&sums);
+    /// The weight's gradient, a row of lanes a tap, added to. `dy`: rows filled up to whole lanes with zeros.
+    fn correlate(plane: &Plane, padded: &[f32], dy: &[f32], sums: &mut [[f32; LANES]]) {
+        // So many taps at once share what is read of `dy`, and do not wait for each other.
+        match sums.len() {
+            n if n % 9 == 0 => correlate_by::<9>(plane, padded, dy, sums),
+            n if n % 7 == 0 => correlate_by::<7>(plane, padded, dy, sums),
+            n if n % 5 == 0 => correlate_by::<5>(plane, padded, dy, sums),
+            n if n % 4 == 0 => correlate_by::<4>(plane, padded, dy, sums),
+            _ => correlate_by::<1>(plane, padded, dy, sums),
         }
     }
 }
 
-pub(super) fn convolve(sizes: &Sizes, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-    let (plane, pixels, many) = (Plane::new(sizes), sizes.pixels(), sizes.written);
-    let mut y = unwritten(sizes.written_shape().iter().product());
-    y.par_chunks_mut(many * pixels).zip(x.par_chunks(sizes.pixels_read().max(1))).enumerate().for_each(
-        |(i, (y, x))| {
-            let first = i % sizes.groups * many;
-            scratch(plane.len(), |padded| {
-                fill(&plane, x, padded);
-                for (j, y) in y.chunks_exact_mut(pixels).enumerate() {
-                    let weight = &weight[(first + j) * sizes.taps()..][..sizes.taps()];
-                    taps(&plane, padded, weight, bias.map_or(0.0, |bias| bias[first + j]), y);
+#[inline(always)]
+fn correlate_by<const N: usize>(plane: &Plane, padded: &[f32], dy: &[f32], sums: &mut [[f32; LANES]]) {
+    let (step, width) = (plane.step(), plane.out()[1].next_multiple_of(LANES));
+    assert!(padded.len() >= plane.len() && dy.len() <= plane.out()[0] * width);
+    for (taps, all) in plane.taps().chunks_exact(N).zip(sums.chunks_exact_mut(N)) {
+        let mut sums = [[0.0; LANES]; N];
+        sums.copy_from_slice(all);
+        for (oh, dy) in dy.chunks_exact(width).enumerate() {
+            for (i, dy) in dy.chunks_exact(LANES).enumerate() {
+                for (tap, sums) in taps.iter().zip(&mut sums) {
+                    // SAFETY: as in `sum_taps_of`.
+                    let x: [f32; LANES] = unsafe { plane.load(padded, oh * step + tap + i * LANES) };
+                    sums.iter_mut().zip(x).zip(dy).for_each(|((sum, x), dy)| *sum = x.mul_add(*dy, *sum));
                 }
-            });
-        },
-    );
+            }
+        }
+        all.copy_from_slice(&sums);
+    }
+}
+
+pub(super) fn convolve(sizes: &Sizes, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    let (plane, pixels, many, channels) = (sizes.plane(), sizes.pixels(), sizes.written, sizes.channels());
+    let mut y = unwritten(sizes.written_shape().iter().product());
+    let pieces = y.par_chunks_mut((many * pixels * channels).max(1));
+    pieces.zip(x.par_chunks(sizes.pixels_read() * channels)).enumerate().for_each(|(i, (y, x))| {
+        scratch(plane.len(), |padded| {
+            padded.fill(0.0);
+            let each = y.chunks_exact_mut(many * pixels).zip(x.chunks_exact(sizes.pixels_read()));
+            for (j, (y, x)) in each.enumerate() {
+                let first = (i * channels + j) % sizes.groups * many;
+                fill(&plane, x, padded);
+                for (out, y) in (first..).zip(y.chunks_exact_mut(pixels)) {
+                    let weight = &weight[out * sizes.taps()..][..sizes.taps()];
+                    sum_taps(&plane, padded, weight, bias.map_or(0.0, |bias| bias[out]), y);
+                }
+            }
+        });
+    });
     y
 }
 
 pub(super) fn of_input(sizes: &Sizes, weight: &[f32], dy: &[f32]) -> Vec<f32> {
-    let (plane, pixels, many) = (Plane::new(sizes), sizes.pixels(), sizes.written);
-    let mut dx = vec![0.0; sizes.batch * sizes.groups * sizes.pixels_read()];
-    dx.par_chunks_mut(sizes.pixels_read().max(1)).zip(dy.par_chunks(many * pixels)).enumerate().for_each(
+    let (plane, pixels, many) = (sizes.plane(), sizes.pixels(), sizes.written);
+    let mut dx = unwritten(sizes.batch * sizes.groups * sizes.pixels_read());
+    dx.par_chunks_mut(sizes.pixels_read()).zip(dy.par_chunks((many * pixels).max(1))).enumerate().for_each(
         |(i, (dx, dy))| {
             let first = i % sizes.groups * many;
             scratch(plane.len(), |padded| {
                 padded.fill(0.0);
-                for (j, dy) in dy.chunks_exact(pixels).enumerate() {
-                    scatter(&plane, dy, &weight[(first + j) * sizes.taps()..][..sizes.taps()], padded);
+                for (out, dy) in (first..).zip(dy.chunks_exact(pixels)) {
+                    scatter(&plane, dy, &weight[out * sizes.taps()..][..sizes.taps()], padded);
                 }
-                add_back(&plane, padded, dx);
+                dx.fill(0.0);
+                take(&plane, padded, dx);
             });
         },
     );
@@ -166,25 +147,46 @@ pub(super) fn of_input(sizes: &Sizes, weight: &[f32], dy: &[f32]) -> Vec<f32> {
 }
 
 pub(super) fn of_weight(sizes: &Sizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
-    let (plane, pixels, many) = (Plane::new(sizes), sizes.pixels(), sizes.written);
-    let width = sizes.out[1].next_multiple_of(LANES);
-    let mut dweight = vec![0.0; sizes.groups * many * sizes.taps()];
-    dweight.par_chunks_mut(many * sizes.taps()).enumerate().for_each(|(group, dweight)| {
-        scratch(plane.len() + sizes.out[0] * width, |room| {
-            let (padded, rows) = room.split_at_mut(plane.len());
-            rows.fill(0.0);
-            for b in 0..sizes.batch {
-                let channel = b * sizes.groups + group;
-                fill(&plane, &x[channel * sizes.pixels_read()..][..sizes.pixels_read()], padded);
-                for (j, dweight) in dweight.chunks_exact_mut(sizes.taps()).enumerate() {
-                    let dy = &dy[(channel * many + j) * pixels..][..pixels];
-                    for (to, dy) in rows.chunks_exact_mut(width).zip(dy.chunks_exact(sizes.out[1])) {
-                        to[..dy.len()].copy_from_slice(dy);
-                    }
-                    correlate(&plane, padded, rows, dweight);
-                }
-            }
-        });
+    /// Parts of the channels written that one channel read is put into its plane for.
+    const PARTS: usize = 8;
+    let (plane, taps, many) = (sizes.plane(), sizes.taps(), sizes.written);
+    let part = many.div_ceil(PARTS).max(1);
+    let parts = (0..sizes.groups * many.div_ceil(part)).into_par_iter().map(|i| {
+        let (group, first) = (i / many.div_ceil(part), i % many.div_ceil(part) * part);
+        of_weights(sizes, &plane, group, first..many.min(first + part), x, dy)
     });
+    let sums: Vec<Vec<[f32; LANES]>> = parts.collect();
+    let dweight: Vec<f32> = sums.iter().flatten().map(fold16).collect();
+    debug_assert_eq!(dweight.len(), sizes.groups * many * taps);
     dweight
+}
+
+/// The gradient of some weights of a group, a row of lanes a tap.
+fn of_weights(
+    sizes: &Sizes,
+    plane: &Plane,
+    group: usize,
+    written: std::ops::Range<usize>,
+    x: &[f32],
+    dy: &[f32],
+) -> Vec<[f32; LANES]> {
+    let (taps, pixels) = (sizes.taps(), sizes.pixels());
+    let width = sizes.out[1].next_multiple_of(LANES);
+    let mut sums = vec![[0.0; LANES]; written.len() * taps];
+    scratch(plane.len() + sizes.out[0] * width, |room| {
+        room.fill(0.0);
+        let (padded, rows) = room.split_at_mut(plane.len());
+        for b in 0..sizes.batch {
+            let channel = b * sizes.groups + group;
+            fill(plane, &x[channel * sizes.pixels_read()..][..sizes.pixels_read()], padded);
+            for (j, sums) in written.clone().zip(sums.chunks_exact_mut(taps)) {
+                let dy = &dy[(channel * sizes.written + j) * pixels..][..pixels];
+                for (to, dy) in rows.chunks_exact_mut(width).zip(dy.chunks_exact(sizes.out[1])) {
+                    to[..dy.len()].copy_from_slice(dy);
+                }
+                correlate(plane, padded, rows, sums);
+            }
+        }
+    });
+    sums
 }
