@@ -12,12 +12,14 @@ mod error;
 mod html;
 mod machine;
 mod measure;
+mod nvml;
 mod parity;
 mod place;
 mod results;
 mod row;
 mod stats;
 mod subject;
+mod usage;
 
 pub use ceilings::{Ceilings, ceilings};
 pub use compare::{Comparison, Difference, compare};

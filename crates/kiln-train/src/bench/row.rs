@@ -152,6 +152,12 @@ pub struct Measured {
     pub device_pool_mib: Option<f64>,
     /// Joules of the processor packages a training step (RAPL).
     pub joules_per_step: Option<f64>,
+    /// Joules of the GPU a training step (NVML).
+    pub gpu_joules_per_step: Option<f64>,
+    /// Share of all processors' time that went to this process in training.
+    pub processors_busy: Option<f64>,
+    /// Share of the time in training in which the GPU ran a kernel (NVML's samples).
+    pub gpu_busy: Option<f64>,
     /// The device's own matrix products, GFLOP/s.
     pub peak_gflops: Option<f64>,
     /// The device's own copies, bytes read and written, GB/s.
