@@ -2,11 +2,13 @@
 //! Owns the choice and a check that a device computes right; never a model's tensor, never a message on screen.
 //! Verbs and the loop resolve a `DeviceSpec` here and hand the `Device` on.
 
+mod kernels;
 mod name;
 mod probe;
 
 use burn::tensor::Device;
 
+pub use kernels::{CACHE_VARIABLE, keep_kernels, keeps_kernels, kernel_bytes, kernel_folder};
 pub use name::{Backend, DeviceError, DeviceSpec};
 use probe::quietly;
 pub use probe::{PROBE_TOLERANCE, probe};
