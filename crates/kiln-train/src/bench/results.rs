@@ -63,6 +63,7 @@ fn status(row: &Row) -> String {
     let word = match row.status {
         Status::Ok => "ok",
         Status::Failed => "failed",
+        Status::OutOfMemory => "out of memory",
         Status::Unsupported => "unsupported",
     };
     row.reason.as_ref().map_or_else(|| word.to_string(), |reason| format!("{word}: {reason}"))
