@@ -18,12 +18,14 @@ try() { # file, seconds at most, command...: its output in the file
 }
 
 try machine.txt 30 bash -c 'nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv || true; nproc; uname -r'
+export KILN_CACHE_DIR="$out/cache"; rm -rf "$out/cache" # kernels: the first steps of a machine that has none
 try doctor.txt 60 "$kiln" doctor
 python3 "$here/cases/make_data.py" "$KILN_BENCH_DATA" --large
 configs=(); for case in $cases; do configs+=("$here/cases/$case.toml"); done
 for case in mlp nanogpt; do
   try "parity-$case.txt" 60 "$kiln" parity "$here/cases/$case.toml" "device=cpu,$([ "$device" = cpu ] && echo cpu-plain || echo "$device")"
 done
+try warm.txt 120 "$kiln" bench "${configs[@]}" "device=$device" "precision=$precision" ${BATCH:+batch_size=$BATCH} --warm
 try bench.txt 240 "$kiln" bench "${configs[@]}" "device=$device" "precision=$precision" ${BATCH:+batch_size=$BATCH} --check-loss -o "$out"
 if "$python" -c 'import torch, torchvision, timm, transformers' 2>/dev/null; then
   for how in eager compile; do
@@ -36,5 +38,6 @@ fi
 
 echo; cat "$out/machine.txt" "$out/doctor.txt"
 for case in mlp nanogpt; do echo; echo "parity, $case:"; tail -n 1 "$out/parity-$case.txt.err"; done
+echo; cat "$out/warm.txt.err" "$out/warm.txt"
 echo; cat "$out/bench.txt"
 cat "$out"/side-by-side-*.txt 2>/dev/null

@@ -74,7 +74,8 @@ mod tests {
             folder(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| PathBuf::from(value)))
         };
         let home = ("HOME", "/home/a");
-        let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+        type Set<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Set<'_>, Option<&str>); 6] = [
             (&[home], Some("/home/a/.cache/kiln/kernels")),
             (&[home, ("XDG_CACHE_HOME", "/c")], Some("/c/kiln/kernels")),
             (&[home, ("XDG_CACHE_HOME", "c")], Some("/home/a/.cache/kiln/kernels")),
