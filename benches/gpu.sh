@@ -2,11 +2,11 @@
 # Everything that one run of ten minutes on a GPU machine can tell: what the device is, whether it computes as the processor
 # does, how fast kiln trains on it, and PyTorch beside it where python3 has torch (with torchvision, timm, transformers).
 # Usage: benches/gpu.sh KILN DEVICE [OUT]          for example benches/gpu.sh target/release/kiln cuda:0 bench
-# CASES="..." and BATCH=N replace the cases and their batch sizes; on a processor: CASES="mlp nanogpt" benches/gpu.sh KILN cpu
+# CASES="..." and BATCH=N replace the cases and their batch sizes, PRECISION=bf16 the precision of both; on a processor: CASES="mlp nanogpt" benches/gpu.sh KILN cpu
 # A step that fails or takes too long is said and left out. The tables come last.
 set -uo pipefail
 kiln=$(realpath "$1"); device=$2; out=${3:-bench-gpu}
-cases=${CASES:-gpt2_124m vit_base resnet50_large bert_base}
+cases=${CASES:-gpt2_124m vit_base resnet50_large bert_base}; precision=${PRECISION:-f32}
 here=$(cd "$(dirname "$0")" && pwd); python=${PYTHON:-python3}
 mkdir -p "$out"; export KILN_BENCH_DATA="$out/data"; KILN_BENCH_DATA=$(realpath -m "$KILN_BENCH_DATA")
 left() { echo $(( ${LIMIT:-600} - SECONDS )); }
@@ -18,17 +18,19 @@ try() { # file, seconds at most, command...: its output in the file
 }
 
 try machine.txt 30 bash -c 'nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv || true; nproc; uname -r'
+export KILN_CACHE_DIR="$out/cache"; rm -rf "$out/cache" # kernels: the first steps of a machine that has none
 try doctor.txt 60 "$kiln" doctor
 python3 "$here/cases/make_data.py" "$KILN_BENCH_DATA" --large
 configs=(); for case in $cases; do configs+=("$here/cases/$case.toml"); done
 for case in mlp nanogpt; do
   try "parity-$case.txt" 60 "$kiln" parity "$here/cases/$case.toml" "device=cpu,$([ "$device" = cpu ] && echo cpu-plain || echo "$device")"
 done
-try bench.txt 240 "$kiln" bench "${configs[@]}" "device=$device" ${BATCH:+batch_size=$BATCH} --check-loss -o "$out"
+try warm.txt 120 "$kiln" bench "${configs[@]}" "device=$device" "precision=$precision" ${BATCH:+batch_size=$BATCH} --warm
+try bench.txt 240 "$kiln" bench "${configs[@]}" "device=$device" "precision=$precision" ${BATCH:+batch_size=$BATCH} --check-loss -o "$out"
 if "$python" -c 'import torch, torchvision, timm, transformers' 2>/dev/null; then
   for how in eager compile; do
     try "side-by-side-$how.txt" 300 "$python" "$here/side_by_side.py" --kiln "$kiln" --device "$device" $cases \
-      --repeats "${REPEATS:-5}" ${BATCH:+--batch-size "$BATCH"} $([ $how = compile ] && echo --compile) -o "$out/side-by-side-$how.json"
+      --precision "$precision" --repeats "${REPEATS:-5}" ${BATCH:+--batch-size "$BATCH"} $([ $how = compile ] && echo --compile) -o "$out/side-by-side-$how.json"
   done
 else
   echo "no PyTorch in $python: set PYTHON to one that has torch, torchvision, timm and transformers"
@@ -36,5 +38,6 @@ fi
 
 echo; cat "$out/machine.txt" "$out/doctor.txt"
 for case in mlp nanogpt; do echo; echo "parity, $case:"; tail -n 1 "$out/parity-$case.txt.err"; done
+echo; cat "$out/warm.txt.err" "$out/warm.txt"
 echo; cat "$out/bench.txt"
 cat "$out"/side-by-side-*.txt 2>/dev/null

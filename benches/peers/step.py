@@ -1,16 +1,17 @@
 """Times training and inference of one case of benches/cases in PyTorch: the peer of `kiln bench --row`.
 
-    python benches/peers/step.py benches/cases/mlp.toml KEPT [--steps 20] [--warmup 3] [--seconds 0] [--compile] [--fused]
+    python benches/peers/step.py benches/cases/mlp.toml KEPT [--precision bf16] [--steps 20] [--warmup 3] [--compile] [--fused]
 
 KEPT holds the start weights and the batch that `kiln bench --keep` left. The optimizer is the config's. A step is
-forward, loss, backward, clipping where the config clips, optimizer step, and reading the loss. Prints one JSON object:
-the first 20 losses, all times in milliseconds, and the peak resident memory of the steps (reset before the first).
+forward, loss, backward, clipping where the config clips, optimizer step, and reading the loss. bf16 is autocast: float32
+weights, PyTorch's own choice of ops. Prints one JSON object: the first 20 losses, all times in milliseconds, the peak
+resident memory of the steps (reset before the first; with --compile that of compiling too), and versions.
 """
 
 import argparse
 import json
 import pathlib
-import sys
+import platform
 import time
 import tomllib
 
@@ -125,6 +126,17 @@ def peak():
     return None
 
 
+def opened(config, kept, device="cpu"):
+    """The case's net with the start weights; what it reads; the target."""
+    batch = {name: value.to(device) for name, value in load_file(kept / "batch.safetensors").items()}
+    batch = {name: value.long() if not value.is_floating_point() else value for name, value in batch.items()}
+    target = batch.pop("target")
+    labels = json.loads((kept / "model" / "config.json").read_text())
+    classes = labels.get("num_classes") or len(labels.get("id2label", labels.get("label_names", [])))
+    net = CASES[config.stem](kept / "model", classes).to(device)
+    return net, batch if isinstance(net, lambda_module) else batch.get("image", batch.get("ids")), target
+
+
 def repeat(once, args):
     times, began = [], time.perf_counter()
     while len(times) < args.steps or time.perf_counter() - began < args.seconds:
@@ -134,36 +146,38 @@ def repeat(once, args):
     return times
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def words(description):
+    """The options that every peer has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=pathlib.Path)
     parser.add_argument("kept", type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=20, help="measured steps at least")
     parser.add_argument("--warmup", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--seconds", type=float, default=0.0, help="of measured steps at least")
     parser.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+def main():
+    parser = words(__doc__)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--fused", action="store_true", help="the fused implementation of the optimizer")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
     config = tomllib.loads(args.config.read_text())
-    batch = {name: value.to(args.device) for name, value in load_file(args.kept / "batch.safetensors").items()}
-    batch = {name: value.long() if not value.is_floating_point() else value for name, value in batch.items()}
-    target = batch.pop("target")
-    labels = json.loads((args.kept / "model" / "config.json").read_text())
-    classes = labels.get("num_classes") or len(labels.get("id2label", labels.get("label_names", [])))
-    net = CASES[args.config.stem](args.kept / "model", classes).to(args.device)
-    inputs = batch if isinstance(net, lambda_module) else batch.get("image", batch.get("ids"))
+    net, inputs, target = opened(args.config, args.kept, args.device)
     rule, clip = optimizer(net, config, args.fused), config.get("train", {}).get("max_grad_norm")
     call, losses = torch.compile(net) if args.compile else net, []
+    autocast = torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16")
     wait = torch.cuda.synchronize if args.device.startswith("cuda") else lambda: None
 
     def step():
         rule.zero_grad()
-        logits = call(inputs)
-        loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())
+        with autocast:
+            logits = call(inputs)
+            loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())
         loss.backward()
         if clip:
             nn.utils.clip_grad_norm_(net.parameters(), clip)
@@ -173,7 +187,8 @@ def main():
 
     @torch.inference_mode()
     def infer():
-        call(inputs)
+        with autocast:
+            call(inputs)
         wait()
 
     net.train()
@@ -185,7 +200,8 @@ def main():
     for _ in range(args.warmup):
         infer()
     print(json.dumps({"losses": losses[:LOSSES], "train_ms": train, "infer_ms": repeat(infer, args), "train_peak_mib": train_peak,
-                      "torch": torch.__version__}))
+                      "versions": {"torch": torch.__version__, "python": platform.python_version(),
+                                   "vectors": torch.backends.cpu.get_cpu_capability()}}))
 
 
 if __name__ == "__main__":

@@ -75,6 +75,8 @@ fn the_quick_start_is_measured_and_written_in_four_forms() {
         column(timms);
     }
     assert_eq!((column("config"), column("batch_size"), column("status")), ("quickstart", "32", "ok"));
+    assert!(column("processors_busy").parse::<f64>().is_ok_and(|share| share >= 0.0), "{csv}");
+    assert_eq!((column("gpu_joules_per_step"), column("gpu_busy")), ("", ""), "no GPU, no error");
     let p50 = numbers["train"]["p50_ms"].as_f64().unwrap();
     assert_eq!(column("train_step_time"), format!("{p50:.3}"));
     let markdown = text("bench.md");

@@ -15,6 +15,8 @@ fn every_device_is_listed_and_computes() {
     assert_eq!(cpu["ok"], true);
     assert!(cpu["max_abs_difference"].as_f64().is_some_and(|d| d < 1e-4), "{cpu}");
     assert!(page["features"].as_array().is_some_and(|f| f.contains(&"cpu".into())));
+    let keeps = cfg!(any(feature = "cuda", feature = "metal", feature = "rocm", feature = "vulkan"));
+    assert_eq!(page["kernels"].is_object(), keeps, "the processor's kernels are in the binary: {page}");
     for number in ["threads", "memory_total", "memory_available", "disk_available"] {
         assert!(page[number].as_u64().is_some_and(|n| n > 0), "{number}: {page}");
     }
@@ -23,7 +25,7 @@ fn every_device_is_listed_and_computes() {
 #[test]
 fn the_page_for_people_names_what_the_object_names() {
     let said = Said::by(kiln().arg("doctor")).expect(0, &[]);
-    for word in ["features", "threads", "simd", "memory", "disk", "cpu", "ok"] {
+    for word in ["features", "threads", "simd", "memory", "disk", "kernels", "cpu", "ok"] {
         assert!(said.out.contains(word), "{word} is not in: {}", said.out);
     }
 }

@@ -2,11 +2,13 @@
 //! Owns the choice and a check that a device computes right; never a model's tensor, never a message on screen.
 //! Verbs and the loop resolve a `DeviceSpec` here and hand the `Device` on.
 
+mod kernels;
 mod name;
 mod probe;
 
 use burn::tensor::Device;
 
+pub use kernels::{CACHE_VARIABLE, keep_kernels, keeps_kernels, kernel_bytes, kernel_folder};
 pub use name::{Backend, DeviceError, DeviceSpec};
 use probe::quietly;
 pub use probe::{PROBE_TOLERANCE, probe};
@@ -131,21 +133,44 @@ fn describe(backend: Backend, index: usize, device: Device) -> Found {
         Backend::Cpu => ("the processor, through Burn flex".to_string(), false),
         Backend::Ndarray => ("the processor, through Burn ndarray".to_string(), false),
         _ => match quietly(|| identity(&device)) {
-            Ok((card, software)) => (card, software),
+            Ok(identity) => (identity.name, identity.software),
             Err(reason) => (format!("{UNOPENED}{reason}"), false),
         },
     };
     Found { name, description, software, device }
 }
 
-/// The card's name, and whether there is no card behind it. Opens the device.
+/// The PCI address of the card behind a device, `0000:65:00.0`, by which drivers know it; `None` where there is no card.
+/// Opens the device.
+pub fn pci_address(device: &Device) -> Option<String> {
+    quietly(|| identity(device)).ok()?.pci_address
+}
+
+/// What a device says of itself.
+struct Identity {
+    name: String,
+    /// There is no card behind it.
+    software: bool,
+    pci_address: Option<String>,
+}
+
+impl Identity {
+    fn unnamed() -> Self {
+        Self { name: "a device that does not name itself".into(), software: false, pci_address: None }
+    }
+}
+
+/// Opens the device.
 #[cfg(any(feature = "cuda", feature = "metal", feature = "rocm", feature = "vulkan", feature = "wgpu"))]
-fn identity(device: &Device) -> (String, bool) {
-    match device.identity() {
+fn identity(device: &Device) -> Identity {
+    let Some(identity) = device.identity() else { return Identity::unnamed() };
+    match identity.physical {
+        Some(card) => {
+            let pci_address = card.pci_address.map(|address| address.to_string());
+            Identity { name: identity.name, software: false, pci_address }
+        }
         // A software rasterizer reports no physical card.
-        Some(identity) if identity.physical.is_none() => (format!("{} (software)", identity.name), true),
-        Some(identity) => (identity.name, false),
-        None => ("a device that does not name itself".into(), false),
+        None => Identity { name: format!("{} (software)", identity.name), software: true, pci_address: None },
     }
 }
 
@@ -156,8 +181,8 @@ fn identity(device: &Device) -> (String, bool) {
     feature = "vulkan",
     feature = "wgpu"
 )))]
-fn identity(_: &Device) -> (String, bool) {
-    ("a device that does not name itself".into(), false)
+fn identity(_: &Device) -> Identity {
+    Identity::unnamed()
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! `kiln bench`: what configs cost on devices, as a table and files; comparing and merging such files.
-//! Owns the words and the printed tables; kiln-train measures, each row in a process that this verb answers for too.
+//! Owns the words; kiln-train measures, each row in a process that this verb answers for too, `tables` lays out.
+
+mod specs;
+mod tables;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use kiln_core::Exit;
-use kiln_train::bench::{Ask, BenchError, Comparison, Crew, METHOD, Results, Row, RowSpec, Status, compare};
+use kiln_core::device::{CACHE_VARIABLE, kernel_bytes, kernel_folder};
+use kiln_train::bench::{Ask, BenchError, Crew, METHOD, Results, RowSpec, Status, Warmed, compare};
+use serde::Serialize;
 
-use crate::hub;
 use crate::report::{self, Failure, Outcome};
 use crate::stdout;
 
@@ -58,9 +62,15 @@ struct Rows {
     /// Seconds of measured steps at least
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     seconds: f64,
+    /// Seconds after which the process of a row is ended and the row marked
+    #[arg(long, default_value_t = 3600.0, value_parser = limit)]
+    timeout: f64,
     /// Fail a row whose loss is not lower after the steps than before (one that is not finite fails always)
     #[arg(long)]
     check_loss: bool,
+    /// Tune and compile what the rows need on their GPUs, keep it for later processes, and measure only the first steps
+    #[arg(long, conflicts_with_all = ["warmup", "steps", "seconds", "check_loss", "output", "keep"])]
+    warm: bool,
     /// Folder to write bench.json, bench.csv, bench.md and bench.html to
     #[arg(short, long)]
     output: Option<PathBuf>,
@@ -79,14 +89,14 @@ pub(crate) fn run(args: Args) -> Outcome {
     match (args.what, args.rows) {
         (Some(What::Compare { first, second, fail_over }), _) => {
             let comparison = compare(&Results::read(&first)?, &Results::read(&second)?, fail_over);
-            stdout::line(&differences(&comparison))?;
+            stdout::line(&tables::differences(&comparison))?;
             Ok(if comparison.fails() { Exit::Failed } else { Exit::Done })
         }
         (Some(What::Merge { files, output }), _) => {
             let parts = files.iter().map(|file| Results::read(file)).collect::<Result<_, _>>()?;
             let merged = Results::merged(parts);
             merged.write(&output)?;
-            stdout::line(&table(&merged))?;
+            stdout::line(&tables::rows(&merged))?;
             Ok(Exit::Done)
         }
         (None, Rows { row: Some(ask), .. }) => {
@@ -103,86 +113,61 @@ impl Rows {
         let specs = self.specs()?;
         let binary = std::env::current_exe()
             .map_err(|e| Failure::new(Exit::Io, format!("cannot find the path of this binary: {e}")))?;
-        let mut crew = Crew::new(binary, vec!["bench".into(), "--row".into()]);
-        let results = crew.run(&specs, &mut |row| report::talk(&line(row)))?;
+        let limit = Duration::from_secs_f64(self.timeout);
+        let mut crew = Crew::new(binary, vec!["bench".into(), "--row".into()], limit);
+        if self.warm {
+            return self.warmed(&crew, &specs);
+        }
+        let results = crew.run(&specs, &mut |row| report::talk(&tables::line(row)))?;
         if let Some(folder) = &self.output {
             results.write(folder)?;
         }
-        stdout::line(&if self.json { results.json() } else { format!("{}\n\n{METHOD}", table(&results)) })?;
-        let failed = results.rows.iter().any(|row| row.status == Status::Failed);
-        Ok(if failed { Exit::Failed } else { Exit::Done })
+        let text = || format!("{}\n\n{METHOD}", tables::rows(&results));
+        stdout::line(&if self.json { results.json() } else { text() })?;
+        Ok(ended(results.rows.iter().map(|row| row.status)))
     }
 
-    /// A row for each config, device, precision and batch size.
-    fn specs(&self) -> Result<Vec<RowSpec>, Failure> {
-        let mut configs = Vec::new();
-        let (mut devices, mut precisions, mut batches) = (Vec::new(), Vec::new(), Vec::new());
-        let mut overrides = Vec::new();
-        for word in &self.words {
-            let list = |value: &str| value.split(',').map(str::to_string).collect::<Vec<_>>();
-            match word.split_once('=').filter(|_| !PathBuf::from(word).is_file()) {
-                Some(("device", value)) => devices = list(value),
-                Some(("precision", value)) => precisions = list(value),
-                Some(("batch_size", value)) => {
-                    batches = list(value).iter().map(|n| batch_size(n)).collect::<Result<Vec<_>, _>>()?;
-                }
-                Some(_) => overrides.push(word.clone()),
-                None => configs.push(PathBuf::from(word)),
-            }
-        }
-        if configs.is_empty() {
-            return Err(Failure::new(Exit::Usage, "no config given")
-                .hint("kiln bench CONFIG... device=cpu,... precision=f32 batch_size=8,32"));
-        }
-        let mut specs = Vec::new();
-        for config in &configs {
-            let overrides = hub::pulled(config, &overrides)?;
-            let loaded = kiln_train::load::load(config, &overrides).map_err(BenchError::from)?;
-            let base = RowSpec {
-                config: config.clone(),
-                overrides,
-                device: loaded.config.device,
-                precision: loaded.config.precision.to_string(),
-                batch_size: None,
-                warmup: self.warmup as usize,
-                steps: self.steps as usize,
-                seconds: self.seconds,
-                check_loss: self.check_loss,
-                keep: None,
-            };
-            let mut rows = vec![base];
-            rows = crossed(rows, &devices, |row, device| row.device.clone_from(device));
-            rows = crossed(rows, &precisions, |row, precision| row.precision.clone_from(precision));
-            rows = crossed(rows, &batches, |row, batch| row.batch_size = Some(*batch));
-            specs.extend(rows);
-        }
-        if let Some(folder) = &self.keep {
-            for (i, spec) in specs.iter_mut().enumerate() {
-                spec.keep = Some(folder.join(i.to_string()));
-            }
-        }
-        Ok(specs)
+    fn warmed(&self, crew: &Crew, specs: &[RowSpec]) -> Outcome {
+        let told = |warmed: &Warmed| report::talk(&tables::warmed(warmed));
+        let folder = kernel_folder();
+        let bytes = || folder.as_deref().map_or(0, kernel_bytes);
+        let bytes_before = bytes();
+        let rows = crew.warm(specs, &mut |row| told(row))?;
+        let kept = Kept { rows, bytes_before, bytes: bytes(), folder };
+        stdout::line(&if self.json { to_json(&kept)? } else { kept.to_string() })?;
+        Ok(ended(kept.rows.iter().map(|row| row.status)))
     }
 }
 
-/// Each row once for each value; the rows themselves where there are no values.
-fn crossed<T>(rows: Vec<RowSpec>, values: &[T], set: impl Fn(&mut RowSpec, &T)) -> Vec<RowSpec> {
-    if values.is_empty() {
-        return rows;
-    }
-    let with = |row: &RowSpec, value: &T| {
-        let mut row = row.clone();
-        set(&mut row, value);
-        row
-    };
-    rows.iter().flat_map(|row| values.iter().map(|value| with(row, value)).collect::<Vec<_>>()).collect()
+/// What `--warm` leaves.
+#[derive(Debug, Serialize)]
+struct Kept {
+    rows: Vec<Warmed>,
+    /// Where kernels are kept; none in a build without a backend that keeps any.
+    folder: Option<PathBuf>,
+    bytes_before: u64,
+    bytes: u64,
 }
 
-fn batch_size(word: &str) -> Result<usize, Failure> {
-    word.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("batch_size: `{word}` is not a number of samples"))
-            .hint("batch_size=8,32")
-    })
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.folder {
+            Some(folder) => write!(
+                f,
+                "kernels: {} bytes kept in {} ({} before); {CACHE_VARIABLE} names another place",
+                self.bytes,
+                folder.display(),
+                self.bytes_before
+            ),
+            None => write!(f, "kernels: none kept by the backends of this binary"),
+        }
+    }
+}
+
+/// What the command ends with.
+fn ended(mut statuses: impl Iterator<Item = Status>) -> Exit {
+    let failed = statuses.any(|status| matches!(status, Status::Failed | Status::OutOfMemory));
+    if failed { Exit::Failed } else { Exit::Done }
 }
 
 /// `5%` or `0.05`.
@@ -197,54 +182,16 @@ fn seconds(word: &str) -> Result<f64, String> {
     if (0.0..=86_400.0).contains(&seconds) { Ok(seconds) } else { Err("expected 0 to 86400".into()) }
 }
 
+fn limit(word: &str) -> Result<f64, String> {
+    seconds(word).and_then(|limit| if limit > 0.0 { Ok(limit) } else { Err("expected more than 0".into()) })
+}
+
 fn ask(word: &str) -> Result<Ask, String> {
     serde_json::from_str(word).map_err(|e| e.to_string())
 }
 
-fn to_json(answer: &impl serde::Serialize) -> Result<String, Failure> {
+fn to_json(answer: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(answer).map_err(|e| Failure::new(Exit::Failed, format!("cannot write JSON: {e}")))
-}
-
-/// A row in a line, as it is done.
-fn line(row: &Row) -> String {
-    match (&row.measured, &row.reason) {
-        (Some(m), _) => format!(
-            "{}: train {:.2} ms ({:.1} samples/s), infer {:.2} ms ({:.1} samples/s)",
-            row.key, m.train.p50_ms, m.train.samples_per_sec, m.infer.p50_ms, m.infer.samples_per_sec
-        ),
-        (None, reason) => format!("{}: {}", row.key, reason.as_deref().unwrap_or("no numbers")),
-    }
-}
-
-fn plain(titles: Vec<&str>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(titles);
-    table
-}
-
-fn table(results: &Results) -> String {
-    let (titles, lines) = results.table();
-    let mut table = plain(titles);
-    table.add_rows(lines);
-    table.trim_fmt()
-}
-
-fn differences(comparison: &Comparison) -> String {
-    let mut table = plain(vec!["row", "what", "first ms", "second ms", "change", ""]);
-    for difference in &comparison.both {
-        let ms = |i: usize| difference.ms.map_or_else(|| "-".into(), |ms| format!("{:.3}", ms[i]));
-        let change =
-            difference.growth.map_or_else(|| "no numbers".into(), |g| format!("{:+.1} %", 100.0 * g));
-        let verdict = if difference.slower { "SLOWER" } else { "" };
-        let key = difference.key.to_string();
-        table.add_row([key, difference.what.into(), ms(0), ms(1), change, verdict.into()]);
-    }
-    let mut text = table.trim_fmt();
-    for (key, which) in &comparison.alone {
-        text += &format!("\nonly in {which}: {key} ({})", key.hardware);
-    }
-    text
 }
 
 impl From<BenchError> for Failure {

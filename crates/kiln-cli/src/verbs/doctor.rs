@@ -36,6 +36,14 @@ struct Page {
     memory_available: Option<u64>,
     output_dir: PathBuf,
     disk_available: Option<u64>,
+    /// Where GPUs keep tuned and compiled kernels; none in a build without such a backend.
+    kernels: Option<Kernels>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kernels {
+    folder: PathBuf,
+    bytes: u64,
 }
 
 /// A device and how its probe went.
@@ -73,6 +81,8 @@ fn page(output_dir: PathBuf) -> Page {
         memory_available: system.as_ref().map(System::available_memory),
         disk_available: disk_available(&output_dir),
         output_dir,
+        kernels: device::kernel_folder()
+            .map(|folder| Kernels { bytes: device::kernel_bytes(&folder), folder }),
     }
 }
 
@@ -140,6 +150,7 @@ fn table(page: &Page) -> String {
         ("simd", page.simd.to_string()),
         ("memory", format!("{} available of {}", size(page.memory_available), size(page.memory_total))),
         ("disk", format!("{} free at {}", size(page.disk_available), page.output_dir.display())),
+        ("kernels", kernels(page.kernels.as_ref())),
     ];
     let mut text: String = facts.iter().map(|(name, value)| format!("{name:<9} {value}\n")).collect();
     let mut devices = Table::new();
@@ -159,6 +170,13 @@ fn table(page: &Page) -> String {
     }
     text.push('\n');
     text + &devices.trim_fmt()
+}
+
+fn kernels(kept: Option<&Kernels>) -> String {
+    match kept {
+        Some(Kernels { folder, bytes }) => format!("{bytes} bytes kept in {}", folder.display()),
+        None => "part of this binary, none kept".into(),
+    }
 }
 
 fn size(bytes: Option<u64>) -> String {

@@ -1,13 +1,16 @@
-//! One process a row: this binary again, asked for one thing. A row that panics, aborts or is killed for its memory ends
-//! its own process and becomes a line of the table; the others run.
-//! Owns the asking and what an ending means; the asked process answers with `measure` or `ceilings`.
+//! One process a row: this binary again, asked for one thing. A row that panics, aborts, hangs or is killed for its memory
+//! ends its own process and becomes a line of the table; the others run.
+//! Owns the asking; the asked process answers with `measure` or `ceilings`, `ending` says why it did not.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::child::{self, Ended};
+use super::ending::ending;
 use super::measure::outline;
 use super::{BenchError, Ceilings, Results, Row, RowSpec, Status, ceilings, measure};
 
@@ -48,14 +51,15 @@ impl Ask {
 pub struct Crew {
     binary: PathBuf,
     arguments: Vec<String>,
+    limit: Duration,
     /// By device.
     ceilings: BTreeMap<String, Option<Ceilings>>,
 }
 
 impl Crew {
-    /// A crew that starts `binary`.
-    pub fn new(binary: PathBuf, arguments: Vec<String>) -> Self {
-        Self { binary, arguments, ceilings: BTreeMap::new() }
+    /// A crew that starts `binary`, and ends a process that takes longer than `limit`.
+    pub fn new(binary: PathBuf, arguments: Vec<String>, limit: Duration) -> Self {
+        Self { binary, arguments, limit, ceilings: BTreeMap::new() }
     }
 
     /// Measures every row, telling `told` of each as it is done.
@@ -65,11 +69,7 @@ impl Crew {
     pub fn run(&mut self, specs: &[RowSpec], told: &mut dyn FnMut(&Row)) -> Result<Results, BenchError> {
         let mut rows = Vec::new();
         for spec in specs {
-            let ended = self.ask(&Ask::Row(spec.clone()))?;
-            let mut row = match answer(&ended) {
-                Some(Answer::Row(row)) => *row,
-                _ => Row { status: Status::Failed, reason: Some(ending(&ended)), ..outline(spec) },
-            };
+            let mut row = self.row(spec)?;
             if row.status != Status::Unsupported
                 && let Some(best) = self.best(&spec.device)?
             {
@@ -85,6 +85,16 @@ impl Crew {
         Ok(Results::new(rows))
     }
 
+    /// One row, whatever becomes of its process.
+    pub(super) fn row(&self, spec: &RowSpec) -> Result<Row, BenchError> {
+        let ended = self.ask(&Ask::Row(spec.clone()))?;
+        if let Some(Answer::Row(row)) = answer(&ended) {
+            return Ok(*row);
+        }
+        let (status, reason) = ending(&ended);
+        Ok(Row { status, reason: Some(reason), ..outline(spec) })
+    }
+
     /// A device's best, measured once.
     fn best(&mut self, device: &str) -> Result<Option<Ceilings>, BenchError> {
         if let Some(known) = self.ceilings.get(device) {
@@ -98,46 +108,17 @@ impl Crew {
         Ok(best)
     }
 
-    fn ask(&self, ask: &Ask) -> Result<Output, BenchError> {
-        let child = |source| BenchError::Child { binary: self.binary.clone(), source };
-        let text = serde_json::to_string(ask).map_err(|e| child(e.into()))?;
+    fn ask(&self, ask: &Ask) -> Result<Ended, BenchError> {
+        let unstarted = |source| BenchError::Child { binary: self.binary.clone(), source };
+        let text = serde_json::to_string(ask).map_err(|e| unstarted(e.into()))?;
         let mut command = Command::new(&self.binary);
-        command.args(&self.arguments).arg(text).stdin(Stdio::null());
-        command.output().map_err(child)
+        command.args(&self.arguments).arg(text);
+        child::run(command, self.limit).map_err(unstarted)
     }
 }
 
-fn answer(ended: &Output) -> Option<Answer> {
+fn answer(ended: &Ended) -> Option<Answer> {
     serde_json::from_slice(&ended.stdout).ok()
-}
-
-/// Why a process ended without an answer: its signal or exit code, and the last thing it said.
-fn ending(ended: &Output) -> String {
-    let said = String::from_utf8_lossy(&ended.stderr);
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let telling = |line: &&&str| !line.starts_with("note:") && !line.starts_with("stack backtrace");
-    let panic = lines.iter().position(|line| line.contains("panicked at"));
-    let last = match panic {
-        Some(at) => lines[at..].iter().take(2).copied().collect::<Vec<_>>().join(" "),
-        None => lines.iter().rev().find(telling).map_or_else(String::new, |line| (*line).to_string()),
-    };
-    let how = how(&ended.status);
-    if last.is_empty() { how } else { format!("{how}: {last}") }
-}
-
-#[cfg(unix)]
-fn how(status: &std::process::ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match status.signal() {
-        Some(9) => "killed (signal 9), as the system does when memory runs out".into(),
-        Some(signal) => format!("ended by signal {signal}"),
-        None => format!("ended with {status}"),
-    }
-}
-
-#[cfg(not(unix))]
-fn how(status: &std::process::ExitStatus) -> String {
-    format!("ended with {status}")
 }
 
 #[cfg(test)]
@@ -145,12 +126,12 @@ fn how(status: &std::process::ExitStatus) -> String {
 mod tests {
     use super::*;
 
-    fn row(script: &str) -> Row {
-        let mut crew = Crew::new("/bin/sh".into(), vec!["-c".into(), script.into()]);
-        let spec = RowSpec {
+    fn rows(scripts: &str, limit: Duration) -> Vec<Row> {
+        let mut crew = Crew::new("/bin/sh".into(), vec!["-c".into(), scripts.into()], limit);
+        let spec = |device: &str| RowSpec {
             config: "a/net.toml".into(),
             overrides: vec!["seed=1".into()],
-            device: "cpu".into(),
+            device: device.into(),
             precision: "f32".into(),
             batch_size: Some(8),
             warmup: 1,
@@ -160,29 +141,37 @@ mod tests {
             keep: None,
         };
         let mut told = 0;
-        let results = crew.run(&[spec], &mut |_| told += 1).unwrap();
-        assert_eq!((told, results.rows.len()), (1, 1));
-        results.rows[0].clone()
+        let results = crew.run(&[spec("cpu"), spec("ndarray")], &mut |_| told += 1).unwrap();
+        assert_eq!((told, results.rows.len()), (2, 2), "each row is there, whatever became of the other");
+        results.rows
     }
 
     #[test]
     fn a_process_that_dies_is_a_row_that_says_how() {
-        for (script, reason) in [
-            ("kill -9 $$", "killed (signal 9), as the system does when memory runs out"),
+        let hour = Duration::from_secs(3600);
+        for (script, status, reason) in [
+            ("kill -9 $$", None, "killed (signal 9)"),
             (
                 "echo 'memory allocation of 7 bytes failed' >&2; kill -6 $$",
+                Some(Status::OutOfMemory),
                 "signal 6: memory allocation of 7",
             ),
-            (
-                "printf \"thread 'main' panicked at a.rs:1:\\nno shape\\nnote: run\\n\" >&2; exit 101",
-                "a.rs:1: no shape",
-            ),
-            ("echo hello; exit 3", "exit status: 3"),
+            ("echo hello; exit 3", Some(Status::Failed), "exit status: 3"),
         ] {
-            let row = row(script);
-            let said = row.reason.unwrap();
-            assert!(said.contains(reason), "{said}");
-            assert_eq!((row.status, row.key.config.as_str()), (Status::Failed, "net seed=1"));
+            for row in rows(script, hour) {
+                let said = row.reason.unwrap();
+                assert!(said.contains(reason), "{said}");
+                assert_eq!(row.key.config, "net seed=1");
+                assert_eq!(row.status, status.unwrap_or(row.status), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_ended() {
+        for row in rows("exec sleep 600", Duration::from_millis(50)) {
+            assert_eq!(row.reason.as_deref(), Some("ended after 0.05 seconds, its limit"));
+            assert_eq!(row.status, Status::Failed);
         }
     }
 }

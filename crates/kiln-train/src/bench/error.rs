@@ -52,6 +52,18 @@ pub enum BenchError {
         /// The other.
         second: String,
     },
+    /// Two devices that ran other layers, or have other parameters, cannot be compared.
+    #[error("{first} and {second} do not have the same {what}: {difference}")]
+    Unequal {
+        /// A device.
+        first: String,
+        /// The other.
+        second: String,
+        /// `layers`, `gradients`, `parameters`.
+        what: &'static str,
+        /// Which one has what the other has not.
+        difference: String,
+    },
     /// Not a file of results.
     #[error("{}: not results of kiln bench: {reason}", path.display())]
     Results {
@@ -93,7 +105,7 @@ impl BenchError {
             | BenchError::Batch { .. }
             | BenchError::NoSteps
             | BenchError::Draws { .. } => Exit::Usage,
-            BenchError::Loss { .. } => Exit::Failed,
+            BenchError::Loss { .. } | BenchError::Unequal { .. } => Exit::Failed,
         }
     }
 
@@ -110,7 +122,10 @@ impl BenchError {
             BenchError::Precision { .. } => {
                 Some(format!("give one of {}", Precision::ALL.map(Precision::word).join(", ")))
             }
-            BenchError::NoSteps | BenchError::Loss { .. } | BenchError::Child { .. } => None,
+            BenchError::NoSteps
+            | BenchError::Loss { .. }
+            | BenchError::Unequal { .. }
+            | BenchError::Child { .. } => None,
         }
     }
 }

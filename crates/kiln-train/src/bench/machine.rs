@@ -2,7 +2,8 @@
 //! Owns the reading; never a device's tensor.
 
 use std::fs;
-use std::path::PathBuf;
+
+use super::nvml;
 
 const KIB_PER_MIB: f64 = 1024.0;
 
@@ -18,6 +19,12 @@ pub(super) fn peak_mib() -> Option<f64> {
     Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / KIB_PER_MIB)
 }
 
+/// How many processes the system has killed because memory ran out, in the whole machine or in a group's limit.
+pub(super) fn memory_kills() -> Option<u64> {
+    let counters = fs::read_to_string("/proc/vmstat").ok()?;
+    counters.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
+}
+
 /// The processor's name.
 pub(super) fn processor() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -27,53 +34,24 @@ pub(super) fn processor() -> String {
 
 /// NVIDIA's driver for a GPU where it is loaded, else the kernel.
 pub(super) fn driver(is_gpu: bool) -> String {
-    let nvidia = fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
-    let version = nvidia.lines().next().and_then(|line| {
-        line.split_whitespace()
-            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))
-    });
-    match version {
-        Some(version) if is_gpu => format!("NVIDIA {version}"),
-        _ => fs::read_to_string("/proc/sys/kernel/osrelease")
+    match is_gpu.then(|| nvml::driver().or_else(nvidia)).flatten() {
+        Some(version) => format!("NVIDIA {version}"),
+        None => fs::read_to_string("/proc/sys/kernel/osrelease")
             .map_or_else(|_| std::env::consts::OS.to_string(), |release| format!("Linux {}", release.trim())),
     }
+}
+
+/// The version of NVIDIA's kernel module.
+fn nvidia() -> Option<String> {
+    let text = fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    let version = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+    Some(text.lines().next()?.split_whitespace().find(version)?.to_string())
 }
 
 /// The first 16 digits of this binary's BLAKE3.
 pub(super) fn binary() -> String {
     let bytes = std::env::current_exe().and_then(fs::read);
     bytes.map_or_else(|_| "unknown".into(), |bytes| blake3::hash(&bytes).to_hex()[..16].to_string())
-}
-
-/// Energy counters of the processor's packages.
-pub(super) struct Energy(Vec<(PathBuf, u64)>);
-
-impl Energy {
-    /// Reads them now; empty where there are none or they may not be read.
-    pub(super) fn now() -> Self {
-        let zones = fs::read_dir("/sys/class/powercap").into_iter().flatten().flatten();
-        let package = |path: &PathBuf| {
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            name.starts_with("intel-rapl:") && name.matches(':').count() == 1
-        };
-        let counters = zones.map(|zone| zone.path()).filter(package);
-        Self(counters.filter_map(|path| Some((path.clone(), number(path.join("energy_uj"))?))).collect())
-    }
-
-    /// Joules since then, a counter that began anew included.
-    pub(super) fn joules(&self) -> Option<f64> {
-        let since = |(path, then): &(PathBuf, u64)| {
-            let now = number(path.join("energy_uj"))?;
-            let range = number(path.join("max_energy_range_uj"))?;
-            Some(if now >= *then { now - then } else { now + range - then })
-        };
-        let sum: Option<u64> = self.0.iter().map(since).sum();
-        sum.filter(|_| !self.0.is_empty()).map(|microjoules| microjoules as f64 / 1e6)
-    }
-}
-
-fn number(path: PathBuf) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 #[cfg(all(test, target_os = "linux"))]

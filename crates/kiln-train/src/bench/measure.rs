@@ -9,8 +9,8 @@ use kiln_models::cost::cost;
 use kiln_models::weights::to_safetensors;
 use kiln_nn::precision::within;
 
-use super::machine::{self, Energy};
-use super::{BenchError, Costs, Key, Measured, Place, Row, RowSpec, Status, Subject, Timing};
+use super::usage::Usage;
+use super::{BenchError, Costs, Key, Measured, Place, Row, RowSpec, Status, Subject, Timing, machine};
 use crate::load;
 
 /// The version of Burn that kiln is built on.
@@ -94,9 +94,11 @@ fn numbers(spec: &RowSpec, place: &Place, process_start: Instant) -> Result<(Mea
     for _ in 1..spec.warmup {
         subject = step(subject)?;
     }
-    let energy = Energy::now();
+    let usage = Usage::begin(&subject.device);
     let (times, mut subject) = repeat(spec, subject, &mut step)?;
-    let joules_per_step = energy.joules().map(|joules| joules / times.len() as f64);
+    let used = usage.end();
+    let per_step = |joules: f64| joules / times.len() as f64;
+    let (joules_per_step, gpu_joules_per_step) = (used.joules.map(per_step), used.gpu_joules.map(per_step));
     let train = timing(&times, batch)?;
     let train_peak_mib = machine::peak_mib();
     let device_pool_mib =
@@ -144,6 +146,9 @@ fn numbers(spec: &RowSpec, place: &Place, process_start: Instant) -> Result<(Mea
         infer_peak_mib,
         device_pool_mib,
         joules_per_step,
+        gpu_joules_per_step,
+        processors_busy: used.processors_busy,
+        gpu_busy: used.gpu_busy,
         peak_gflops: None,
         peak_copy_gb_per_sec: None,
         losses,

@@ -6,18 +6,23 @@
 //! came out, `compare` reads it back. `parity` compares what two devices compute instead of how fast.
 
 mod ceilings;
+mod child;
 mod compare;
 mod crew;
+mod ending;
 mod error;
 mod html;
 mod machine;
 mod measure;
+mod nvml;
 mod parity;
 mod place;
 mod results;
 mod row;
 mod stats;
 mod subject;
+mod usage;
+mod warm;
 
 pub use ceilings::{Ceilings, ceilings};
 pub use compare::{Comparison, Difference, compare};
@@ -30,3 +35,4 @@ pub use results::{COLUMNS, Column, METHOD, Results};
 pub use row::{Costs, Key, Measured, Row, RowSpec, Status};
 pub use stats::Timing;
 pub(crate) use subject::Subject;
+pub use warm::Warmed;

@@ -5,16 +5,16 @@
 //! the loss. Backward: the gradient of every parameter, from the last to the first. Update: what the optimizer makes of
 //! the first device's gradients on either device, so that a difference of gradients is not told twice.
 
+mod record;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::{Tensor, TensorData};
-use kiln_core::{Gradients, Output, StateDict};
-use kiln_nn::meter;
+use burn::tensor::TensorData;
 use serde::Serialize;
 
-use super::subject::Pass;
 use super::{BenchError, Place, Subject};
+use record::{data, layer, recorded};
 
 /// A tensor whose largest value is below this share of the largest of its kind is measured by the latter: a gradient that
 /// is zero but for rounding (the bias of an attention's keys) has no digits that could agree.
@@ -67,15 +67,6 @@ impl Parity {
     }
 }
 
-/// What one device computed, on the host.
-struct Record {
-    layers: Vec<TensorData>,
-    output: TensorData,
-    loss: f32,
-    gradients: BTreeMap<String, TensorData>,
-    updated: StateDict,
-}
-
 /// Compares `second` with `first`.
 ///
 /// # Errors
@@ -100,9 +91,15 @@ pub fn parity(
     };
     let a = record(first, None)?;
     let b = record(second, Some(&a.gradients))?;
+    a.equal_in_form(&b).map_err(|(what, difference)| BenchError::Unequal {
+        first: first.to_string(),
+        second: second.to_string(),
+        what,
+        difference,
+    })?;
 
     let mut compared: Vec<Compared> = (a.layers.iter().zip(&b.layers).enumerate())
-        .map(|(i, (a, b))| against(Part::Layer, format!("{} {:?}", i + 1, a.shape().to_vec()), a, b))
+        .map(|(i, (a, b))| against(Part::Layer, layer(i, a), a, b))
         .collect();
     compared.push(against(Part::Output, "output".into(), &a.output, &b.output));
     let (loss, other) = (f64::from(a.loss), f64::from(b.loss));
@@ -136,29 +133,6 @@ fn draws(subject: &Subject) -> Result<bool, BenchError> {
     let once = data(subject.output()?);
     let key = kiln_core::seed::mix(subject.config.seed, kiln_core::seed::Purpose::Device, &[1, 1]);
     Ok(once.bytes() != data(subject.output_from(key)?).bytes())
-}
-
-/// A pass and a step; with `given` gradients instead of its own, where there are some.
-fn recorded(subject: Subject, given: Option<&BTreeMap<String, TensorData>>) -> Result<Record, BenchError> {
-    let (output, layers) = meter::answers(|| subject.output());
-    let output = data(output?);
-    let Pass { loss, gradients } = subject.pass()?;
-    let gradients: BTreeMap<String, TensorData> =
-        gradients.0.into_iter().map(|(name, gradient)| (name, gradient.into_data())).collect();
-    let device = subject.device.clone().inner();
-    let put = |(name, data): (&String, &TensorData)| {
-        (name.clone(), Tensor::<1>::from_data(data.clone(), (&device, data.dtype())))
-    };
-    let same = Gradients(given.unwrap_or(&gradients).iter().map(put).collect());
-    let updated = subject.updated(same).state();
-    Ok(Record { layers, output, loss, gradients, updated })
-}
-
-fn data(output: Output) -> TensorData {
-    match output {
-        Output::Logits(logits) => logits.into_data(),
-        Output::TokenLogits(logits) => logits.into_data(),
-    }
 }
 
 fn floats(data: &TensorData) -> Vec<f64> {

@@ -23,6 +23,11 @@ impl Place {
         self.spec.to_string()
     }
 
+    /// The device as kiln-core finds it.
+    pub(super) fn spec(&self) -> &DeviceSpec {
+        &self.spec
+    }
+
     /// The backend's word, without the index.
     pub fn backend(&self) -> String {
         self.to_string().split(':').next().unwrap_or_default().to_string()

@@ -17,7 +17,8 @@ pub const METHOD: &str = "One process a row. The batch is the first of the confi
     device waited for after each. Times are medians with the 95 % confidence interval of the median (order statistics) \
     and the 95th percentile; no step is left out. Peak memory is the largest resident memory of the process during the \
     steps. FLOPs count two for a multiply-add of linear layers, convolutions and attention. Shares are of the device's \
-    own matrix product in f32, measured in the same run.";
+    own matrix product in f32, measured in the same run. Energy is that of the processor packages (RAPL) and of the GPU \
+    (NVML) while the steps ran, other programs' included; empty where it cannot be read.";
 
 /// A column: its name in CSV, what it is in words where tables show it, and its value.
 pub struct Column {
@@ -62,6 +63,7 @@ fn status(row: &Row) -> String {
     let word = match row.status {
         Status::Ok => "ok",
         Status::Failed => "failed",
+        Status::OutOfMemory => "out of memory",
         Status::Unsupported => "unsupported",
     };
     row.reason.as_ref().map_or_else(|| word.to_string(), |reason| format!("{word}: {reason}"))
@@ -112,6 +114,9 @@ pub const COLUMNS: &[Column] = &[
     shown("first_step_ms", "first ms", |r| of(r, 1, |m| Some(m.first_step_ms))),
     column("first_step_warm_ms", |r| of(r, 1, |m| Some(m.first_step_warm_ms))),
     column("joules_per_step", |r| of(r, 3, |m| m.joules_per_step)),
+    column("gpu_joules_per_step", |r| of(r, 3, |m| m.gpu_joules_per_step)),
+    column("processors_busy", |r| of(r, 3, |m| m.processors_busy)),
+    column("gpu_busy", |r| of(r, 3, |m| m.gpu_busy)),
     column("first_loss", |r| of(r, 6, |m| m.losses.first().map(|l| f64::from(*l)))),
     column("last_loss", |r| of(r, 6, |m| Some(f64::from(m.last_loss)))),
     column("hardware", |r| r.key.hardware.clone()),

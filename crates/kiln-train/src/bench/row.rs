@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::ending::is_out_of_memory;
 use super::{BenchError, Timing};
 
 /// What is measured.
@@ -48,6 +49,8 @@ pub enum Status {
     Ok,
     /// It was tried in vain.
     Failed,
+    /// It was tried, and the memory of the device or the machine ran out.
+    OutOfMemory,
     /// This build or this machine cannot do it.
     Unsupported,
 }
@@ -105,8 +108,15 @@ pub struct Row {
 impl Row {
     /// The same without numbers, because of `error`.
     pub fn failed(self, error: &BenchError) -> Self {
-        let status = if error.is_unsupported() { Status::Unsupported } else { Status::Failed };
-        Self { status, reason: Some(error.to_string()), measured: None, ..self }
+        let reason = error.to_string();
+        let status = if error.is_unsupported() {
+            Status::Unsupported
+        } else if is_out_of_memory(&reason) {
+            Status::OutOfMemory
+        } else {
+            Status::Failed
+        };
+        Self { status, reason: Some(reason), measured: None, ..self }
     }
 }
 
@@ -152,6 +162,12 @@ pub struct Measured {
     pub device_pool_mib: Option<f64>,
     /// Joules of the processor packages a training step (RAPL).
     pub joules_per_step: Option<f64>,
+    /// Joules of the GPU a training step (NVML).
+    pub gpu_joules_per_step: Option<f64>,
+    /// Share of all processors' time that went to this process in training.
+    pub processors_busy: Option<f64>,
+    /// Share of the time in training in which the GPU ran a kernel (NVML's samples).
+    pub gpu_busy: Option<f64>,
     /// The device's own matrix products, GFLOP/s.
     pub peak_gflops: Option<f64>,
     /// The device's own copies, bytes read and written, GB/s.
