@@ -25,10 +25,13 @@ fn leaf<const D: usize>(n: usize, shape: [usize; D]) -> Tensor<D> {
     fill(n, shape, 1.0).require_grad()
 }
 
+/// Takes one gradient from all.
+type Read<'a> = dyn Fn(&burn::tensor::Gradients) -> Vec<f32> + 'a;
+
 /// An input whose gradient is compared: its name and how to ask for it.
 struct Leaf<'a> {
     name: &'static str,
-    gradient: Box<dyn Fn(&burn::tensor::Gradients) -> Vec<f32> + 'a>,
+    gradient: Box<Read<'a>>,
 }
 
 fn of<'a, const D: usize>(name: &'static str, x: &'a Tensor<D>) -> Leaf<'a> {

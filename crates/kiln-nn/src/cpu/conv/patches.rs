@@ -139,7 +139,7 @@ impl Side for Patches<'_> {
             if to - from == N - 1 {
                 return self.run::<N>(from + tap);
             }
-            if first % self.together == 0 && N % self.together == 0 {
+            if first.is_multiple_of(self.together) && N.is_multiple_of(self.together) {
                 match self.together {
                     16 => return self.in_parts::<N, 16>(first, tap),
                     8 => return self.in_parts::<N, 8>(first, tap),
@@ -187,10 +187,11 @@ impl Side for Slopes<'_> {
         let pixel = self.tile + k - image * self.pixels;
         let place =
             |image: usize, pixel: usize| (image * self.channels + self.first + lane) * self.pixels + pixel;
-        if count >= N && pixel + N <= self.pixels {
-            if let Some(run) = self.values[place(image, pixel)..].first_chunk() {
-                return *run;
-            }
+        if count >= N
+            && pixel + N <= self.pixels
+            && let Some(run) = self.values[place(image, pixel)..].first_chunk()
+        {
+            return *run;
         }
         let mut values = [0.0; N];
         let (mut image, mut pixel) = (image, pixel);
