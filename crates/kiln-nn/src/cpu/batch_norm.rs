@@ -14,8 +14,9 @@ use super::clip::Clip;
 use super::elementwise::own;
 use super::in_place::whole;
 use super::kernel::{Kernel, Value, answer, run};
-use super::simd::{simd, sum16};
+use super::simd::simd;
 use super::slices::{Shared, contiguous, dims, tensor, unwritten, values};
+use super::sums::Sums;
 use crate::ops::Then;
 
 /// What the op is applied to.
@@ -139,13 +140,11 @@ impl Planes {
 simd! {
     /// Sums of x - c and of its square.
     fn sum(x: &[f32], planes: Planes, c: f32) -> (f64, f64) {
-        let (mut sum, mut squares) = (0.0, 0.0);
+        let mut sums = Sums::new();
         for start in planes.starts() {
-            let x = &x[start..start + planes.pixels];
-            sum += f64::from(sum16(x.len(), |i| x[i] - c));
-            squares += f64::from(sum16(x.len(), |i| (x[i] - c) * (x[i] - c)));
+            sums.add([&x[start..start + planes.pixels]], |[x]| [x - c, (x - c) * (x - c)]);
         }
-        (sum, squares)
+        sums.totals().into()
     }
 }
 
@@ -174,25 +173,21 @@ simd! {
 simd! {
     /// Sums of the gradient g before what follows, and of it times x - mean. `y` where something did follow.
     fn sums_back(x: &[f32], y: Option<&[f32]>, dy: Shared, planes: Planes, mean: f32, clip: Clip) -> (f64, f64) {
-        let (mut sum, mut product) = (0.0, 0.0);
+        let mut sums = Sums::new();
         for start in planes.starts() {
             let place = start..start + planes.pixels;
             // SAFETY: as in `normalise`.
             let dy: &[f32] = unsafe { dy.slice(start, planes.pixels) };
             let x = &x[place.clone()];
-            let n = x.len();
-            let (a, b) = match y {
-                Some(y) => {
-                    let y = &y[place];
-                    let product = sum16(n, |i| clip.back(y[i], dy[i]) * (x[i] - mean));
-                    (sum16(n, |i| clip.back(y[i], dy[i])), product)
-                }
-                None => (sum16(n, |i| dy[i]), sum16(n, |i| dy[i] * (x[i] - mean))),
-            };
-            sum += f64::from(a);
-            product += f64::from(b);
+            match y {
+                Some(y) => sums.add([x, &y[place], dy], |[x, y, dy]| {
+                    let g = clip.back(y, dy);
+                    [g, g * (x - mean)]
+                }),
+                None => sums.add([x, dy], |[x, dy]| [dy, dy * (x - mean)]),
+            }
         }
-        (sum, product)
+        sums.totals().into()
     }
 }
 

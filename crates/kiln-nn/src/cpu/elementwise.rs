@@ -6,6 +6,9 @@ use rayon::prelude::*;
 
 use super::slices::{CHUNK, contiguous, dims, tensor, unwritten, values};
 
+/// Values copied before they are changed: as many as a core's nearest cache holds.
+const PIECE: usize = 1 << 11;
+
 /// The memory of a tensor that is all of it and that nobody else holds.
 pub(crate) fn own(x: &mut FlexTensor) -> Option<&mut [f32]> {
     let all = x.storage::<f32>().len() == x.layout().num_elements() && x.is_contiguous();
@@ -22,8 +25,10 @@ pub(crate) fn change(x: FlexTensor, f: impl Fn(usize, &mut [f32]) + Sync) -> Fle
     let from = values(&x);
     let mut y = unwritten(from.len());
     y.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK)).enumerate().for_each(|(i, (y, x))| {
-        y.copy_from_slice(x);
-        f(i * CHUNK, y);
+        for (j, (y, x)) in y.chunks_mut(PIECE).zip(x.chunks(PIECE)).enumerate() {
+            y.copy_from_slice(x);
+            f(i * CHUNK + j * PIECE, y);
+        }
     });
     tensor(y, &dims(&x))
 }

@@ -19,4 +19,5 @@ pub(crate) mod plane;
 pub(crate) mod pool;
 pub(crate) mod simd;
 pub(crate) mod slices;
+pub(crate) mod sums;
 pub(crate) mod weighted;

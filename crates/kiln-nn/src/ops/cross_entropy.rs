@@ -49,8 +49,9 @@ mod cpu {
 
     use crate::cpu::kernel::{Kernel, Value, places, run};
     use crate::cpu::math::exp;
-    use crate::cpu::simd::{max16, simd, sum16};
+    use crate::cpu::simd::{max16, simd};
     use crate::cpu::slices::{contiguous, dims, tensor, unwritten, values};
+    use crate::cpu::sums::{Sums, sum};
 
     pub(super) fn cross_entropy(
         logits: &Tensor<2>,
@@ -77,7 +78,14 @@ mod cpu {
         /// Largest logit and logarithm of the sum of exponentials above it.
         fn log_sum(row: &[f32]) -> (f32, f32) {
             let largest = max16(row);
-            (largest, sum16(row.len(), |i| exp(row[i] - largest)).ln())
+            // A loop of exponentials alone, and one of additions, are each as wide as the processor's vectors.
+            let (mut sums, mut room) = (Sums::new(), [0.0; 256]);
+            for x in row.chunks(room.len()) {
+                let powers = &mut room[..x.len()];
+                powers.iter_mut().zip(x).for_each(|(power, x)| *power = exp(x - largest));
+                sums.add([powers], |[power]| [power]);
+            }
+            (largest, sums.totals()[0].ln() as f32)
         }
     }
 
@@ -92,7 +100,7 @@ mod cpu {
 
     simd! {
         fn mean(row: &[f32]) -> f32 {
-            sum16(row.len(), |i| row[i]) / row.len() as f32
+            sum([row], |[x]| x) / row.len() as f32
         }
     }
 

@@ -40,8 +40,9 @@ mod cpu {
 
     pub(super) use crate::cpu::kernel::run;
     use crate::cpu::kernel::{Kernel, Value};
-    use crate::cpu::simd::{simd, sum16};
+    use crate::cpu::simd::simd;
     use crate::cpu::slices::{contiguous, dims, tensor, unwritten, values as read};
+    use crate::cpu::sums::{sum, sums};
 
     /// Rows a thread takes at once; fixed, so that sums over rows do not depend on how many threads there are.
     const ROWS: usize = 32;
@@ -66,34 +67,37 @@ mod cpu {
         fn normalise(x: &[f32], y: &mut [f32], stats: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
             let d = weight.len();
             for ((x, y), stats) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats.chunks_exact_mut(2)) {
-                let mean = sum16(d, |i| x[i]) / d as f32;
-                let variance = sum16(d, |i| (x[i] - mean) * (x[i] - mean)) / d as f32;
+                let mean = sum([x], |[x]| x) / d as f32;
+                let variance = sum([x], |[x]| (x - mean) * (x - mean)) / d as f32;
                 let inverse = 1.0 / (variance + eps).sqrt();
                 stats[0] = mean;
                 stats[1] = inverse;
-                for i in 0..d {
-                    y[i] = ((x[i] - mean) * inverse).mul_add(weight[i], bias[i]);
+                for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                    *y = ((x - mean) * inverse).mul_add(*weight, *bias);
                 }
             }
         }
     }
 
     simd! {
-        /// Adds to the gradients of weight and bias, `[2, D]` in `sums`.
-        fn back(x: &[f32], dy: &[f32], stats: &[f32], weight: &[f32], dx: &mut [f32], sums: &mut [f32]) {
+        /// Adds to the gradients of weight and bias, `[2, D]` in `learned`.
+        fn back(x: &[f32], dy: &[f32], stats: &[f32], weight: &[f32], dx: &mut [f32], learned: &mut [f32]) {
             let d = weight.len();
-            let (dweight, dbias) = sums.split_at_mut(d);
-            let (dweight, dbias) = (&mut dweight[..d], &mut dbias[..d]);
+            let (dweight, dbias) = learned.split_at_mut(d);
             let rows = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d));
             for (((x, dy), dx), stats) in rows.zip(stats.chunks_exact(2)) {
                 let (mean, inverse) = (stats[0], stats[1]);
-                let a = sum16(d, |i| dy[i] * weight[i]) / d as f32;
-                let b = sum16(d, |i| dy[i] * weight[i] * (x[i] - mean)) * inverse / d as f32;
-                for i in 0..d {
-                    let normal = (x[i] - mean) * inverse;
-                    dx[i] = inverse * (dy[i] * weight[i] - a - normal * b);
-                    dweight[i] = dy[i].mul_add(normal, dweight[i]);
-                    dbias[i] += dy[i];
+                let [a, b] = sums([x, dy, weight], |[x, dy, weight]| {
+                    let g = dy * weight;
+                    [g, g * (x - mean)]
+                });
+                let (a, b) = (a / d as f32, b * inverse / d as f32);
+                let row = dx.iter_mut().zip(x).zip(dy).zip(weight).zip(&mut *dweight).zip(&mut *dbias);
+                for (((((dx, x), dy), weight), dweight), dbias) in row {
+                    let normal = (x - mean) * inverse;
+                    *dx = inverse * (dy * weight - a - normal * b);
+                    *dweight = dy.mul_add(normal, *dweight);
+                    *dbias += dy;
                 }
             }
         }
