@@ -23,6 +23,7 @@ pub mod norm;
 pub mod ops;
 pub mod precision;
 pub mod random;
+pub mod threads;
 
 pub use attention::attention;
 pub use burn::nn::PaddingConfig2d;
