@@ -13,6 +13,8 @@ use burn::backend::{Autodiff, AutodiffBackend, Flex};
 use burn::tensor::{Bool, Int, Tensor};
 use burn_flex::FlexTensor;
 
+use crate::threads::keep_awake;
+
 type Recorded = FloatTensor<Autodiff<Flex>>;
 
 /// An op of `N` tensors with one answer.
@@ -96,6 +98,7 @@ pub(crate) fn answer<const D: usize>(x: FlexTensor) -> Tensor<D> {
 
 /// Applies a kernel, recording it where any input is recorded.
 pub(crate) fn run<const N: usize, const D: usize>(kernel: impl Kernel<N>, inputs: [Value; N]) -> Tensor<D> {
+    keep_awake();
     if inputs.iter().any(|x| matches!(x, Value::Recorded(_))) {
         return Tensor::from_primitive::<Autodiff<Flex, NoCheckpointing>>(record(kernel, inputs));
     }
@@ -130,6 +133,7 @@ impl<const N: usize, K: Kernel<N>> Backward<Flex, N> for Step<K> {
     type State = K::Kept;
 
     fn backward(self, ops: Ops<K::Kept, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        keep_awake();
         let gradient = gradients.consume::<Flex>(&ops.node);
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let found = self.0.backward(ops.state, gradient, wanted);

@@ -1,7 +1,7 @@
-//! Matrix products. Those of float32 are the `gemm` crate's. In half precision both sides are packed into panels, rounded
-//! on the way, and summed in float32 (after Goto and van de Geijn, 2008, Anatomy of High-Performance Matrix
-//! Multiplication): bfloat16 by the processor's own dot product (AVX-512 BF16) where it has one; float16, and bfloat16
-//! elsewhere, by float32 products of the rounded inputs.
+//! Matrix products. Most of float32 are the `gemm` crate's. In half precision, and in float32 where that is faster, both
+//! sides are packed into panels, rounded on the way, and summed in float32 (after Goto and van de Geijn, 2008, Anatomy
+//! of High-Performance Matrix Multiplication): bfloat16 by the processor's own dot product (AVX-512 BF16) where it has
+//! one; float16, and bfloat16 elsewhere, by float32 products of the rounded inputs.
 //! Owns which thread does what; every sum has an order that the number of threads does not change.
 //!
 //! Sizes: `M` rows, `N` columns, `K` what is summed over.
@@ -22,6 +22,7 @@ use rayon::prelude::*;
 pub(crate) use self::format::Format;
 pub(crate) use self::pack::{Lanes, Packed, Side};
 use self::tile::Job;
+use super::simd::{Level, level};
 use super::slices::Shared;
 use crate::precision::Precision;
 
@@ -68,7 +69,7 @@ pub(crate) unsafe fn product(
     threads: Threads,
     precision: Precision,
 ) {
-    if precision != Precision::F32 {
+    if precision != Precision::F32 || threads == Threads::All && suits(sizes, out, left, right) {
         // SAFETY: the caller's promise.
         return unsafe {
             product_in(Format::of(precision), sizes, out, accumulate, [left, right], scale, threads)
@@ -105,6 +106,25 @@ pub(crate) unsafe fn product(
             parallelism,
         );
     }
+}
+
+/// Whether a product of float32 is one of those where packing both sides here is faster than the `gemm` crate: the right
+/// side's columns lie together (a layer's weight is such), or the left side's rows do not while the answer is wide.
+/// Measured on AVX-512 only, which has the tiles for it.
+fn suits(
+    [m, n, k]: [usize; 3],
+    out: Matrix<*mut f32>,
+    left: Matrix<*const f32>,
+    right: Matrix<*const f32>,
+) -> bool {
+    let (m, n, left, right) = match out.column {
+        1 => (m, n, left, right),
+        _ => (n, m, right.transposed(), left.transposed()),
+    };
+    let small = m * n * k < 1 << 27;
+    let of_weight = right.row == 1 && right.column != 1 && (n <= 2 * k || small);
+    let of_rows = left.row == 1 && left.column != 1 && n > m;
+    level() == Level::Avx512 && m > 1 && (of_weight || of_rows)
 }
 
 /// # Safety
@@ -146,46 +166,53 @@ struct Out {
     accumulate: bool,
 }
 
-/// Values of the right matrix that are packed at once.
-const SHARED: usize = 1 << 22;
+/// Values of the right matrix that a thread packs at once.
+const RIGHT: usize = 1 << 22;
 /// Values of the left matrix that a thread packs at once.
-const OWN: usize = 1 << 16;
+const LEFT: usize = 1 << 16;
 
+/// Each thread computes one block of the answer and packs what it needs for it: packing twice costs less than reading
+/// what another core has packed.
+///
 /// # Safety
 /// As [`product`].
 unsafe fn on_all([m, n, k]: [usize; 3], out: Out, left: Lanes, right: Lanes, format: Format) {
-    let columns = (SHARED / k.max(1)).max(1).next_multiple_of(format.columns);
-    for first in (0..n).step_by(columns) {
-        let columns = columns.min(n - first);
-        let right = Packed::shared(format, &right.from(first), columns, k, format.columns);
-        let out = Out { at: Shared::from(out.at.at(first)), ..out };
-        // Blocks of rows, and of columns where the rows are too few for the threads.
-        let rows = (OWN / k.max(1)).clamp(1, m.div_ceil(2 * rayon::current_num_threads()).max(1));
-        let rows = rows.next_multiple_of(format.rows);
-        let blocks = m.div_ceil(rows);
-        let parts = (2 * rayon::current_num_threads()).div_ceil(blocks.max(1)).clamp(1, right.panels());
-        let panels = right.panels().div_ceil(parts);
-        (0..blocks * parts).into_par_iter().for_each(|i| {
-            let (block, part) = (i / parts * rows, i % parts * panels);
-            let rows = rows.min(m - block);
-            let out = Out { at: Shared::from(out.at.at(block * out.stride)), ..out };
-            packed_here(format, &left.from(block), rows, k, format.rows, |left| {
-                // SAFETY: the caller's promise; blocks share no place of `out`.
-                unsafe { tiles(format, left, &right, part..(part + panels).min(right.panels()), out) };
-            });
-        });
-    }
+    let [rows, columns] = block([m, n], rayon::current_num_threads());
+    let (rows, columns) = (rows.next_multiple_of(format.rows), columns.next_multiple_of(format.columns));
+    let across = n.div_ceil(columns);
+    (0..m.div_ceil(rows) * across).into_par_iter().for_each(|i| {
+        let (row, column) = (i / across * rows, i % across * columns);
+        let sizes = [rows.min(m - row), columns.min(n - column), k];
+        let out = Out { at: Shared::from(out.at.at(row * out.stride + column)), ..out };
+        // SAFETY: the caller's promise; blocks share no place of `out`.
+        unsafe { on_one(sizes, out, left.from(row), right.from(column), format) };
+    });
+}
+
+/// Rows and columns of a block, for as many blocks as there are threads and the least to pack.
+fn block([m, n]: [usize; 2], threads: usize) -> [usize; 2] {
+    let blocks = (1..=threads)
+        .filter(|down| threads.is_multiple_of(*down))
+        .map(|down| [m.div_ceil(down), n.div_ceil(threads / down)]);
+    blocks.min_by_key(|block| block[0] + block[1]).unwrap_or([m, n])
 }
 
 /// # Safety
 /// As [`product`].
 unsafe fn on_one([m, n, k]: [usize; 3], out: Out, left: Lanes, right: Lanes, format: Format) {
-    packed_here(format, &right, n, k, format.columns, |right| {
-        packed_here(format, &left, m, k, format.rows, |left| {
-            // SAFETY: the caller's promise.
-            unsafe { tiles(format, left, right, 0..right.panels(), out) };
+    let columns = (RIGHT / k.max(1)).max(1).next_multiple_of(format.columns);
+    let rows = (LEFT / k.max(1)).max(1).next_multiple_of(format.rows);
+    for column in (0..n).step_by(columns) {
+        packed_here(format, &right.from(column), columns.min(n - column), k, format.columns, |right| {
+            for row in (0..m).step_by(rows) {
+                packed_here(format, &left.from(row), rows.min(m - row), k, format.rows, |left| {
+                    let out = Out { at: Shared::from(out.at.at(row * out.stride + column)), ..out };
+                    // SAFETY: the caller's promise.
+                    unsafe { tiles(format, left, right, 0..right.panels(), out) };
+                });
+            }
         });
-    });
+    }
 }
 
 /// Rows of a left matrix, packed by all threads for many products.

@@ -102,7 +102,7 @@ fn a_product_is_the_same_to_the_bit_on_any_number_of_threads() {
     let mut seed = 3;
     let (left, right): (Vec<f32>, Vec<f32>) =
         ((0..m * k).map(|_| draw(&mut seed)).collect(), (0..k * n).map(|_| draw(&mut seed)).collect());
-    for precision in Precision::ALL {
+    for (precision, turned) in Precision::ALL.into_iter().flat_map(|p| [(p, false), (p, true)]) {
         let with = |threads: usize| {
             let mut out = vec![0.0f32; m * n];
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -112,7 +112,9 @@ fn a_product_is_the_same_to_the_bit_on_any_number_of_threads() {
                 Shared::new(&mut out),
             );
             pool.install(|| {
-                let (a, b) = (Matrix::rows(a.at(0).cast_const(), k), Matrix::rows(b.at(0).cast_const(), n));
+                let a = Matrix::rows(a.at(0).cast_const(), k);
+                let b = b.at(0).cast_const();
+                let b = if turned { Matrix::rows(b, k).transposed() } else { Matrix::rows(b, n) };
                 // SAFETY: the vectors are the matrices.
                 unsafe {
                     product([m, n, k], Matrix::rows(c.at(0), n), false, a, b, 1.0, Threads::All, precision)
@@ -121,7 +123,7 @@ fn a_product_is_the_same_to_the_bit_on_any_number_of_threads() {
             out
         };
         let one = with(1);
-        assert!([2, 3, 8].into_iter().all(|threads| with(threads) == one), "{precision}");
+        assert!([2, 3, 8].into_iter().all(|threads| with(threads) == one), "{precision} {turned}");
     }
 }
 
