@@ -2,15 +2,21 @@
 //! Owns the words and their defaults; opens no file. `Dataset::open` reads it.
 
 mod corpus;
-mod transforms;
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::transforms::{
+    AugMix, AutoAugment, AutoAugmentPolicy, CenterCrop, ColorJitter, Erased, ErasedWith, Fault, Fill,
+    GaussianBlur, Interpolation, Normalize, Pad, Padding, PaddingMode, Preset, PresetName, RandAugment,
+    RandomAdjustSharpness, RandomAffine, RandomAutocontrast, RandomCrop, RandomEqualize, RandomErasing,
+    RandomGrayscale, RandomHorizontalFlip, RandomInvert, RandomPerspective, RandomPosterize,
+    RandomResizedCrop, RandomRotation, RandomSolarize, RandomVerticalFlip, Resize, Shear, Size, Span,
+    Transform, TrivialAugmentWide, WarpInterpolation, expand, faults,
+};
 pub use corpus::*;
-pub use transforms::*;
 
 /// Where samples come from and what is done to them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +107,10 @@ pub struct ImageData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3))]
     pub channels: Option<usize>,
+    /// What shows behind transparent pixels: a level, or red, green and blue. Without it alpha is dropped, as Pillow's
+    /// `convert` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Fill>,
     /// Applied in order. Random ones act in training only; where a `random_crop` stands, evaluation crops the centre.
     #[serde(default)]
     pub transforms: Vec<Transform>,
@@ -177,6 +187,9 @@ pub struct TableData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3))]
     pub channels: Option<usize>,
+    /// What shows behind transparent pixels of images: a level, or red, green and blue. Without it alpha is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Fill>,
     /// What is done to images, in order. Random ones act in training only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transforms: Vec<Transform>,

@@ -10,6 +10,7 @@ pub mod config;
 mod corpus;
 mod dataset;
 mod decode;
+mod draw;
 mod error;
 mod image_program;
 mod inputs_iter;
@@ -27,6 +28,7 @@ mod source;
 mod split;
 mod table_program;
 mod text_program;
+mod transforms;
 
 /// What `kiln predict` reads: images, texts and rows without labels.
 pub mod inputs {

@@ -42,7 +42,7 @@ pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
 }
 
 /// Fisher and Yates.
-fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
     for i in (1..items.len()).rev() {
         items.swap(i, below(rng, i + 1));
     }
