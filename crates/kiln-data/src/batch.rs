@@ -120,20 +120,24 @@ fn gather(samples: Vec<Features>, input: &InputSpec) -> HostFeatures {
 
 /// Numbers and categories, row by row.
 fn side_by_side(samples: Vec<Features>) -> (Vec<f32>, Vec<i32>) {
+    let length = |s: &Features| match s {
+        Features::Image(values) | Features::Row { numbers: values, .. } => values.len(),
+        Features::Tokens { .. } => 0,
+    };
+    // One allocation: a batch of images is large.
+    let mut numbers = Vec::with_capacity(samples.iter().map(length).sum());
     let mut categories = Vec::new();
-    let rows = samples.into_iter().map(|s| match s {
-        Features::Image(values) => values,
-        Features::Row { numbers, categories: own } => {
-            categories.extend(own.into_iter().map(|category| category as i32));
-            numbers
+    for sample in samples {
+        match sample {
+            Features::Image(values) => numbers.extend_from_slice(&values),
+            Features::Row { numbers: own, categories: kinds } => {
+                numbers.extend_from_slice(&own);
+                categories.extend(kinds.into_iter().map(|category| category as i32));
+            }
+            Features::Tokens { .. } => {}
         }
-        Features::Tokens { .. } => Vec::new(),
-    });
-    let numbers = rows.reduce(|mut all, row| {
-        all.extend_from_slice(&row);
-        all
-    });
-    (numbers.unwrap_or_default(), categories)
+    }
+    (numbers, categories)
 }
 
 fn pad(samples: &[Features], pad_id: u32) -> HostFeatures {

@@ -92,14 +92,14 @@ fn alpha_is_dropped_or_laid_onto_a_stated_colour() {
 
 #[test]
 fn the_background_is_part_of_the_saved_program() {
-    let (_dir, data) = dataset("rgba2.png", json!({"background": [10, 200, 90]}));
+    let (data_folder, data) = dataset("rgba2.png", json!({"background": [10, 200, 90]}));
     let folder = tempfile::tempdir().unwrap();
     data.preprocessor.save(folder.path()).unwrap();
     let loaded = Preprocessor::load(folder.path()).unwrap();
     let raw = || Raw::Image(decode_file(&fixture("rgba2.png")).unwrap());
     assert_eq!(loaded.prepare(raw(), None).unwrap(), data.preprocessor.prepare(raw(), None).unwrap());
     let wrong: ImageData =
-        serde_json::from_value(json!({"path": fixture(""), "background": [1, 2]})).unwrap();
+        serde_json::from_value(json!({"path": data_folder.path(), "background": [1, 2]})).unwrap();
     let error = Dataset::open(&DataConfig::ImageFolder(wrong), &OpenOptions::default()).unwrap_err();
     assert!(error.to_string().contains("data.background"), "{error}");
 }

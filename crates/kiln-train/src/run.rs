@@ -133,7 +133,8 @@ impl Run {
             // ---- one pass over the training samples, from the batch where it is ---------------------------
             let order = Order::Train { seed: self.config.seed, epoch: self.progress.epoch };
             let loader = Loader::new(&train, &self.dataset.preprocessor, self.config.data.loader(), order)?;
-            let mut loader = loader.starting_at(self.progress.batch);
+            let mixup = pass::mixup(&self.config, &self.dataset);
+            let mut loader = loader.mixed(mixup).starting_at(self.progress.batch);
 
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
                 // ---- one optimizer step ----------------------------------------------------------------

@@ -31,8 +31,9 @@ fn to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     } else {
         (4.0 + f64::from(gc) - f64::from(rc)) as f32
     };
-    // A negative sector is a turn less.
-    let turn = ((f64::from(sector) / 6.0 + 1.0) % 1.0) as f32;
+    // The remainder by 1 of a number below 2; a negative sector is a turn less.
+    let turns = f64::from(sector) / 6.0 + 1.0;
+    let turn = if turns >= 1.0 { turns - 1.0 } else { turns } as f32;
     let saturation = range / f32::from(max);
     [(f64::from(turn) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, max]
 }
@@ -46,7 +47,8 @@ fn to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
     let i = sector as u8;
     let f = (sector - f64::from(f32::from(i))) as f32;
     let fs = (f64::from(s) / 255.0) as f32;
-    let level = |share: f64| (f64::from(v) * share).round() as u8;
+    // Rounded: shares are not negative.
+    let level = |share: f64| (f64::from(v) * share + 0.5) as u8;
     let p = level(1.0 - f64::from(fs));
     let q = level(1.0 - f64::from(fs * f));
     let t = level(1.0 - f64::from(fs) * (1.0 - f64::from(f)));

@@ -83,12 +83,10 @@ pub(crate) fn grayscale(image: DecodedImage) -> DecodedImage {
 
 /// Mirrors left to right.
 pub(crate) fn flip(image: &mut DecodedImage) {
-    let c = image.channels;
-    for row in image.pixels.chunks_exact_mut(image.width * c) {
-        for x in 0..image.width / 2 {
-            for k in 0..c {
-                row.swap(x * c + k, (image.width - 1 - x) * c + k);
-            }
+    for row in image.pixels.chunks_exact_mut(image.width * image.channels) {
+        match image.channels {
+            3 => row.as_chunks_mut::<3>().0.reverse(),
+            _ => row.reverse(),
         }
     }
 }

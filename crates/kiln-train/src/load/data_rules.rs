@@ -7,7 +7,7 @@ use kiln_core::TaskKind;
 use kiln_core::config::MISSING_FILE;
 use kiln_data::config::{
     Column, ConllData, CorpusData, CorpusTokenizerKind, DataConfig, Fill, ImageData, LabelColumns,
-    NumbersConfig, TableData, TokenizerConfig, TokenizerKind, Transform, faults,
+    MixupConfig, NumbersConfig, TableData, TokenizerConfig, TokenizerKind, Transform, faults,
 };
 
 use super::Rules;
@@ -122,6 +122,7 @@ impl<'a> Rules<'a> {
     }
 
     fn images(&mut self, images: &ImageData, channels: usize) {
+        self.mixup(images.mixup);
         self.background(images.background.as_ref());
         self.transforms(channels, &images.transforms);
         let no_tokens = "there is no text to sort by length in images";
@@ -156,6 +157,19 @@ impl<'a> Rules<'a> {
                 self.fault(&key, fault.problem, fault.remedy);
             }
         }
+    }
+
+    fn mixup(&mut self, mixup: Option<MixupConfig>) {
+        let Some(mixup) = mixup else { return };
+        let neither = mixup.mixup_alpha <= 0.0 && mixup.cutmix_alpha <= 0.0;
+        let remedy = "for example: mixup_alpha = 0.8";
+        self.fault_if(neither, "data.mixup", "both `mixup_alpha` and `cutmix_alpha` are 0", remedy);
+        let task = self.config.task.kind();
+        let message =
+            format!("`mixup` mixes one class a sample, which [task] kind = \"{task}\" does not learn");
+        self.fault_if(task != TaskKind::Classification, "data.mixup", message, "leave `mixup` out");
+        let odd = self.config.data.loader().batch_size < 2;
+        self.fault_if(odd, "data.mixup", "a batch of 1 has no other image to mix with", "raise batch_size");
     }
 
     fn background(&mut self, background: Option<&Fill>) {
@@ -262,14 +276,18 @@ impl<'a> Rules<'a> {
 
     /// Keys that only images have.
     fn no_images(&mut self, table: &TableData) {
-        let images = table.channels.is_some() || table.background.is_some() || !table.transforms.is_empty();
-        let message = "`channels`, `background` and `transforms` are for a column of images";
+        let images = table.channels.is_some()
+            || table.background.is_some()
+            || table.mixup.is_some()
+            || !table.transforms.is_empty();
+        let message = "`channels`, `background`, `mixup` and `transforms` are for a column of images";
         self.fault_if(images, "data", message, "leave them out, or set data.image");
     }
 
     fn image_column(&mut self, table: &TableData) {
         self.no_text(table, "images");
         self.no_numbers(table, "images");
+        self.mixup(table.mixup);
         self.background(table.background.as_ref());
         self.transforms(table.channels.unwrap_or(3), &table.transforms);
     }
