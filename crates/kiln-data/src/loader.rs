@@ -11,7 +11,7 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use kiln_core::seed::{Purpose, mix};
 
-use crate::batch::{Features, HostBatch};
+use crate::batch::{Features, Gathering, HostBatch};
 use crate::config::LoaderConfig;
 use crate::error::DataError;
 use crate::label::Label;
@@ -162,15 +162,15 @@ struct Work {
 
 impl Work {
     fn prepare(&self, batch: usize) -> Result<HostBatch, DataError> {
-        let mut samples = Vec::with_capacity(self.batches[batch].len());
+        let mut gathering = Gathering::new(self.batches[batch].len());
         for &i in &self.batches[batch] {
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
             let (features, label) = self.sample(i)?;
-            samples.push((i % self.split.len(), features, label));
+            gathering.add(i % self.split.len(), features, label);
         }
-        let mut host = HostBatch::gather(samples, self.preprocessor.input());
+        let mut host = gathering.finish(self.preprocessor.input());
         if let (Order::Train { seed, epoch }, Some(mixup)) = (self.order, self.mixup) {
             mixup.apply(&mut host, seed, epoch, batch);
         }

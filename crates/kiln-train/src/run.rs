@@ -11,8 +11,8 @@ use kiln_core::event::{Callback, EvalInfo, Event, StepInfo};
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Gradients, Net, RunDir};
 use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
-use kiln_eval::Evaluation;
 use kiln_eval::tasks::{Metric, Task};
+use kiln_eval::{Evaluation, Tta};
 use kiln_models::Card;
 use serde::Serialize;
 
@@ -384,6 +384,7 @@ impl Run {
             preprocessor: &self.dataset.preprocessor,
             loader: self.config.data.loader(),
             device: &device,
+            tta: Tta::None,
         };
         let mut watch = |done, total| {
             session.tell(&Event::Evaluating { split: name, done, total });
