@@ -49,9 +49,12 @@ pub(super) enum Change {
     Hue(f64),
 }
 
+/// A key, the range of its factor, and the change that a factor makes.
+type Ranged = (&'static str, [f64; 2], fn(f64) -> Change);
+
 impl ColorJitter {
     /// Each with the range of its factor.
-    fn ranges(&self) -> [(&'static str, [f64; 2], fn(f64) -> Change); 4] {
+    fn ranges(&self) -> [Ranged; 4] {
         let factor = |span: Span| match span {
             Span::Width(_) => span.around(1.0).map(|v| v.max(0.0)),
             Span::Between(range) => range,

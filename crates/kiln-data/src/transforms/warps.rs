@@ -237,10 +237,9 @@ fn solve(mut rows: [[f64; 9]; 8]) -> Option<[f64; 8]> {
         }
         rows[k] = rows[k].map(|v| v / pivot);
         let own = rows[k];
-        for (i, row) in rows.iter_mut().enumerate().filter(|(i, _)| *i != k) {
+        for (_, row) in rows.iter_mut().enumerate().filter(|(i, _)| *i != k) {
             let share = row[k];
             row.iter_mut().zip(&own).for_each(|(v, o)| *v -= share * o);
-            debug_assert!(i < 8);
         }
     }
     Some(rows.map(|row| row[8]))
