@@ -122,6 +122,8 @@ pub enum Target {
     Classes(Tensor<1, Int>),
     /// `[B, K]`, 1 where the class applies, else 0.
     MultiHot(Tensor<2>),
+    /// `[B, K]` shares of the classes, which add up to 1 in each row.
+    Soft(Tensor<2>),
     /// `[B, K]` numbers.
     Values(Tensor<2>),
     /// `[B, T]` class or vocabulary index of each token, [`IGNORE`] where none is scored. For causal language

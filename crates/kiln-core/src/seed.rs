@@ -19,6 +19,8 @@ pub enum Purpose {
     Mask = 6,
     /// A token of a generated text.
     Generate = 7,
+    /// How the images of a batch are mixed.
+    Mix = 8,
 }
 
 /// One seed from a run seed, a purpose and a position (epoch, index, step, ...). Platform-independent.

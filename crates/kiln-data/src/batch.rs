@@ -82,19 +82,9 @@ impl HostBatch {
     /// Gathers prepared samples: `(place in the split, features, label)`. Texts are padded to the longest.
     /// Samples of another kind than `input` cannot come out of the preprocessor that `input` describes.
     pub fn gather(samples: Vec<(usize, Features, Label)>, input: &InputSpec) -> Self {
-        let mut indices = Vec::with_capacity(samples.len());
-        let (mut features, mut labels) = (Vec::new(), Vec::new());
-        for (index, own, label) in samples {
-            indices.push(index);
-            features.push(own);
-            labels.push(label);
-        }
-        let features = gather(features, input);
-        let width = match &features {
-            HostFeatures::Tokens { shape: [_, t], .. } => *t,
-            HostFeatures::Image { .. } | HostFeatures::Table { .. } => 0,
-        };
-        Self { features, target: HostTarget::gather(labels, width), indices }
+        let mut gathering = Gathering::new(samples.len());
+        samples.into_iter().for_each(|(index, features, label)| gathering.add(index, features, label));
+        gathering.finish(input)
     }
 
     /// What a mean loss over this batch is a mean over: samples, or tokens that are scored.
@@ -103,37 +93,61 @@ impl HostBatch {
     }
 }
 
-fn gather(samples: Vec<Features>, input: &InputSpec) -> HostFeatures {
-    let b = samples.len();
-    match input {
-        InputSpec::Image { channels, height, width } => {
-            let (values, _) = side_by_side(samples);
-            HostFeatures::Image { values, shape: [b, *channels, *height, *width] }
-        }
-        InputSpec::Table { features, cardinalities } => {
-            let (numbers, categories) = side_by_side(samples);
-            HostFeatures::Table { numbers, categories, shape: [b, *features, cardinalities.len()] }
-        }
-        InputSpec::Tokens { pad_id, .. } => pad(&samples, *pad_id),
-    }
+/// A batch in the making. Numbers are copied as they come, so that one sample's memory serves the next.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    size: usize,
+    numbers: Vec<f32>,
+    categories: Vec<i32>,
+    texts: Vec<Features>,
+    labels: Vec<Label>,
+    indices: Vec<usize>,
 }
 
-/// Numbers and categories, row by row.
-fn side_by_side(samples: Vec<Features>) -> (Vec<f32>, Vec<i32>) {
-    let mut categories = Vec::new();
-    let rows = samples.into_iter().map(|s| match s {
-        Features::Image(values) => values,
-        Features::Row { numbers, categories: own } => {
-            categories.extend(own.into_iter().map(|category| category as i32));
-            numbers
+impl Gathering {
+    /// Of `size` samples.
+    pub(crate) fn new(size: usize) -> Self {
+        let (numbers, categories, texts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { size, numbers, categories, texts, labels: Vec::new(), indices: Vec::with_capacity(size) }
+    }
+
+    pub(crate) fn add(&mut self, index: usize, features: Features, label: Label) {
+        if self.indices.is_empty()
+            && let Features::Image(values) | Features::Row { numbers: values, .. } = &features
+        {
+            self.numbers.reserve_exact(values.len() * self.size);
         }
-        Features::Tokens { .. } => Vec::new(),
-    });
-    let numbers = rows.reduce(|mut all, row| {
-        all.extend_from_slice(&row);
-        all
-    });
-    (numbers.unwrap_or_default(), categories)
+        match features {
+            Features::Image(values) => self.numbers.extend_from_slice(&values),
+            Features::Row { numbers, categories } => {
+                self.numbers.extend_from_slice(&numbers);
+                self.categories.extend(categories.into_iter().map(|category| category as i32));
+            }
+            text @ Features::Tokens { .. } => self.texts.push(text),
+        }
+        self.indices.push(index);
+        self.labels.push(label);
+    }
+
+    pub(crate) fn finish(self, input: &InputSpec) -> HostBatch {
+        let b = self.indices.len();
+        let features = match input {
+            InputSpec::Image { channels, height, width } => {
+                HostFeatures::Image { values: self.numbers, shape: [b, *channels, *height, *width] }
+            }
+            InputSpec::Table { features, cardinalities } => HostFeatures::Table {
+                numbers: self.numbers,
+                categories: self.categories,
+                shape: [b, *features, cardinalities.len()],
+            },
+            InputSpec::Tokens { pad_id, .. } => pad(&self.texts, *pad_id),
+        };
+        let width = match &features {
+            HostFeatures::Tokens { shape: [_, t], .. } => *t,
+            HostFeatures::Image { .. } | HostFeatures::Table { .. } => 0,
+        };
+        HostBatch { features, target: HostTarget::gather(self.labels, width), indices: self.indices }
+    }
 }
 
 fn pad(samples: &[Features], pad_id: u32) -> HostFeatures {

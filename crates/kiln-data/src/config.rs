@@ -2,15 +2,22 @@
 //! Owns the words and their defaults; opens no file. `Dataset::open` reads it.
 
 mod corpus;
-mod transforms;
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::mixup::{MixupConfig, MixupMode};
+pub use crate::transforms::{
+    AugMix, AutoAugment, AutoAugmentPolicy, CenterCrop, ColorJitter, Erased, ErasedWith, Fault, Fill,
+    GaussianBlur, Interpolation, Normalize, Pad, Padding, PaddingMode, Preset, PresetName, RandAugment,
+    RandomAdjustSharpness, RandomAffine, RandomAutocontrast, RandomCrop, RandomEqualize, RandomErasing,
+    RandomGrayscale, RandomHorizontalFlip, RandomInvert, RandomPerspective, RandomPosterize,
+    RandomResizedCrop, RandomRotation, RandomSolarize, RandomVerticalFlip, Resize, Shear, Size, Span,
+    Transform, TrivialAugmentWide, WarpInterpolation, expand, faults,
+};
 pub use corpus::*;
-pub use transforms::*;
 
 /// Where samples come from and what is done to them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +58,15 @@ impl DataConfig {
             DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => Some(&data.tokenizer),
             DataConfig::Conll(data) => Some(&data.tokenizer),
             DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Text(_) => None,
+        }
+    }
+
+    /// How training batches of images are mixed.
+    pub fn mixup(&self) -> Option<MixupConfig> {
+        match self {
+            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => data.mixup,
+            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => data.mixup,
+            DataConfig::Conll(_) | DataConfig::Text(_) => None,
         }
     }
 
@@ -101,9 +117,16 @@ pub struct ImageData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3))]
     pub channels: Option<usize>,
+    /// What shows behind transparent pixels: a level, or red, green and blue. Without it alpha is dropped, as Pillow's
+    /// `convert` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Fill>,
     /// Applied in order. Random ones act in training only; where a `random_crop` stands, evaluation crops the centre.
     #[serde(default)]
     pub transforms: Vec<Transform>,
+    /// Mixes the images of each training batch, and their classes: MixUp and CutMix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<MixupConfig>,
     /// Batches.
     #[serde(default)]
     pub loader: LoaderConfig,
@@ -177,9 +200,15 @@ pub struct TableData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3))]
     pub channels: Option<usize>,
+    /// What shows behind transparent pixels of images: a level, or red, green and blue. Without it alpha is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Fill>,
     /// What is done to images, in order. Random ones act in training only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transforms: Vec<Transform>,
+    /// Mixes the images of each training batch, and their classes: MixUp and CutMix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<MixupConfig>,
     /// Batches.
     #[serde(default)]
     pub loader: LoaderConfig,
@@ -372,6 +401,10 @@ pub struct LoaderConfig {
     pub shuffle: bool,
     /// Leave out the last training batch when it is not full.
     pub drop_last: bool,
+    /// How often a chosen training sample is in an epoch, each time augmented anew; an epoch stays as long, with as many
+    /// fewer samples (repeated augmentation, timm's `aug_repeats`).
+    #[schemars(range(min = 1, max = 100))]
+    pub repeats: usize,
     /// Put texts of similar length into one training batch, so that less is padding.
     pub length_bucketing: bool,
 }
@@ -385,6 +418,7 @@ impl Default for LoaderConfig {
             prefetch: 4,
             shuffle: true,
             drop_last: false,
+            repeats: 1,
             length_bucketing: false,
         }
     }

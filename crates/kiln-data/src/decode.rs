@@ -1,11 +1,14 @@
-//! Image files to pixels: 8 bits, 1 channel (grey) or 3 (RGB).
-//! Owns decoding and its limits; never resizes. Alpha is dropped and the palette expanded as by Pillow's `convert`.
-//! Hands `DecodedImage` to the image program. EXIF orientation is not applied, as torchvision's loader does not.
+//! Image files to pixels: 8 bits, 1 channel (grey) or 3 (RGB), and alpha where the file has it.
+//! Owns decoding and its limits; never resizes. Hands `DecodedImage` to the image program, which drops alpha.
+//!
+//! Where files are read otherwise than by torchvision's loader (Pillow's `convert("RGB")`): EXIF orientation is applied,
+//! so that a photo is upright; 16-bit grey is scaled, not clipped. As Pillow: palettes expanded, CMYK converted.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor};
 use std::path::Path;
 
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
 use crate::error::DataError;
@@ -22,7 +25,7 @@ pub struct DecodedImage {
     pub height: usize,
     /// `W`
     pub width: usize,
-    /// `C`: 1 (grey) or 3 (RGB).
+    /// `C`: 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and alpha).
     pub channels: usize,
     /// `H * W * C` levels.
     pub pixels: Vec<u8>,
@@ -65,15 +68,17 @@ fn ends(bytes: &[u8]) -> bool {
     false
 }
 
-/// `(H, W)` from the header alone.
+/// `(H, W)` from the header alone, upright.
 pub(crate) fn size_of(path: &Path) -> Result<(usize, usize), DataError> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(DataError::opening(path, "an image"))?;
     let reader = ImageReader::new(BufReader::new(file))
         .with_guessed_format()
         .map_err(|e| unreadable(&name, &e.to_string()))?;
-    let (width, height) = reader.into_dimensions().map_err(|e| refused(&name, &e))?;
-    Ok((height as usize, width as usize))
+    let mut decoder = reader.into_decoder().map_err(|e| refused(&name, &e))?;
+    let (width, height) = decoder.dimensions();
+    let (height, width) = (height as usize, width as usize);
+    Ok(if on_its_side(orientation(&mut decoder)) { (width, height) } else { (height, width) })
 }
 
 fn decode(bytes: Cursor<&[u8]>, name: &str) -> Result<DecodedImage, DataError> {
@@ -82,30 +87,41 @@ fn decode(bytes: Cursor<&[u8]>, name: &str) -> Result<DecodedImage, DataError> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(|e| refused(name, &e))?;
+    let mut decoder = reader.into_decoder().map_err(|e| refused(name, &e))?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(too_large(name, width, height));
     }
-    let image = DynamicImage::from_decoder(decoder).map_err(|e| refused(name, &e))?;
+    let orientation = orientation(&mut decoder);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| refused(name, &e))?;
+    image.apply_orientation(orientation);
     Ok(eight_bits(image))
 }
 
-/// Grey stays one channel, everything else becomes RGB. 16-bit levels keep their high byte, as Pillow reads 16-bit
+/// What EXIF says of how the camera was held; damaged or absent EXIF says nothing, as in Pillow's `exif_transpose`.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+}
+
+fn on_its_side(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
+/// Grey stays grey, everything else becomes RGB; alpha stays. 16-bit levels keep their high byte, as Pillow reads 16-bit
 /// RGB. (Pillow clips 16-bit grey at 255 instead, which whitens nearly every such image; kiln does not follow.)
 fn eight_bits(image: DynamicImage) -> DecodedImage {
     let (height, width) = (image.height() as usize, image.width() as usize);
     let high = |v: &u16| (v >> 8) as u8;
     let (channels, pixels) = match image {
         DynamicImage::ImageLuma8(i) => (1, i.into_raw()),
-        DynamicImage::ImageLumaA8(i) => (1, i.into_raw().chunks_exact(2).map(|p| p[0]).collect()),
+        DynamicImage::ImageLumaA8(i) => (2, i.into_raw()),
         DynamicImage::ImageLuma16(i) => (1, i.as_raw().iter().map(high).collect()),
-        DynamicImage::ImageLumaA16(i) => (1, i.as_raw().chunks_exact(2).map(|p| high(&p[0])).collect()),
+        DynamicImage::ImageLumaA16(i) => (2, i.as_raw().iter().map(high).collect()),
         DynamicImage::ImageRgb8(i) => (3, i.into_raw()),
+        DynamicImage::ImageRgba8(i) => (4, i.into_raw()),
         DynamicImage::ImageRgb16(i) => (3, i.as_raw().iter().map(high).collect()),
-        DynamicImage::ImageRgba16(i) => {
-            (3, i.as_raw().chunks_exact(4).flat_map(|p| [high(&p[0]), high(&p[1]), high(&p[2])]).collect())
-        }
+        DynamicImage::ImageRgba16(i) => (4, i.as_raw().iter().map(high).collect()),
         other => (3, other.to_rgb8().into_raw()),
     };
     DecodedImage { height, width, channels, pixels }

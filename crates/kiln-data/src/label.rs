@@ -53,6 +53,13 @@ pub(crate) fn align(tags: &[usize], words: &[Option<u32>]) -> Label {
 pub enum HostTarget {
     /// `[B]` class indices.
     Classes(Vec<i64>),
+    /// `[B, K]` shares of the classes, which add up to 1 in each row.
+    Soft {
+        /// Row by row.
+        values: Vec<f32>,
+        /// `K`
+        width: usize,
+    },
     /// `[B, K]` zeros and ones.
     MultiHot {
         /// Row by row.
@@ -120,9 +127,9 @@ impl HostTarget {
     pub fn weight(&self) -> u64 {
         match self {
             HostTarget::Classes(classes) => classes.len() as u64,
-            HostTarget::MultiHot { values, width } | HostTarget::Values { values, width } => {
-                (values.len() / (*width).max(1)) as u64
-            }
+            HostTarget::MultiHot { values, width }
+            | HostTarget::Soft { values, width }
+            | HostTarget::Values { values, width } => (values.len() / (*width).max(1)) as u64,
             HostTarget::Tokens { ids, .. } => ids.iter().filter(|id| **id != IGNORE).count() as u64,
         }
     }
@@ -139,6 +146,7 @@ impl HostTarget {
                 Target::Classes(Tensor::<1, Int>::from_data(TensorData::new(classes, [n]), device))
             }
             HostTarget::MultiHot { values, width } => Target::MultiHot(rows(values, width)),
+            HostTarget::Soft { values, width } => Target::Soft(rows(values, width)),
             HostTarget::Values { values, width } => Target::Values(rows(values, width)),
             HostTarget::Tokens { ids, width } => {
                 let shape = [ids.len() / width.max(1), width];

@@ -10,6 +10,7 @@ pub mod config;
 mod corpus;
 mod dataset;
 mod decode;
+mod draw;
 mod error;
 mod image_program;
 mod inputs_iter;
@@ -17,6 +18,7 @@ mod label;
 mod layout;
 mod loader;
 mod masking;
+mod mixup;
 mod order;
 mod partition;
 mod pixels;
@@ -27,6 +29,7 @@ mod source;
 mod split;
 mod table_program;
 mod text_program;
+mod transforms;
 
 /// What `kiln predict` reads: images, texts and rows without labels.
 pub mod inputs {
@@ -39,6 +42,7 @@ pub use decode::{DecodedImage, decode_bytes, decode_file};
 pub use error::DataError;
 pub use label::{HostTarget, Label};
 pub use loader::{Loader, batches};
+pub use mixup::Mixup;
 pub use order::Order;
 pub use preprocessor::Preprocessor;
 pub use reading::{Reading, Word};

@@ -11,10 +11,11 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use kiln_core::seed::{Purpose, mix};
 
-use crate::batch::{Features, HostBatch};
+use crate::batch::{Features, Gathering, HostBatch};
 use crate::config::LoaderConfig;
 use crate::error::DataError;
 use crate::label::Label;
+use crate::mixup::Mixup;
 use crate::order::{Order, plan};
 use crate::preprocessor::Preprocessor;
 use crate::split::Split;
@@ -70,10 +71,21 @@ impl Loader {
             preprocessor: Arc::clone(preprocessor),
             batches,
             order,
+            mixup: None,
             stop: AtomicBool::new(false),
         };
         let prefetch = config.prefetch.max(1);
         Ok(Self { work: Arc::new(work), next: 0, workers: config.workers, prefetch, crew: None })
+    }
+
+    /// The same, mixing the images of training batches.
+    #[must_use]
+    pub fn mixed(mut self, mixup: Option<Mixup>) -> Self {
+        self.crew = None;
+        if let Some(work) = Arc::get_mut(&mut self.work) {
+            work.mixup = mixup;
+        }
+        self
     }
 
     /// Continues at batch `batch` (from 0) of the pass; nothing is prepared for those before it.
@@ -144,28 +156,34 @@ struct Work {
     preprocessor: Arc<Preprocessor>,
     batches: Vec<Vec<usize>>,
     order: Order,
+    mixup: Option<Mixup>,
     stop: AtomicBool,
 }
 
 impl Work {
     fn prepare(&self, batch: usize) -> Result<HostBatch, DataError> {
-        let mut samples = Vec::with_capacity(self.batches[batch].len());
+        let mut gathering = Gathering::new(self.batches[batch].len());
         for &i in &self.batches[batch] {
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
             let (features, label) = self.sample(i)?;
-            samples.push((i, features, label));
+            gathering.add(i % self.split.len(), features, label);
         }
-        Ok(HostBatch::gather(samples, self.preprocessor.input()))
+        let mut host = gathering.finish(self.preprocessor.input());
+        if let (Order::Train { seed, epoch }, Some(mixup)) = (self.order, self.mixup) {
+            mixup.apply(&mut host, seed, epoch, batch);
+        }
+        Ok(host)
     }
 
-    /// One sample; a panic of a decoder becomes an error, so that no batch is waited for in vain.
+    /// One sample, or a copy of it; a panic of a decoder becomes an error, so that no batch is waited for in vain.
     fn sample(&self, i: usize) -> Result<(Features, Label), DataError> {
         let augment = match self.order {
             Order::Train { seed, epoch } => Some(mix(seed, Purpose::Augment, &[epoch, i as u64])),
             Order::Sequential => None,
         };
+        let i = i % self.split.len();
         let (label, name) = (self.split.label(i), self.split.name(i));
         let prepare = || self.preprocessor.example(self.split.raw(i)?, label, &name, augment, i);
         catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|panic| {

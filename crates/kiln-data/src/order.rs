@@ -42,13 +42,23 @@ pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
 }
 
 /// Fisher and Yates.
-fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
     for i in (1..items.len()).rev() {
         items.swap(i, below(rng, i + 1));
     }
 }
 
-/// The batches of one pass. `lengths` (one a sample) are needed for length buckets only.
+/// `config.repeats` copies of each sample that is in the epoch, of which copy `k` of sample `i` is called `i + k n`; copies
+/// follow each other, so that they share a batch, and the epoch is cut to `n` (Hoffer et al., 2019; timm's sampler).
+fn repeated(indices: Vec<usize>, repeats: usize) -> Vec<usize> {
+    let n = indices.len();
+    match repeats {
+        0 | 1 => indices,
+        _ => indices.into_iter().flat_map(|i| (0..repeats).map(move |k| i + k * n)).take(n).collect(),
+    }
+}
+
+/// The batches of one pass, of samples called as [`repeated`] says. `lengths` (one a sample) are needed for length buckets only.
 pub(crate) fn plan(
     n: usize,
     config: &LoaderConfig,
@@ -63,6 +73,7 @@ pub(crate) fn plan(
     if config.shuffle {
         shuffle(&mut indices, &mut rng);
     }
+    let indices = repeated(indices, config.repeats);
     match lengths {
         Some(lengths) => bucket(indices, lengths, config, &mut rng),
         None => cut(indices, config.batch_size, config.drop_last),
@@ -77,7 +88,7 @@ fn bucket(
     rng: &mut ChaCha8Rng,
 ) -> Vec<Vec<usize>> {
     for part in indices.chunks_mut(BUCKET * config.batch_size) {
-        part.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
+        part.sort_by_key(|&i| std::cmp::Reverse(lengths[i % lengths.len()]));
     }
     let mut batches = cut(indices, config.batch_size, config.drop_last);
     let full = batches.iter().filter(|b| b.len() == config.batch_size).count();

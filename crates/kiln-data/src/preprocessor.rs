@@ -306,7 +306,8 @@ impl Preprocessor {
             .ok_or_else(|| program_fault(&path, "no \"kiln\" object with the exact program"))?;
         let program = match serde_json::from_value(stored).map_err(|e| program_fault(&path, e))? {
             Stored::Image(program) => {
-                validate(program.channels, &program.transforms).map_err(|e| program_fault(&path, e))?;
+                validate(program.channels, program.background.as_ref(), &program.transforms)
+                    .map_err(|e| program_fault(&path, e))?;
                 Program::Image(program)
             }
             Stored::Table(table) => Program::Table(table),

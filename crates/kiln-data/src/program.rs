@@ -7,7 +7,7 @@ use kiln_core::{MaskingConfig, TaskConfig};
 
 use crate::build_tokenizer::words;
 use crate::config::{
-    Column, ConllData, DataConfig, LoaderConfig, Missing, TableData, TokenizerConfig, TokenizerKind,
+    Column, ConllData, DataConfig, Fill, LoaderConfig, Missing, TableData, TokenizerConfig, TokenizerKind,
     Transform,
 };
 use crate::dataset::OpenOptions;
@@ -27,8 +27,10 @@ pub(crate) fn build(
     training: Option<&Split>,
 ) -> Result<Preprocessor, DataError> {
     let program = match config {
-        DataConfig::ImageFolder(c) => image(&c.loader, c.channels.unwrap_or(3), &c.transforms, size)?,
-        DataConfig::Idx(c) => image(&c.loader, c.channels.unwrap_or(1), &c.transforms, size)?,
+        DataConfig::ImageFolder(c) => {
+            image(&c.loader, c.channels.unwrap_or(3), &c.background, &c.transforms, size)?
+        }
+        DataConfig::Idx(c) => image(&c.loader, c.channels.unwrap_or(1), &c.background, &c.transforms, size)?,
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => table(c, options, size, training)?,
         DataConfig::Conll(c) => {
             Program::Text { text: tokenizer(&c.tokenizer, options, training, true)?, columns: conll(c) }
@@ -42,12 +44,14 @@ pub(crate) fn build(
 fn image(
     loader: &LoaderConfig,
     channels: usize,
+    background: &Option<Fill>,
     transforms: &[Transform],
     size: impl FnOnce() -> Result<Option<(usize, usize)>, DataError>,
 ) -> Result<Program, DataError> {
     no_buckets(loader, "images")?;
-    validate(channels, transforms)?;
-    ImageProgram::new(channels, transforms, size()?.unwrap_or((1, 1))).map(Program::Image)
+    validate(channels, background.as_ref(), transforms)?;
+    let first = size()?.unwrap_or((1, 1));
+    ImageProgram::new(channels, background.clone(), transforms, first).map(Program::Image)
 }
 
 fn table(
@@ -62,10 +66,14 @@ fn table(
         return Err(DataError::config("tokenizer.path", problem, "remove it, or set data.text"));
     }
     match columns.wanted {
-        Wanted::Image(_) => match image(&c.loader, c.channels.unwrap_or(3), &c.transforms, size)? {
-            Program::Image(program) => Ok(Program::Image(ImageProgram { columns: Some(columns), ..program })),
-            other => Ok(other),
-        },
+        Wanted::Image(_) => {
+            match image(&c.loader, c.channels.unwrap_or(3), &c.background, &c.transforms, size)? {
+                Program::Image(program) => {
+                    Ok(Program::Image(ImageProgram { columns: Some(columns), ..program }))
+                }
+                other => Ok(other),
+            }
+        }
         Wanted::Features(_) => {
             no_buckets(&c.loader, "rows of numbers")?;
             TableProgram::fit(columns, c, training).map(Program::Table)

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kiln_data::config::{DataConfig, LoaderConfig};
+use kiln_data::config::{DataConfig, LoaderConfig, MixupConfig};
 use kiln_data::{
-    Dataset, HostBatch, HostFeatures, HostTarget, Label, Loader, OpenOptions, Order, Preprocessor, Raw,
-    Split, batches, inputs,
+    Dataset, HostBatch, HostFeatures, HostTarget, Label, Loader, Mixup, OpenOptions, Order, Preprocessor,
+    Raw, Split, batches, inputs,
 };
 use serde_json::{Value, json};
 
@@ -55,6 +55,47 @@ fn config(workers: usize) -> LoaderConfig {
 
 fn all(split: &Split, program: &Arc<Preprocessor>, config: &LoaderConfig, order: Order) -> Vec<HostBatch> {
     Loader::new(split, program, config, order).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn repeated_samples_are_augmented_anew_and_the_epoch_stays_as_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = open(images(dir.path(), 16));
+    let (train, order) = (data.train.unwrap(), Order::Train { seed: 5, epoch: 1 });
+    let repeated = |workers| LoaderConfig { repeats: 3, ..config(workers) };
+    let first = all(&train, &data.preprocessor, &repeated(0), order);
+    assert_eq!(first, all(&train, &data.preprocessor, &repeated(3), order));
+    let seen: Vec<usize> = first.iter().flat_map(|b| b.indices.clone()).collect();
+    assert_eq!((seen.len(), first.len()), (32, batches(32, &repeated(0), true)));
+    assert!(seen.chunks(3).all(|copies| copies.iter().all(|i| *i == copies[0])));
+    let distinct: std::collections::BTreeSet<&usize> = seen.iter().collect();
+    assert_eq!(distinct.len(), 11, "32 places for three of each");
+    let HostFeatures::Image { values, shape } = &first[0].features else { panic!() };
+    let image = |i: usize| &values[i * shape[1] * shape[2] * shape[3]..][..shape[1] * shape[2] * shape[3]];
+    assert!(image(0) != image(1) || image(1) != image(2), "copies differ");
+}
+
+#[test]
+fn mixed_batches_are_the_same_for_any_workers_and_after_resuming() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = open(images(dir.path(), 16));
+    let (train, order) = (data.train.unwrap(), Order::Train { seed: 5, epoch: 1 });
+    let words = MixupConfig { mixup_alpha: 0.8, cutmix_alpha: 1.0, ..MixupConfig::default() };
+    let mixup = Some(Mixup { config: words, classes: 2 });
+    let mixed = |workers, from, order| -> Vec<HostBatch> {
+        let loader = Loader::new(&train, &data.preprocessor, &config(workers), order).unwrap();
+        loader.mixed(mixup).starting_at(from).map(Result::unwrap).collect()
+    };
+    let first = mixed(0, 0, order);
+    let plain = all(&train, &data.preprocessor, &config(0), order);
+    assert!(first.iter().zip(&plain).all(|(a, b)| a.features != b.features && a.indices == b.indices));
+    assert!(first.iter().all(|b| matches!(b.target, Some(HostTarget::Soft { width: 2, .. }))));
+    for workers in [1, 2, 8] {
+        assert_eq!(mixed(workers, 0, order), first);
+        assert_eq!(mixed(workers, 3, order), first[3..]);
+    }
+    let evaluated = mixed(2, 0, Order::Sequential);
+    assert_eq!(evaluated, all(&train, &data.preprocessor, &config(2), Order::Sequential), "never mixed");
 }
 
 #[test]

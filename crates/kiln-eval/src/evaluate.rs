@@ -11,6 +11,7 @@ use kiln_data::{Label, Loader, Order, Preprocessor, Split, collate};
 use crate::EvalError;
 use crate::scores::Scores;
 use crate::tasks::{Misfit, Task};
+use crate::tta::{self, Tta};
 
 /// What is scored, on what, and how.
 #[derive(Clone, Copy)]
@@ -29,6 +30,8 @@ pub struct Evaluation<'a> {
     pub loader: &'a LoaderConfig,
     /// Where the net is.
     pub device: &'a Device,
+    /// How each sample is shown to the net.
+    pub tta: Tta,
 }
 
 impl Evaluation<'_> {
@@ -46,7 +49,7 @@ impl Evaluation<'_> {
             let (indices, target) = (host.indices.clone(), host.target.clone());
             let name = |sample: usize| indices.get(sample).map_or_else(String::new, |i| self.split.name(*i));
             let target = target.ok_or_else(|| EvalError::Unlabelled { name: name(0) })?;
-            let output = self.net.apply(collate(host, self.device).input)?;
+            let output = tta::answer(self.net, collate(host, self.device).input, self.tta)?;
             tally.add(output, &target).map_err(|misfit| match misfit {
                 Misfit::Answer { sample, reason } => EvalError::Answer { name: name(sample), reason },
                 Misfit::Device(error) => error,

@@ -12,6 +12,7 @@ pub mod report;
 pub mod sample;
 pub mod scores;
 pub mod tasks;
+mod tta;
 
 pub use bundle::Bundle;
 pub use embedder::Embedder;
@@ -22,3 +23,4 @@ pub use predictor::{Answer, Prediction, Predictions, Predictor};
 pub use sample::Sampling;
 pub use scores::Scores;
 pub use tasks::Task;
+pub use tta::Tta;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::tasks::{Answered, Asked, regression};
+use crate::tta::{self, Tta};
 use crate::{Bundle, EvalError, Generator};
 
 /// One answer, or why there is none. Serialises as one line of `kiln predict`.
@@ -42,12 +43,19 @@ pub struct Predictor {
     bundle: Bundle,
     device: Device,
     batch_size: usize,
+    tta: Tta,
 }
 
 impl Predictor {
     /// Asks `bundle`, which is on `device`, `batch_size` inputs at a time (at least 1).
     pub fn new(bundle: Bundle, device: Device, batch_size: usize) -> Self {
-        Self { bundle, device, batch_size: batch_size.max(1) }
+        Self { bundle, device, batch_size: batch_size.max(1), tta: Tta::None }
+    }
+
+    /// The same, showing each input to the net as `tta` says.
+    #[must_use]
+    pub fn with_tta(self, tta: Tta) -> Self {
+        Self { tta, ..self }
     }
 
     /// The bundle that is asked.
@@ -108,7 +116,7 @@ impl Predictor {
         let samples =
             features.into_iter().enumerate().map(|(i, features)| (i, features, Label::None)).collect();
         let host = HostBatch::gather(samples, self.bundle.preprocessor.input());
-        let output = self.bundle.model.net.apply(collate(host, &self.device).input)?;
+        let output = tta::answer(&*self.bundle.model.net, collate(host, &self.device).input, self.tta)?;
         let output = regression::undo(output, self.bundle.preprocessor.targets(), &self.device)?;
         let asked = Asked { preprocessor: &self.bundle.preprocessor, raws, features: &own };
         self.bundle.task.answers(output, &self.bundle.classes, &asked)

@@ -64,6 +64,7 @@ fn score(bundle: &Bundle, split: &Split, batch_size: usize) -> Scores {
         preprocessor: &bundle.preprocessor,
         loader: &loader,
         device: &Device::flex(),
+        tta: kiln_eval::Tta::None,
     };
     evaluation.run(&mut |_, _| true).unwrap().unwrap()
 }

@@ -33,7 +33,9 @@ pub use drop_path::DropPath;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use linear::Linear;
-pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse, token_cross_entropy};
+pub use loss::{
+    binary_cross_entropy_with_logits, cross_entropy, mse, soft_cross_entropy, token_cross_entropy,
+};
 pub use norm::{BatchNorm2d, LayerNorm};
 pub use ops::{gelu, gelu_new, global_avg_pool2d, max_pool2d, relu, relu6, silu};
 pub use precision::Precision;

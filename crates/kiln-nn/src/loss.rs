@@ -4,6 +4,7 @@
 //!
 //! Shapes: `B` batch, `T` tokens, `K` classes or numbers.
 
+use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 
 use crate::ops;
@@ -12,6 +13,18 @@ use crate::ops;
 pub fn cross_entropy(logits: Tensor<2>, classes: Tensor<1, Int>, label_smoothing: f64) -> Tensor<1> {
     let rows = logits.dims()[0] as u64;
     ops::cross_entropy(logits, classes, rows, label_smoothing)
+}
+
+/// Mean cross entropy of `logits [B, K]` against `shares [B, K]` of the classes, which add up to 1 in each row, as `[1]`:
+/// `-sum(shares ln softmax(logits))`, as PyTorch's with class probabilities. `label_smoothing` moves that part of each
+/// row to all classes alike.
+pub fn soft_cross_entropy(logits: Tensor<2>, shares: Tensor<2>, label_smoothing: f64) -> Tensor<1> {
+    let [b, k] = logits.dims();
+    let shares = match label_smoothing {
+        0.0 => shares,
+        smoothing => shares.mul_scalar(1.0 - smoothing).add_scalar(smoothing / k as f64),
+    };
+    (log_softmax(logits, 1) * shares).sum().div_scalar(-(b as f64))
 }
 
 /// As [`cross_entropy`] over the tokens of `logits [B, T, K]` whose `targets [B, T]` are not negative (PyTorch's

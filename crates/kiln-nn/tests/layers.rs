@@ -5,7 +5,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use kiln_core::{Forward, Net};
-use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, LayerNorm, Linear, PaddingConfig2d, cross_entropy};
+use kiln_nn::{
+    BatchNorm2d, Conv2d, Conv2dConfig, LayerNorm, Linear, PaddingConfig2d, cross_entropy, soft_cross_entropy,
+};
 use serde_json::Value;
 
 /// As `fill` in make_layers.py.
@@ -49,6 +51,26 @@ fn cross_entropy_and_its_gradient_are_pytorchs() {
         close(part, loss, &Value::from(vec![expected["loss"].clone()]), 1e-6);
         close(part, gradient, &expected["gradient"], 1e-6);
     }
+}
+
+#[test]
+fn cross_entropy_with_shares_of_classes_and_its_gradient_are_pytorchs() {
+    for (part, smoothing) in [("soft_cross_entropy", 0.0), ("soft_cross_entropy_smooth", 0.1)] {
+        let expected = fixture(part);
+        let shares: Vec<f32> = serde_json::from_value(expected["shares"].clone()).unwrap();
+        let shares = Tensor::<2>::from_data(TensorData::new(shares, [5, 4]), &train());
+        let logits = fill(1, [5, 4], 30.0, &train()).require_grad();
+        let loss = soft_cross_entropy(logits.clone(), shares, smoothing);
+        let gradient = logits.grad(&loss.backward()).unwrap();
+        close(part, loss, &Value::from(vec![expected["loss"].clone()]), 1e-6);
+        close(part, gradient, &expected["gradient"], 1e-6);
+    }
+    // One whole class is the cross entropy of that class.
+    let logits = fill(1, [2, 3], 3.0, &Device::flex());
+    let hot = Tensor::<2>::from_floats([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], &Device::flex());
+    let soft = soft_cross_entropy(logits.clone(), hot, 0.1).into_scalar::<f32>();
+    let hard = cross_entropy(logits, Tensor::from_ints([2, 0], &Device::flex()), 0.1).into_scalar::<f32>();
+    assert!((soft - hard).abs() < 1e-6, "{soft} and {hard}");
 }
 
 #[test]

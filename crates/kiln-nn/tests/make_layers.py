@@ -29,6 +29,14 @@ def cross_entropy(smoothing):
     return {"loss": loss.item(), "gradient": flat(logits.grad)}
 
 
+def soft_cross_entropy(smoothing):
+    logits = fill(1, (5, 4), 30.0).requires_grad_()
+    shares = torch.softmax(fill(2, (5, 4), 2.0), 1)
+    loss = F.cross_entropy(logits, shares, label_smoothing=smoothing)
+    loss.backward()
+    return {"loss": loss.item(), "gradient": flat(logits.grad), "shares": flat(shares)}
+
+
 def linear():
     x, w, b = fill(1, (2, 3, 4)).requires_grad_(), fill(2, (5, 4)).requires_grad_(), fill(3, (5,)).requires_grad_()
     y = F.linear(x, w, b)
@@ -96,7 +104,8 @@ def depthwise():
     return found
 
 
-fixture = {"cross_entropy": cross_entropy(0.0), "cross_entropy_smooth": cross_entropy(0.1), "linear": linear(),
+fixture = {"cross_entropy": cross_entropy(0.0), "cross_entropy_smooth": cross_entropy(0.1),
+           "soft_cross_entropy": soft_cross_entropy(0.0), "soft_cross_entropy_smooth": soft_cross_entropy(0.1), "linear": linear(),
            "layer_norm": layer_norm(), "conv_bn": conv_bn(), "gelu": elementwise(F.gelu),
            "relu6": elementwise(F.relu6), "channels_first": channels_first(),
            "batch_norm": batch_norm(1e-3, 0.997), "depthwise": depthwise()}

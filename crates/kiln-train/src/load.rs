@@ -116,6 +116,10 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     }
     config.checkpoint.keep_best = keep_best;
     resolved.set_default("checkpoint.keep_best", keep_best);
+    if let Some(transforms) = brought::expanded(&config.data) {
+        resolved.expand("data.transforms", json!(transforms));
+        config.data.set_transforms(transforms);
+    }
     let mut notes = Vec::new();
     match brought::transforms(&config, resolved.is_set("data.transforms")) {
         Ok(None) => notes.extend(brought::not_normalised(&config)),

@@ -3,6 +3,7 @@
 
 use burn::tensor::{DType, Device, Tensor};
 use kiln_core::{Batch, Net, Precision, Target};
+use kiln_data::{Dataset, Mixup};
 use kiln_eval::EvalError;
 use kiln_eval::tasks::Task;
 use kiln_nn::precision::within;
@@ -27,6 +28,11 @@ pub(crate) fn loss(
         let smoothing = config.train.label_smoothing_factor;
         Ok(task.loss(output, target, batch.weight, smoothing).map_err(EvalError::from)?)
     })
+}
+
+/// How the images of training batches are mixed.
+pub(crate) fn mixup(config: &Config, dataset: &Dataset) -> Option<Mixup> {
+    config.data.mixup().map(|words| Mixup { config: words, classes: dataset.classes.len() })
 }
 
 /// Whether a device can compute in a precision.

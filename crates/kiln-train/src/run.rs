@@ -11,8 +11,8 @@ use kiln_core::event::{Callback, EvalInfo, Event, StepInfo};
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Gradients, Net, RunDir};
 use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
-use kiln_eval::Evaluation;
 use kiln_eval::tasks::{Metric, Task};
+use kiln_eval::{Evaluation, Tta};
 use kiln_models::Card;
 use serde::Serialize;
 
@@ -133,7 +133,8 @@ impl Run {
             // ---- one pass over the training samples, from the batch where it is ---------------------------
             let order = Order::Train { seed: self.config.seed, epoch: self.progress.epoch };
             let loader = Loader::new(&train, &self.dataset.preprocessor, self.config.data.loader(), order)?;
-            let mut loader = loader.starting_at(self.progress.batch);
+            let mixup = pass::mixup(&self.config, &self.dataset);
+            let mut loader = loader.mixed(mixup).starting_at(self.progress.batch);
 
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
                 // ---- one optimizer step ----------------------------------------------------------------
@@ -383,6 +384,7 @@ impl Run {
             preprocessor: &self.dataset.preprocessor,
             loader: self.config.data.loader(),
             device: &device,
+            tta: Tta::None,
         };
         let mut watch = |done, total| {
             session.tell(&Event::Evaluating { split: name, done, total });

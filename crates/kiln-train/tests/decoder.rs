@@ -362,6 +362,7 @@ fn a_text_is_cut_at_its_end_and_read_whole_in_evaluation() {
         preprocessor: &data.preprocessor,
         loader: &loader,
         device: &Device::flex(),
+        tta: kiln_eval::Tta::None,
     }
     .run(&mut |_, _| true)
     .unwrap()

@@ -96,6 +96,7 @@ fn scores(config: &Path, run: &Summary) -> Scores {
         preprocessor: &bundle.preprocessor,
         loader: loaded.data.loader(),
         device: &device,
+        tta: kiln_eval::Tta::None,
     };
     let scores = evaluation.run(&mut |_, _| true).unwrap().unwrap();
     let first = &run.validation.as_ref().unwrap();

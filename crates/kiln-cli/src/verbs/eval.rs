@@ -9,13 +9,14 @@ use kiln_core::device::{Chosen, DeviceSpec};
 use kiln_core::{Exit, Precision};
 use kiln_data::config::LoaderConfig;
 use kiln_data::{Dataset, OpenOptions, Split};
-use kiln_eval::{Bundle, Evaluation, Scores, tasks};
+use kiln_eval::{Bundle, Evaluation, Scores, Tta, tasks};
 use kiln_train::config::Config;
 use serde::Serialize;
 
 use crate::report::{self, Failure, Outcome};
 use crate::stdout;
 use crate::target::{self, Target};
+use crate::verbs::tta::{self, Shown};
 
 /// Score a model, a run or a config's start weights on a split
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Device instead of the config's
     #[arg(long)]
     device: Option<DeviceSpec>,
+    /// Show each image more than once and average the answers
+    #[arg(long)]
+    tta: Option<Shown>,
     /// Samples a batch
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_size: Option<u32>,
@@ -91,7 +95,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         name.word(),
         split.len()
     ));
-    let scores = score(&subject, split)?;
+    let scores = score(&subject, split, tta::chosen(args.tta))?;
     let text = match args.json {
         true => serde_json::to_string(&Page { split: name, scores: &scores })
             .map_err(|e| Failure::new(Exit::Failed, format!("cannot write JSON: {e}")))?,
@@ -164,7 +168,7 @@ fn choose(dataset: &Dataset, asked: Option<Name>) -> Result<(&Split, Name), Fail
     })
 }
 
-fn score(subject: &Subject, split: &Split) -> Result<Scores, Failure> {
+fn score(subject: &Subject, split: &Split, tta: Tta) -> Result<Scores, Failure> {
     let bar = ProgressBar::new(split.len() as u64); // hides itself where stderr is not a terminal
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} ETA {eta}") {
         bar.set_style(style);
@@ -178,6 +182,7 @@ fn score(subject: &Subject, split: &Split) -> Result<Scores, Failure> {
         preprocessor,
         loader: &subject.loader,
         device: &subject.chosen.device,
+        tta,
     };
     let mut watch = |done, _| {
         bar.set_position(done as u64);

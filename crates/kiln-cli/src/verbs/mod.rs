@@ -11,3 +11,4 @@ pub(crate) mod models;
 pub(crate) mod parity;
 pub(crate) mod predict;
 pub(crate) mod train;
+pub(crate) mod tta;

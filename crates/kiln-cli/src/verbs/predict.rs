@@ -15,6 +15,7 @@ use crate::report::{Failure, Outcome};
 use crate::stdout::{Reader, written};
 use crate::target::{self, Target};
 use crate::verbs::generation::{GenerationArgs, continued};
+use crate::verbs::tta::{self, Shown};
 
 /// Answer one input, a folder, a table or stdin, as JSON lines
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Answer with sentence embeddings, by an encoder with or without a head: the mean over the text's tokens, of length 1
     #[arg(long)]
     embed: bool,
+    /// Show each image more than once and average the answers
+    #[arg(long, conflicts_with = "embed")]
+    tta: Option<Shown>,
     /// Device; by default the first GPU, else the CPU
     #[arg(long)]
     device: Option<DeviceSpec>,
@@ -105,8 +109,12 @@ pub(crate) fn run(args: Args) -> Outcome {
             let generation = args.generation.settings(&bundle)?;
             let predictor = Predictor::new(bundle, chosen.device, batch_size);
             match generation {
+                Some(_) if args.tta.is_some() => {
+                    let message = "--tta shows images, and this model continues texts";
+                    return Err(Failure::new(Exit::Usage, message).hint("leave --tta out"));
+                }
                 Some(how) => Asked::Continuations(predictor, how),
-                None => Asked::Labels(predictor),
+                None => Asked::Labels(predictor.with_tta(tta::chosen(args.tta))),
             }
         }
     };

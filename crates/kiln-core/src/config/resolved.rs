@@ -97,7 +97,16 @@ impl Resolved {
 
     /// Gives a key a default that depends on other values; what somebody set stays.
     pub fn set_default(&mut self, key: &str, value: impl Into<Json>) {
-        let Some(value) = from_json(&value.into()) else { return };
+        self.put(key, &value.into(), false);
+    }
+
+    /// Replaces what somebody set by what it stands for.
+    pub fn expand(&mut self, key: &str, value: impl Into<Json>) {
+        self.put(key, &value.into(), true);
+    }
+
+    fn put(&mut self, key: &str, value: &Json, over: bool) {
+        let Some(value) = from_json(value) else { return };
         let (tables, last) = key.rsplit_once('.').unwrap_or(("", key));
         let mut node = &mut self.root;
         for segment in tables.split('.').filter(|segment| !segment.is_empty()) {
@@ -107,7 +116,7 @@ impl Resolved {
         }
         let Value::Table(table) = &mut node.value else { return };
         match table.entry_mut(last) {
-            Some(entry) if entry.node.place.is_some() => {}
+            Some(entry) if entry.node.place.is_some() && !over => {}
             Some(entry) => entry.node = value,
             None => table.entries.push(Entry { key: last.to_owned(), key_place: None, node: value }),
         }

@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 use kiln_core::{Output, Target, TaskKind};
 use kiln_data::HostTarget;
-use kiln_nn::cross_entropy;
+use kiln_nn::{cross_entropy, soft_cross_entropy};
 use serde_json::{Map, Value, json};
 
 use super::{Answered, Asked, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
@@ -23,6 +23,9 @@ impl Task for Classification {
         match (output, target) {
             (Output::Logits(logits), Target::Classes(classes)) => {
                 Ok(cross_entropy(logits, classes, smoothing))
+            }
+            (Output::Logits(logits), Target::Soft(shares)) => {
+                Ok(soft_cross_entropy(logits, shares, smoothing))
             }
             (Output::Logits(_), other) => Err(wrong_answer("one class a sample", kind_of(&other))),
             (other, _) => Err(wrong_answer("one answer a sample", other.kind())),

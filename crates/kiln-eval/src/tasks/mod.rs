@@ -150,6 +150,7 @@ pub(crate) fn kind_of(target: &Target) -> &'static str {
     match target {
         Target::Classes(_) => "one class a sample",
         Target::MultiHot(_) => "several classes a sample",
+        Target::Soft(_) => "shares of classes",
         Target::Values(_) => "numbers",
         Target::Tokens(_) => "one class a token",
     }
@@ -159,6 +160,7 @@ pub(crate) fn kind_of_host(target: &HostTarget) -> &'static str {
     match target {
         HostTarget::Classes(_) => "one class a sample",
         HostTarget::MultiHot { .. } => "several classes a sample",
+        HostTarget::Soft { .. } => "shares of classes",
         HostTarget::Values { .. } => "numbers",
         HostTarget::Tokens { .. } => "one class a token",
     }

@@ -53,7 +53,8 @@ impl Subject {
         let parts = Parts::open(&config, &mut nobody)?;
         let Parts { dataset, train, model, optimizer, task, device, .. } = parts;
         let order = Order::Train { seed: config.seed, epoch: 0 };
-        let mut loader = Loader::new(&train, &dataset.preprocessor, config.data.loader(), order)?;
+        let loader = Loader::new(&train, &dataset.preprocessor, config.data.loader(), order)?;
+        let mut loader = loader.mixed(pass::mixup(&config, &dataset));
         let host = loader.next().ok_or(TrainError::NoTrainingSamples)??;
         let batch = collate(host.clone(), &device);
         let (net, card, input) = (model.net, model.card, dataset.input);
@@ -165,7 +166,7 @@ impl Subject {
         }
         match &self.batch.target {
             Some(Target::Classes(t)) => keep("target", t.to_data()),
-            Some(Target::MultiHot(t) | Target::Values(t)) => keep("target", t.to_data()),
+            Some(Target::MultiHot(t) | Target::Soft(t) | Target::Values(t)) => keep("target", t.to_data()),
             Some(Target::Tokens(t)) => keep("target", int(t)),
             None => {}
         }

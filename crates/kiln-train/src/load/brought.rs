@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_data::config::{DataConfig, Interpolation, Size, Transform};
+use kiln_data::config::{CenterCrop, DataConfig, Interpolation, Normalize, Resize, Size, Transform, expand};
 use kiln_models::{BroughtPreprocessing, brought_preprocessing};
 
 use crate::config::Config;
@@ -35,13 +35,27 @@ pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Tra
     }
 }
 
+/// The config's own transforms with its presets replaced by what they stand for; `None` where it has no preset.
+pub(super) fn expanded(data: &DataConfig) -> Option<Vec<Transform>> {
+    let (transforms, channels) = match data {
+        DataConfig::ImageFolder(images) => (&images.transforms, images.channels.unwrap_or(3)),
+        DataConfig::Idx(images) => (&images.transforms, images.channels.unwrap_or(1)),
+        DataConfig::Csv(table) | DataConfig::Tsv(table) | DataConfig::Jsonl(table) => {
+            (&table.transforms, table.channels.unwrap_or(3))
+        }
+        DataConfig::Conll(_) | DataConfig::Text(_) => return None,
+    };
+    let preset = transforms.iter().any(|transform| matches!(transform, Transform::Preset(_)));
+    preset.then(|| expand(transforms, channels))
+}
+
 /// What a person should know of own transforms: that they leave out a normalisation that the folder asks for.
 pub(super) fn not_normalised(config: &Config) -> Option<String> {
     let transforms = match &config.data {
         DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.transforms,
         _ => return None,
     };
-    let normalised = transforms.iter().any(|transform| matches!(transform, Transform::Normalize { .. }));
+    let normalised = transforms.iter().any(|transform| matches!(transform, Transform::Normalize(_)));
     let folder =
         config.model.pretrained().filter(|path| path.is_dir() && !normalised && !transforms.is_empty())?;
     let brought = brought_preprocessing(&model_folder(folder))?;
@@ -73,18 +87,20 @@ fn of(brought: &BroughtPreprocessing, channels: usize) -> Result<Vec<Transform>,
     let interpolation = match brought.interpolation.as_deref() {
         None | Some("bilinear") => Interpolation::Bilinear,
         Some("bicubic") => Interpolation::Bicubic,
+        Some("lanczos") => Interpolation::Lanczos,
         Some(other) => return Err(other.to_string()),
     };
+    let resize = |size| Resize { size, interpolation, max_size: None }.into();
     let mut list = Vec::new();
     if let Some([height, width]) = brought.size {
         let whole = Size::HeightWidth([height, width]);
         match brought.crop_fraction {
             Some(share) if share > 0.0 && share < 1.0 => {
                 let side = (height.min(width) as f64 / share).floor() as usize;
-                list.push(Transform::Resize { size: Size::Side(side), interpolation });
-                list.push(Transform::CenterCrop { size: whole });
+                list.push(resize(Size::Side(side)));
+                list.push(CenterCrop { size: whole }.into());
             }
-            _ => list.push(Transform::Resize { size: whole, interpolation }),
+            _ => list.push(resize(whole)),
         }
     }
     let numbers = |list: &Vec<f64>| list.iter().map(|x| *x as f32).collect::<Vec<f32>>();
@@ -92,7 +108,7 @@ fn of(brought: &BroughtPreprocessing, channels: usize) -> Result<Vec<Transform>,
         && mean.len() == channels
         && std.len() == channels
     {
-        list.push(Transform::Normalize { mean: numbers(mean), std: numbers(std) });
+        list.push(Normalize { mean: numbers(mean), std: numbers(std) }.into());
     }
     Ok(list)
 }
@@ -110,16 +126,16 @@ mod tests {
             interpolation: Some("bicubic".into()),
             crop_fraction: Some(0.875),
         };
-        let normalize = Transform::Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] };
+        let normalize: Transform = Normalize { mean: vec![0.5; 3], std: vec![0.25; 3] }.into();
         let interpolation = Interpolation::Bicubic;
-        let crop = Transform::CenterCrop { size: Size::HeightWidth([224, 224]) };
-        let resize = Transform::Resize { size: Size::Side(256), interpolation };
-        assert_eq!(of(&timm, 3).unwrap(), [resize, crop, normalize.clone()]);
+        let crop = CenterCrop { size: Size::HeightWidth([224, 224]) }.into();
+        let resize = |size| Transform::from(Resize { size, interpolation, max_size: None });
+        assert_eq!(of(&timm, 3).unwrap(), [resize(Size::Side(256)), crop, normalize.clone()]);
         let whole = BroughtPreprocessing { crop_fraction: None, ..timm.clone() };
-        let resize = Transform::Resize { size: Size::HeightWidth([224, 224]), interpolation };
+        let resize = resize(Size::HeightWidth([224, 224]));
         assert_eq!(of(&whole, 3).unwrap(), [resize.clone(), normalize]);
         assert_eq!(of(&whole, 1).unwrap(), [resize], "numbers for three channels are none for one");
-        let lanczos = BroughtPreprocessing { interpolation: Some("lanczos".into()), ..timm };
-        assert_eq!(of(&lanczos, 3), Err("lanczos".to_string()));
+        let hamming = BroughtPreprocessing { interpolation: Some("hamming".into()), ..timm };
+        assert_eq!(of(&hamming, 3), Err("hamming".to_string()));
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use kiln_core::TaskKind;
 use kiln_core::config::MISSING_FILE;
 use kiln_data::config::{
-    Column, ConllData, CorpusData, CorpusTokenizerKind, DataConfig, ImageData, LabelColumns, NumbersConfig,
-    Size, TableData, TokenizerConfig, TokenizerKind, Transform,
+    Column, ConllData, CorpusData, CorpusTokenizerKind, DataConfig, Fill, ImageData, LabelColumns,
+    MixupConfig, NumbersConfig, TableData, TokenizerConfig, TokenizerKind, Transform, faults,
 };
 
 use super::Rules;
@@ -122,6 +122,8 @@ impl<'a> Rules<'a> {
     }
 
     fn images(&mut self, images: &ImageData, channels: usize) {
+        self.mixup(images.mixup);
+        self.background(images.background.as_ref());
         self.transforms(channels, &images.transforms);
         let no_tokens = "there is no text to sort by length in images";
         let bucketing = images.loader.length_bucketing;
@@ -148,35 +150,36 @@ impl<'a> Rules<'a> {
     fn transforms(&mut self, channels: usize, transforms: &[Transform]) {
         let odd = !matches!(channels, 1 | 3);
         self.fault_if(odd, "data.channels", format!("`channels` is {channels}"), "use 3 (RGB) or 1 (grey)");
-        for (i, transform) in transforms.iter().enumerate() {
-            let key = format!("data.transforms.{i}");
-            match transform {
-                Transform::Normalize { mean, std } => self.normalize(&key, mean, std, channels),
-                Transform::Resize { size, .. }
-                | Transform::CenterCrop { size }
-                | Transform::RandomCrop { size, .. } => {
-                    let zero = matches!(size, Size::HeightWidth(sides) if sides.contains(&0));
-                    let message = format!("`{key}.size` must be at least 1 in each direction");
-                    self.fault_if(zero, &format!("{key}.size"), message, "for example: size = [32, 32]");
-                }
-                Transform::RandomHorizontalFlip { .. } => {}
+        if !odd {
+            for (i, fault) in faults(transforms, channels) {
+                let dot = if fault.key.is_empty() { "" } else { "." };
+                let key = format!("data.transforms.{i}{dot}{}", fault.key);
+                self.fault(&key, fault.problem, fault.remedy);
             }
         }
     }
 
-    fn normalize(&mut self, key: &str, mean: &[f32], std: &[f32], channels: usize) {
-        for (name, numbers) in [("mean", mean), ("std", std)] {
-            let message = format!("`{name}` has {} numbers for {channels} channels", numbers.len());
-            let remedy = "give one number a channel, or set data.channels";
-            self.fault_if(numbers.len() != channels, &format!("{key}.{name}"), message, remedy);
-        }
-        let zero = std.contains(&0.0);
-        self.fault_if(
-            zero,
-            &format!("{key}.std"),
-            "`std` holds a zero, which would divide by it",
-            "use 1 to leave a channel as it is",
-        );
+    fn mixup(&mut self, mixup: Option<MixupConfig>) {
+        let Some(mixup) = mixup else { return };
+        let neither = mixup.mixup_alpha <= 0.0 && mixup.cutmix_alpha <= 0.0;
+        let remedy = "for example: mixup_alpha = 0.8";
+        self.fault_if(neither, "data.mixup", "both `mixup_alpha` and `cutmix_alpha` are 0", remedy);
+        let task = self.config.task.kind();
+        let message =
+            format!("`mixup` mixes one class a sample, which [task] kind = \"{task}\" does not learn");
+        self.fault_if(task != TaskKind::Classification, "data.mixup", message, "leave `mixup` out");
+        let odd = self.config.data.loader().batch_size < 2;
+        self.fault_if(odd, "data.mixup", "a batch of 1 has no other image to mix with", "raise batch_size");
+    }
+
+    fn background(&mut self, background: Option<&Fill>) {
+        let levels = match background {
+            Some(Fill::Color(levels)) => levels.len(),
+            _ => 1,
+        };
+        let message = format!("`background` has {levels} levels");
+        let remedy = "give one level, or red, green and blue: [255, 255, 255]";
+        self.fault_if(!matches!(levels, 1 | 3), "data.background", message, remedy);
     }
 
     fn rows(&mut self, table: &TableData, json: bool) {
@@ -273,14 +276,19 @@ impl<'a> Rules<'a> {
 
     /// Keys that only images have.
     fn no_images(&mut self, table: &TableData) {
-        let images = table.channels.is_some() || !table.transforms.is_empty();
-        let message = "`channels` and `transforms` are for a column of images";
+        let images = table.channels.is_some()
+            || table.background.is_some()
+            || table.mixup.is_some()
+            || !table.transforms.is_empty();
+        let message = "`channels`, `background`, `mixup` and `transforms` are for a column of images";
         self.fault_if(images, "data", message, "leave them out, or set data.image");
     }
 
     fn image_column(&mut self, table: &TableData) {
         self.no_text(table, "images");
         self.no_numbers(table, "images");
+        self.mixup(table.mixup);
+        self.background(table.background.as_ref());
         self.transforms(table.channels.unwrap_or(3), &table.transforms);
     }
 

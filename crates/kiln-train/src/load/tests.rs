@@ -138,6 +138,10 @@ fn rules_of_data() {
     refused(IMAGES, &["data.classes=['a']"], "names 1 class");
     refused(IMAGES, &["data.classes=['a', 'a']"], "names \"a\" twice");
     refused(IMAGES, &["data.loader.length_bucketing=true"], "no text to sort");
+    refused(IMAGES, &["data.mixup={}"], "both `mixup_alpha` and `cutmix_alpha` are 0");
+    refused(IMAGES, &["data.mixup={ mixup_alpha = 1 }", "data.loader.batch_size=1"], "no other image");
+    assert_eq!(records(IMAGES, &["data.mixup={ cutmix_alpha = 1.0, mixup_mode = 'pair' }"]), []);
+    refused(IMAGES, &["data.background=[1, 2]"], "`background` has 2 levels");
     let normalize = |mean: &str, std: &str| {
         format!("data.transforms=[{{ kind = 'normalize', mean = {mean}, std = {std} }}]")
     };
@@ -145,7 +149,7 @@ fn rules_of_data() {
     refused(IMAGES, &[&normalize("[0, 0, 0]", "[1, 0, 1]")], "`std` holds a zero");
     assert_eq!(records(IMAGES, &[&normalize("[0]", "[1]"), "data.kind=idx"]), []);
     let crop = "data.transforms=[{ kind = 'center_crop', size = [0, 4] }]";
-    refused(IMAGES, &[crop], "`data.transforms.0.size` must be at least 1");
+    refused(IMAGES, &[crop], "sides are 1 to 65535");
     refused(&TEXT.replace("text = \"sentence\"", ""), &["model.kind=mlp"], "set `text` or `features`");
     refused(TEXT, &["data.text=a", "data.features=['a']"], "both `text` and `features`");
     refused(TEXT, &["data.text=label"], "the label's column");
@@ -215,7 +219,7 @@ fn keys_that_would_do_nothing_are_refused() {
     let words = ["model={ kind = 'textcnn' }", "data.tokenizer={ kind = 'words', max_vocab = 5000 }"];
     assert_eq!(records(TEXT, &words), []);
     refused(TEXT, &["data.table.missing=mean"], "`table` is for columns of numbers");
-    refused(TEXT, &["data.channels=1"], "`channels` and `transforms` are for a column of images");
+    refused(TEXT, &["data.channels=1"], "`channels`, `background`, `mixup` and `transforms`");
     let masked = "task.kind=masked_language_modeling";
     refused(TEXT, &[masked], "`label` does nothing");
     let hidden = TEXT.replace("label = \"label\"", "");

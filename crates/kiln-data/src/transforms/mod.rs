@@ -1,0 +1,156 @@
+//! The image transforms of `[[data.transforms]]`: the list of them, and what each can do.
+//! Owns the list and the rules of order; pixel arithmetic is `pixels`', and the program runs them. A new transform is
+//! one type that is an `Op`, and one line in the list below.
+
+mod args;
+mod color_jitter;
+mod crop;
+mod erasing;
+mod faults;
+mod flip;
+mod gaussian_blur;
+mod hugging_face;
+mod normalize;
+mod pad;
+mod policy;
+mod preset;
+mod resize;
+mod resized_crop;
+mod tones;
+mod warps;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use args::{Fill, Interpolation, Padding, PaddingMode, Size, Span, WarpInterpolation};
+pub use color_jitter::ColorJitter;
+pub use crop::{CenterCrop, RandomCrop};
+pub use erasing::{Erased, ErasedWith, RandomErasing};
+pub use faults::{Fault, faults};
+pub use flip::{RandomHorizontalFlip, RandomVerticalFlip};
+pub use gaussian_blur::GaussianBlur;
+pub(crate) use hugging_face::fields;
+pub use normalize::Normalize;
+pub use pad::Pad;
+pub use policy::{AugMix, AutoAugment, AutoAugmentPolicy, RandAugment, TrivialAugmentWide};
+pub use preset::{Preset, PresetName, expand};
+pub use resize::Resize;
+pub use resized_crop::RandomResizedCrop;
+pub use tones::{
+    RandomAdjustSharpness, RandomAutocontrast, RandomEqualize, RandomGrayscale, RandomInvert,
+    RandomPosterize, RandomSolarize,
+};
+pub use warps::{RandomAffine, RandomPerspective, RandomRotation, Shear};
+
+use crate::decode::DecodedImage;
+use crate::draw::Generator;
+use faults::Faults;
+
+/// What a transform does. Random ones draw from the sample's generator, in order, and act in training only.
+pub(crate) trait Op: Debug {
+    /// Faults of its own keys, for images of `channels` channels.
+    fn check(&self, _channels: usize, _faults: &mut Faults) {}
+
+    /// `(H, W)` after it, from the `(H, W)` before, in evaluation; training ends with the same.
+    fn size(&self, size: (usize, usize)) -> (usize, usize) {
+        size
+    }
+
+    /// Training.
+    fn train(&self, image: DecodedImage, _rng: &mut Generator) -> Result<DecodedImage, Misfit> {
+        self.evaluate(image)
+    }
+
+    /// Evaluation and prediction: its fixed counterpart.
+    fn evaluate(&self, image: DecodedImage) -> Result<DecodedImage, Misfit> {
+        Ok(image)
+    }
+
+    /// What it acts on.
+    fn stage(&self) -> Stage {
+        Stage::Pixels
+    }
+
+    /// Training, on the `[C, H, W]` numbers that the model reads.
+    fn train_numbers(&self, _values: &mut [f32], _shape: [usize; 3], _rng: &mut Generator) {}
+}
+
+/// What a transform acts on; a list goes through these in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// 8-bit pixels.
+    Pixels,
+    /// Pixels to numbers.
+    Normalize,
+    /// Numbers.
+    Numbers,
+}
+
+/// An image that a transform cannot take.
+#[derive(Debug)]
+pub(crate) struct Misfit {
+    pub(crate) expected: String,
+    pub(crate) got: String,
+    pub(crate) remedy: &'static str,
+}
+
+macro_rules! transforms {
+    ($($name:ident,)*) => {
+        /// One image transform. Each is documented at its type, of which this is the list.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(tag = "kind", rename_all = "snake_case")]
+        // A comment here would hide the types' own in the schema.
+        #[allow(missing_docs)]
+        pub enum Transform {
+            $($name($name),)*
+        }
+
+        impl Transform {
+            pub(crate) fn op(&self) -> &dyn Op {
+                match self {
+                    $(Transform::$name(op) => op,)*
+                }
+            }
+        }
+
+        $(impl From<$name> for Transform {
+            fn from(own: $name) -> Self {
+                Transform::$name(own)
+            }
+        })*
+    };
+}
+
+transforms! {
+    Resize,
+    CenterCrop,
+    RandomCrop,
+    RandomResizedCrop,
+    Pad,
+    RandomHorizontalFlip,
+    RandomVerticalFlip,
+    RandomRotation,
+    RandomAffine,
+    RandomPerspective,
+    ColorJitter,
+    RandomGrayscale,
+    GaussianBlur,
+    RandomSolarize,
+    RandomPosterize,
+    RandomEqualize,
+    RandomAutocontrast,
+    RandomAdjustSharpness,
+    RandomInvert,
+    RandAugment,
+    TrivialAugmentWide,
+    AutoAugment,
+    AugMix,
+    Normalize,
+    RandomErasing,
+    Preset,
+}
