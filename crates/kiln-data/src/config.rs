@@ -374,6 +374,25 @@ pub struct LoaderConfig {
     pub drop_last: bool,
     /// Put texts of similar length into one training batch, so that less is padding.
     pub length_bucketing: bool,
+    /// What a sample that cannot be read does: a damaged image, a missing file.
+    pub on_bad_sample: OnBadSample,
+    /// Share of a split's samples that may be left out, rounded up; one more ends the run.
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub max_bad_fraction: f64,
+}
+
+/// What a sample that cannot be read does. The other samples keep their places in every case: a batch is made of the
+/// good ones of its samples, and a training batch without any takes the next good sample of the pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadSample {
+    /// Ends the run.
+    #[default]
+    Fail,
+    /// Is left out, counted, and named with the reason in the run's `bad_samples.jsonl`.
+    Skip,
+    /// As `skip`, and a copy of its file is left in the run's `quarantine` folder.
+    Quarantine,
 }
 
 impl Default for LoaderConfig {
@@ -386,6 +405,8 @@ impl Default for LoaderConfig {
             shuffle: true,
             drop_last: false,
             length_bucketing: false,
+            on_bad_sample: OnBadSample::Fail,
+            max_bad_fraction: 0.01,
         }
     }
 }

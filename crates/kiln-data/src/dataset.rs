@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kiln_core::{InputSpec, TaskConfig, TaskKind};
 
-use crate::config::DataConfig;
+use crate::config::{DataConfig, OnBadSample};
 use crate::corpus;
 use crate::error::DataError;
 use crate::layout::{Layout, Place, fractions};
@@ -73,7 +73,7 @@ impl Dataset {
         distinct(&classes)?;
         let splits = assemble(config, &layout, sources.clone(), task, &classes)?;
         let training = splits.iter().flatten().next();
-        let mut preprocessor = build(config, options, || reference.size(0), training)?;
+        let mut preprocessor = build(config, options, || first_size(config, reference), training)?;
         if let (TaskConfig::Regression(regression), Some(training)) = (options.task, training) {
             let targets = table_program::targets(training, &classes)?;
             preprocessor =
@@ -153,6 +153,17 @@ fn outlined(config: &DataConfig, task: TaskKind) -> Result<Option<Vec<String>>, 
         TaskKind::Regression => value_names(config).map(Some),
         task if task.has_classes() => Ok(named.map(<[String]>::to_vec)),
         _ => Ok(Some(Vec::new())),
+    }
+}
+
+/// `(H, W)` of the first sample; where bad samples may be left out, of the first that can be read.
+fn first_size(config: &DataConfig, source: &dyn Source) -> Result<Option<(usize, usize)>, DataError> {
+    let first = source.size(0);
+    match first {
+        Err(fault) if config.loader().on_bad_sample != OnBadSample::Fail && fault.is_of_one_sample() => {
+            (1..source.len()).find_map(|i| source.size(i).ok()).ok_or(fault)
+        }
+        first => first,
     }
 }
 

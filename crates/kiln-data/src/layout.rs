@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Column, DataConfig, LabelColumns, TableData};
+use crate::config::{Column, DataConfig, LabelColumns, OnBadSample, TableData};
 use crate::decode::size_of;
 use crate::error::DataError;
 use crate::partition::Fractions;
@@ -104,7 +104,11 @@ impl Place {
         match self {
             Place::Folder(path) => {
                 let Some(class) = class_folders(path)?.into_iter().next() else { return Ok(None) };
-                images_in(&path.join(class))?.first().map(|image| size_of(image)).transpose()
+                let images = images_in(&path.join(class))?;
+                match config.loader().on_bad_sample {
+                    OnBadSample::Fail => images.first().map(|image| size_of(image)).transpose(),
+                    _ => Ok(images.iter().find_map(|image| size_of(image).ok())),
+                }
             }
             Place::Idx(pair) => pair.size().map(Some),
             Place::Conll(_) => Ok(None),

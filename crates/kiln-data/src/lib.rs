@@ -3,6 +3,7 @@
 //! The way of a datum: a source (image folder, IDX, table) names it, [`Split::raw`] reads it, [`Preprocessor::prepare`]
 //! turns it into numbers, [`Loader`] gathers numbers into a [`HostBatch`], and [`collate`] puts that on a device.
 
+mod bad;
 mod batch;
 mod brought;
 mod build_tokenizer;
@@ -33,6 +34,7 @@ pub mod inputs {
     pub use crate::inputs_iter::{Inputs, open};
 }
 
+pub use bad::BadSample;
 pub use batch::{Features, HostBatch, HostFeatures, collate};
 pub use dataset::{Dataset, OpenOptions, Outline};
 pub use decode::{DecodedImage, decode_bytes, decode_file};

@@ -10,6 +10,8 @@ pub(crate) mod rows;
 pub(crate) mod table;
 pub(crate) mod text;
 
+use std::path::Path;
+
 use kiln_core::TaskKind;
 
 use crate::error::DataError;
@@ -30,8 +32,22 @@ pub(crate) trait Source: std::fmt::Debug + Send + Sync {
     fn hash(&self, i: usize) -> [u8; 32];
     /// `(H, W)` of sample `i` before any transform; `None` where samples are no images.
     fn size(&self, i: usize) -> Result<Option<(usize, usize)>, DataError>;
+    /// The name and the bytes of the file that sample `i` is decoded from; `None` where no file holds it alone.
+    fn encoded(&self, _: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        Ok(None)
+    }
     /// Where the source is, for messages.
     fn place(&self) -> String;
+}
+
+/// The name and the bytes of a sample's own file; `None` where it is gone.
+pub(crate) fn file(path: &Path) -> Result<Option<(String, Vec<u8>)>, DataError> {
+    let name = path.file_name().map_or_else(|| "sample".into(), |name| name.to_string_lossy().into_owned());
+    match std::fs::read(path).map_err(DataError::opening(path, "a sample")) {
+        Ok(bytes) => Ok(Some((name, bytes))),
+        Err(DataError::Missing { .. }) => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// A source whose samples have one class each was asked for labels of another task.

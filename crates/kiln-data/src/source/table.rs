@@ -10,7 +10,7 @@ use kiln_core::TaskKind;
 use super::jsonl::Objects;
 use super::many::{self, Place, Several};
 use super::rows::{Cell, Row, Rows, Separated, labelled, row};
-use super::{Source, class_index, only_classes};
+use super::{Source, class_index, file, only_classes};
 use crate::config::Column;
 use crate::decode::{decode_file, size_of};
 use crate::error::DataError;
@@ -282,6 +282,13 @@ impl Source for TableSource {
     fn size(&self, i: usize) -> Result<Option<(usize, usize)>, DataError> {
         match &self.raws[i] {
             Raw::Text(path) if self.images => size_of(&beside(&self.path, path)).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn encoded(&self, i: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        match &self.raws[i] {
+            Raw::Text(path) if self.images => file(&beside(&self.path, path)),
             _ => Ok(None),
         }
     }
