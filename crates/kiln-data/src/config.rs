@@ -26,6 +26,8 @@ pub enum DataConfig {
     Tsv(TableData),
     /// One JSON object a line.
     Jsonl(TableData),
+    /// Parquet: a file, a folder of files, or a Hugging Face dataset folder (`data/train-*.parquet`).
+    Parquet(TableData),
     /// A word and its tag a line, a blank line between sentences (CoNLL shared tasks).
     Conll(ConllData),
     /// Plain text for causal language modelling.
@@ -37,7 +39,10 @@ impl DataConfig {
     pub fn loader(&self) -> &LoaderConfig {
         match self {
             DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.loader,
-            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => &data.loader,
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => &data.loader,
             DataConfig::Conll(data) => &data.loader,
             DataConfig::Text(data) => &data.loader,
         }
@@ -48,7 +53,10 @@ impl DataConfig {
     /// How texts and words become tokens; plain text has its own way.
     pub fn tokenizer(&self) -> Option<&TokenizerConfig> {
         match self {
-            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => Some(&data.tokenizer),
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => Some(&data.tokenizer),
             DataConfig::Conll(data) => Some(&data.tokenizer),
             DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Text(_) => None,
         }
@@ -58,7 +66,10 @@ impl DataConfig {
     pub fn set_transforms(&mut self, transforms: Vec<Transform>) {
         match self {
             DataConfig::ImageFolder(data) | DataConfig::Idx(data) => data.transforms = transforms,
-            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => {
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => {
                 data.transforms = transforms;
             }
             DataConfig::Conll(_) | DataConfig::Text(_) => {}
@@ -112,7 +123,8 @@ pub struct ImageData {
 /// Rows with labels: a text column, a column of image files, or columns of numbers and categories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TableData {
-    /// One file of all rows, split by the fractions.
+    /// One file of all rows, split by the fractions. Parquet: also a folder, whose files `train-*`, `validation-*` and
+    /// `test-*` (in it or in its `data/`) are the splits; without such names all its files are one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub path: Option<PathBuf>,
@@ -145,10 +157,11 @@ pub struct TableData {
     /// Column of a second text: both are read as a pair, the longer cut first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_pair: Option<Column>,
-    /// Key of a list of words (JSON Lines), with a list of tags in `label`; instead of `text`.
+    /// Key of a list of words (JSON Lines, Parquet), with a list of tags in `label`; instead of `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Column>,
-    /// Column of image files, relative to the table's folder; instead of `text`.
+    /// Column of image files, relative to the table's folder; instead of `text`. Parquet: also of images themselves,
+    /// as bytes or as `{bytes, path}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Column>,
     /// Columns of numbers; instead of `text`.
@@ -370,6 +383,12 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Shuffle the training samples each epoch.
     pub shuffle: bool,
+    /// What is shuffled. `shards` reads each file of Parquet or tar once, from its start to its end, in a random order of
+    /// files: for data that is larger than memory on a disk whose seeks are dear.
+    pub shuffle_by: ShuffleBy,
+    /// Samples that `shuffle_by = "shards"` mixes at a time.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub shuffle_buffer: usize,
     /// Leave out the last training batch when it is not full.
     pub drop_last: bool,
     /// Put texts of similar length into one training batch, so that less is padding.
@@ -379,6 +398,17 @@ pub struct LoaderConfig {
     /// Share of a split's samples that may be left out, rounded up; one more ends the run.
     #[schemars(range(min = 0.0, max = 0.5))]
     pub max_bad_fraction: f64,
+}
+
+/// What is shuffled each epoch; the order is a function of seed and epoch in both cases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShuffleBy {
+    /// All samples.
+    #[default]
+    Samples,
+    /// Shards (tar files, row groups of Parquet), and samples within `shuffle_buffer`.
+    Shards,
 }
 
 /// What a sample that cannot be read does. The other samples keep their places in every case: a batch is made of the
@@ -403,6 +433,8 @@ impl Default for LoaderConfig {
             workers: 2,
             prefetch: 4,
             shuffle: true,
+            shuffle_by: ShuffleBy::Samples,
+            shuffle_buffer: 10_000,
             drop_last: false,
             length_bucketing: false,
             on_bad_sample: OnBadSample::Fail,

@@ -3,7 +3,7 @@
 //! Hands `DecodedImage` to the image program. EXIF orientation is not applied, as torchvision's loader does not.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
@@ -67,12 +67,19 @@ fn ends(bytes: &[u8]) -> bool {
 
 /// `(H, W)` from the header alone.
 pub(crate) fn size_of(path: &Path) -> Result<(usize, usize), DataError> {
-    let name = path.display().to_string();
     let file = File::open(path).map_err(DataError::opening(path, "an image"))?;
-    let reader = ImageReader::new(BufReader::new(file))
-        .with_guessed_format()
-        .map_err(|e| unreadable(&name, &e.to_string()))?;
-    let (width, height) = reader.into_dimensions().map_err(|e| refused(&name, &e))?;
+    size(BufReader::new(file), &path.display().to_string())
+}
+
+/// `(H, W)` of an image in memory, from its header alone; `name` stands for it in errors.
+pub(crate) fn size_in(bytes: &[u8], name: &str) -> Result<(usize, usize), DataError> {
+    size(Cursor::new(bytes), name)
+}
+
+fn size(image: impl BufRead + Seek, name: &str) -> Result<(usize, usize), DataError> {
+    let reader =
+        ImageReader::new(image).with_guessed_format().map_err(|e| unreadable(name, &e.to_string()))?;
+    let (width, height) = reader.into_dimensions().map_err(|e| refused(name, &e))?;
     Ok((height as usize, width as usize))
 }
 

@@ -69,7 +69,7 @@ pub enum DataError {
     Row {
         /// The table.
         path: PathBuf,
-        /// Line from 1.
+        /// Line, or row of a Parquet file, from 1.
         line: u64,
         /// What was expected.
         expected: String,
@@ -111,6 +111,16 @@ pub enum DataError {
         needed: usize,
         /// How many there are.
         got: usize,
+    },
+    /// A file that is not what its kind says, or not what its siblings are.
+    #[error("{}: {problem}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
     },
     /// A `tokenizer.json` that cannot be used.
     #[error("{}: {problem}", path.display())]
@@ -178,6 +188,7 @@ impl DataError {
             DataError::File(e) => e.hint(),
             DataError::Config { remedy, .. }
             | DataError::Folder { remedy, .. }
+            | DataError::Unreadable { remedy, .. }
             | DataError::Image { remedy, .. }
             | DataError::Row { remedy, .. }
             | DataError::Tokenizer { remedy, .. } => Some(remedy.clone()),

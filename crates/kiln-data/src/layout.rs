@@ -10,6 +10,7 @@ use crate::decode::size_of;
 use crate::error::DataError;
 use crate::partition::Fractions;
 use crate::program::columns;
+use crate::shards;
 use crate::source::Source;
 use crate::source::conll::ConllSource;
 use crate::source::folder::{FolderSource, check_class, class_folders, images_in};
@@ -34,6 +35,8 @@ pub(crate) enum Place {
     Folder(PathBuf),
     Idx(Pair),
     Table(PathBuf, Format),
+    /// Files of one schema.
+    Parquet(Vec<PathBuf>),
     Conll(PathBuf),
 }
 
@@ -64,6 +67,11 @@ impl Layout {
     }
 }
 
+/// Whether the paths of a config hold validation samples of their own.
+pub fn holds_validation(config: &DataConfig) -> bool {
+    Layout::new(config).is_ok_and(|layout| layout.0[1].is_some())
+}
+
 impl Place {
     pub(crate) fn open(&self, config: &DataConfig) -> Result<Arc<dyn Source>, DataError> {
         Ok(match (self, table(config)) {
@@ -77,7 +85,9 @@ impl Place {
                 let (token, tag) = word_columns(config);
                 Arc::new(ConllSource::open(path, token, tag)?)
             }
+            (Place::Parquet(files), Some(c)) => shards::open(files, c, several(c))?,
             (Place::Table(path, _), None) => return Err(no_table(path)),
+            (Place::Parquet(files), None) => return Err(no_table(&files[0])),
         })
     }
 
@@ -95,7 +105,9 @@ impl Place {
                 let (token, tag) = word_columns(config);
                 ConllSource::check(path, token, tag)
             }
+            (Place::Parquet(files), Some(c)) => shards::check(files, c),
             (Place::Table(path, _), None) => Err(no_table(path)),
+            (Place::Parquet(files), None) => Err(no_table(&files[0])),
         }
     }
 
@@ -112,6 +124,10 @@ impl Place {
             }
             Place::Idx(pair) => pair.size().map(Some),
             Place::Conll(_) => Ok(None),
+            Place::Parquet(files) => match table(config) {
+                Some(c) if c.image.is_some() => shards::first_size(files, c),
+                _ => Ok(None),
+            },
             Place::Table(path, format) => match table(config) {
                 Some(c) if c.image.is_some() => TableSource::first_size(path, *format, &columns(c)?),
                 _ => Ok(None),
@@ -124,7 +140,7 @@ impl Place {
 pub(crate) fn fractions(config: &DataConfig, layout: &Layout) -> Result<Fractions, DataError> {
     let (validation, test) = match config {
         DataConfig::ImageFolder(c) | DataConfig::Idx(c) => (c.validation_fraction, c.test_fraction),
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
             (c.validation_fraction, c.test_fraction)
         }
         DataConfig::Conll(c) => (c.validation_fraction, c.test_fraction),
@@ -168,7 +184,7 @@ fn paths(config: &DataConfig) -> Paths<'_> {
         DataConfig::ImageFolder(c) | DataConfig::Idx(c) => {
             (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
         }
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
             (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
         }
         DataConfig::Text(c) => {
@@ -198,6 +214,13 @@ fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Optio
                 false => Ok(found),
             }
         }
+        DataConfig::Parquet(_) => {
+            exists(path, "a Parquet file or a folder of them")?;
+            match path.is_dir() {
+                true => shards::in_folder(path, train_named),
+                false => one(Place::Parquet(vec![path.into()]), train_named),
+            }
+        }
         DataConfig::Conll(_) => {
             exists(path, "a CoNLL file")?;
             one(Place::Conll(path.into()), train_named)
@@ -210,7 +233,7 @@ fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Optio
 }
 
 /// All samples at one place, where nothing else is called training.
-fn one(place: Place, train_named: bool) -> Result<[Option<Place>; 3], DataError> {
+pub(crate) fn one(place: Place, train_named: bool) -> Result<[Option<Place>; 3], DataError> {
     if train_named {
         let problem = "path is one undivided set of samples, and train is given too";
         return Err(DataError::config("train", problem, "give one of the two"));
@@ -252,6 +275,8 @@ fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, Data
         }
         DataConfig::Idx(_) => Place::Idx(Pair::beside(path)?),
         DataConfig::Conll(_) => Place::Conll(path.into()),
+        DataConfig::Parquet(_) if path.is_dir() => Place::Parquet(shards::files(path)?),
+        DataConfig::Parquet(_) => Place::Parquet(vec![path.into()]),
         DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) | DataConfig::Text(_) => {
             Place::Table(path.into(), format(config))
         }
@@ -269,7 +294,7 @@ fn format(config: &DataConfig) -> Format {
 /// The table's keys, where the config is one.
 fn table(config: &DataConfig) -> Option<&TableData> {
     match config {
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => Some(c),
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => Some(c),
         DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => None,
     }
 }

@@ -13,7 +13,7 @@ use kiln_core::seed::{Purpose, mix};
 
 use crate::bad::BadSample;
 use crate::batch::{Features, HostBatch};
-use crate::config::{LoaderConfig, OnBadSample};
+use crate::config::{LoaderConfig, OnBadSample, ShuffleBy};
 use crate::error::DataError;
 use crate::label::Label;
 use crate::order::{Order, plan};
@@ -57,7 +57,9 @@ impl Loader {
         } else {
             None
         };
-        let batches = plan(split.len(), config, order, lengths);
+        let by_shard = training && config.shuffle && config.shuffle_by == ShuffleBy::Shards;
+        let shards = by_shard.then(|| split.shards());
+        let batches = plan(split.len(), config, order, lengths, shards.as_deref());
         if training && batches.is_empty() {
             let problem = format!("{} samples do not fill one batch of {}", split.len(), config.batch_size);
             return Err(DataError::config(

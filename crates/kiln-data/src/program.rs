@@ -29,7 +29,9 @@ pub(crate) fn build(
     let program = match config {
         DataConfig::ImageFolder(c) => image(&c.loader, c.channels.unwrap_or(3), &c.transforms, size)?,
         DataConfig::Idx(c) => image(&c.loader, c.channels.unwrap_or(1), &c.transforms, size)?,
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => table(c, options, size, training)?,
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
+            table(c, options, size, training)?
+        }
         DataConfig::Conll(c) => {
             Program::Text { text: tokenizer(&c.tokenizer, options, training, true)?, columns: conll(c) }
         }
@@ -184,7 +186,9 @@ fn masking(program: &Program, options: &OpenOptions<'_>) -> Result<Option<Maskin
 /// What the numbers of a regression are called: their columns.
 pub(crate) fn value_names(config: &DataConfig) -> Result<Vec<String>, DataError> {
     let columns = match config {
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.label_columns(),
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
+            c.label_columns()
+        }
         DataConfig::Text(_) => return Err(not_here()),
         DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) => {
             let problem = "folders, IDX and CoNLL files give classes, and a regression learns numbers";
@@ -224,7 +228,7 @@ pub(crate) fn fits(config: &DataConfig, preprocessor: &Preprocessor) -> Result<(
         DataConfig::ImageFolder(_) | DataConfig::Idx(_) => ("image", None),
         DataConfig::Conll(c) => ("text", Some(conll(c))),
         DataConfig::Text(_) => return Err(not_here()),
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
             let columns = columns(c)?;
             match columns.wanted {
                 Wanted::Text(_) | Wanted::Words { .. } => ("text", Some(columns)),

@@ -108,6 +108,11 @@ impl Split {
         }
     }
 
+    /// The shard of each sample.
+    pub(crate) fn shards(&self) -> Vec<usize> {
+        self.0.rows.iter().map(|&row| self.0.source.shard(row)).collect()
+    }
+
     /// Samples that a loader left out, in the split's order.
     pub fn bad(&self) -> Vec<BadSample> {
         self.0.bad.all()

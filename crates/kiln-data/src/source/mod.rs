@@ -4,8 +4,10 @@
 pub(crate) mod conll;
 pub(crate) mod folder;
 pub(crate) mod idx;
+pub(crate) mod joined;
 pub(crate) mod jsonl;
 pub(crate) mod many;
+pub(crate) mod parquet;
 pub(crate) mod rows;
 pub(crate) mod table;
 pub(crate) mod text;
@@ -35,6 +37,10 @@ pub(crate) trait Source: std::fmt::Debug + Send + Sync {
     /// The name and the bytes of the file that sample `i` is decoded from; `None` where no file holds it alone.
     fn encoded(&self, _: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
         Ok(None)
+    }
+    /// The shard (row group, tar file) of sample `i`: what is read together cheaply, in the samples' order.
+    fn shard(&self, _: usize) -> usize {
+        0
     }
     /// Where the source is, for messages.
     fn place(&self) -> String;

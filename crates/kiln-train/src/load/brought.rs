@@ -17,7 +17,12 @@ pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Tra
     let channels = match &config.data {
         DataConfig::ImageFolder(data) => data.channels.unwrap_or(3),
         DataConfig::Idx(data) => data.channels.unwrap_or(1),
-        DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) if data.image.is_some() => {
+        DataConfig::Csv(data)
+        | DataConfig::Tsv(data)
+        | DataConfig::Jsonl(data)
+        | DataConfig::Parquet(data)
+            if data.image.is_some() =>
+        {
             data.channels.unwrap_or(3)
         }
         _ => return Ok(None),

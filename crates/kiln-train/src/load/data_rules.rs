@@ -45,7 +45,10 @@ impl<'a> Rules<'a> {
     fn sources(&self) -> Sources<'a> {
         match &self.config.data {
             DataConfig::ImageFolder(data) | DataConfig::Idx(data) => sources!(data),
-            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => sources!(data),
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => sources!(data),
             DataConfig::Conll(data) => sources!(data),
             DataConfig::Text(data) => Sources {
                 path: &data.path,
@@ -66,6 +69,7 @@ impl<'a> Rules<'a> {
             DataConfig::Idx(images) => self.images(images, images.channels.unwrap_or(1)),
             DataConfig::Csv(table) | DataConfig::Tsv(table) => self.rows(table, false),
             DataConfig::Jsonl(table) => self.rows(table, true),
+            DataConfig::Parquet(table) => self.parquet(table),
             DataConfig::Conll(words) => self.conll(words),
             DataConfig::Text(text) => self.text(text),
         }
@@ -211,9 +215,20 @@ impl<'a> Rules<'a> {
             (None, Some(_)) => self.image_column(table),
             (None, None) => self.numbers(table),
         }
-        self.words(table, json);
+        self.words(table, json || self.is_parquet());
         self.columns(table, json);
         self.labels(table);
+    }
+
+    fn is_parquet(&self) -> bool {
+        matches!(self.config.data, DataConfig::Parquet(_))
+    }
+
+    /// Columns have names and an order.
+    fn parquet(&mut self, table: &TableData) {
+        let message = "Parquet has no header row: its columns have names";
+        self.fault_if(!table.header, "data.header", message, "leave `header` out");
+        self.rows(table, false);
     }
 
     /// Sentences in words with one tag each.
@@ -230,16 +245,16 @@ impl<'a> Rules<'a> {
     }
 
     /// Pairs, lists of words, and rows with several classes.
-    fn words(&mut self, table: &TableData, json: bool) {
+    fn words(&mut self, table: &TableData, lists: bool) {
         let alone = table.text_pair.is_some() && table.text.is_none();
         let message = "`text_pair` is the second text of a pair, and `text` is not set";
         self.fault_if(alone, "data.text_pair", message, "set `text` to the column of the first");
         let same = table.text_pair.is_some() && table.text_pair == table.text;
         let message = "`text` and `text_pair` are one column, which is read twice";
         self.fault_if(same, "data.text_pair", message, "name the column of the second text");
-        let message = "`tokens` is a list of words, which only JSON Lines can hold";
-        let lists = table.tokens.is_some() && !json;
-        self.fault_if(lists, "data.tokens", message, "use kind = \"jsonl\", or kind = \"conll\"");
+        let message = "`tokens` is a list of words, which only JSON Lines and Parquet can hold";
+        let flat = table.tokens.is_some() && !lists;
+        self.fault_if(flat, "data.tokens", message, "use kind = \"jsonl\", or kind = \"conll\"");
         let task = self.config.task.kind();
         let tags = task == TaskKind::TokenClassification && table.tokens.is_none();
         let message = "[task] kind = \"token_classification\" needs sentences in words";
@@ -387,6 +402,7 @@ impl<'a> Rules<'a> {
                 DataConfig::Idx(_) => {
                     in_folder(&["validation-images-idx3-ubyte", "validation-images-idx3-ubyte.gz"])
                 }
+                DataConfig::Parquet(_) => kiln_data::holds_validation(&self.config.data),
                 _ => false,
             }
     }

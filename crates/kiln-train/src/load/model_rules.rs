@@ -104,7 +104,10 @@ impl Rules<'_> {
 
     pub(super) fn table(&self) -> Option<&TableData> {
         match &self.config.data {
-            DataConfig::Csv(table) | DataConfig::Tsv(table) | DataConfig::Jsonl(table) => Some(table),
+            DataConfig::Csv(table)
+            | DataConfig::Tsv(table)
+            | DataConfig::Jsonl(table)
+            | DataConfig::Parquet(table) => Some(table),
             DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => {
                 None
             }
