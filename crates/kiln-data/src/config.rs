@@ -20,6 +20,9 @@ pub enum DataConfig {
     ImageFolder(ImageData),
     /// IDX files as MNIST ships them, plain or gzipped.
     Idx(ImageData),
+    /// Images in plain tar files (WebDataset), which may be larger than memory: members `key.jpg` and `key.cls` are one
+    /// sample. `path` is a file, a folder, or a pattern: `shards/train-{000..015}.tar`, `shards/*.tar`.
+    Webdataset(ImageData),
     /// Comma-separated rows.
     Csv(TableData),
     /// Tab-separated rows.
@@ -38,7 +41,9 @@ impl DataConfig {
     /// How its samples become batches.
     pub fn loader(&self) -> &LoaderConfig {
         match self {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.loader,
+            DataConfig::ImageFolder(data) | DataConfig::Idx(data) | DataConfig::Webdataset(data) => {
+                &data.loader
+            }
             DataConfig::Csv(data)
             | DataConfig::Tsv(data)
             | DataConfig::Jsonl(data)
@@ -58,14 +63,19 @@ impl DataConfig {
             | DataConfig::Jsonl(data)
             | DataConfig::Parquet(data) => Some(&data.tokenizer),
             DataConfig::Conll(data) => Some(&data.tokenizer),
-            DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Text(_) => None,
+            DataConfig::ImageFolder(_)
+            | DataConfig::Idx(_)
+            | DataConfig::Webdataset(_)
+            | DataConfig::Text(_) => None,
         }
     }
 
     /// Replaces what is done to images; samples of other kinds have no transforms.
     pub fn set_transforms(&mut self, transforms: Vec<Transform>) {
         match self {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => data.transforms = transforms,
+            DataConfig::ImageFolder(data) | DataConfig::Idx(data) | DataConfig::Webdataset(data) => {
+                data.transforms = transforms
+            }
             DataConfig::Csv(data)
             | DataConfig::Tsv(data)
             | DataConfig::Jsonl(data)
@@ -82,6 +92,7 @@ impl DataConfig {
 pub struct ImageData {
     /// Folder that holds the splits: `train/`, `validation/` (or `val/`, `valid/`) and `test/`; without these, one
     /// folder a class, split by the fractions. For IDX: the folder of `train-images-idx3-ubyte[.gz]` and its siblings.
+    /// For WebDataset: the shards; in a folder, `train-*.tar`, `validation-*.tar` and `test-*.tar` are the splits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub path: Option<PathBuf>,
@@ -108,6 +119,10 @@ pub struct ImageData {
     /// Names of the classes in index order; by default the folders' names, sorted, or the digits of an IDX file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
+    /// Ending of the member that holds a sample's class (WebDataset): `cls` (the default), `txt`, or `json.KEY` for a
+    /// value of a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_member: Option<String>,
     /// Colour channels of the model's input: 3 (RGB) or 1 (grey).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3))]

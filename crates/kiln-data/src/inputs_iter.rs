@@ -18,6 +18,7 @@ use crate::source::folder::images_in;
 use crate::source::parquet::ParquetFile;
 use crate::source::rows::{Separated, row};
 use crate::source::table::{Format, TableSource, beside, rows, stream};
+use crate::source::tar;
 use crate::split::Raw;
 
 /// Named samples one by one; one that cannot be read is an error under its name, and the rest follow.
@@ -30,7 +31,8 @@ const CONLL: [&str; 4] = ["conll", "bio", "iob", "iob2"];
 
 /// Opens an argument for a model that prepares its samples by `preprocessor`.
 ///
-/// * images: a file, a folder (every image below it, sorted), `-` (the bytes of one image), or, where the model was
+/// * images: a file, a folder (every image below it, sorted), a `.tar` or `.parquet` file that holds them, `-` (the bytes
+///   of one image), or, where the model was
 ///   trained on a table, a `.csv`, `.tsv`, `.jsonl` or `.parquet` file with its column of image files;
 /// * text: a `.txt` (one text a line), `.csv`, `.tsv`, `.jsonl` or `.parquet` file with the columns of training, `-` (one text a
 ///   line), or else the text itself;
@@ -58,6 +60,13 @@ fn images(input: &str, columns: Option<&Columns>) -> Result<Inputs, DataError> {
         return Ok(Box::new(std::iter::once((STDIN.into(), decode_bytes(&bytes, STDIN).map(Raw::Image)))));
     }
     let path = PathBuf::from(input);
+    if ending(&path) == "tar" {
+        let decode = |(name, bytes): (String, Result<Vec<u8>, DataError>)| {
+            let raw = bytes.and_then(|bytes| decode_bytes(&bytes, &name)).map(Raw::Image);
+            (name, raw)
+        };
+        return Ok(Box::new(tar::images(&path)?.map(decode)));
+    }
     if ending(&path) == "parquet" {
         return stored_images(&path, columns);
     }

@@ -9,6 +9,7 @@ use crate::config::{Column, DataConfig, LabelColumns, OnBadSample, TableData};
 use crate::decode::size_of;
 use crate::error::DataError;
 use crate::partition::Fractions;
+use crate::pattern::expand;
 use crate::program::columns;
 use crate::shards;
 use crate::source::Source;
@@ -18,6 +19,7 @@ use crate::source::idx::{IdxSource, Pair};
 use crate::source::many::Several;
 use crate::source::rows::Separated;
 use crate::source::table::{Format, TableSource};
+use crate::source::tar::{self, LabelMember, TarSource};
 
 /// Names of a split's folder, and of its IDX files, in the order of `Layout`.
 const FOLDERS: [&[&str]; 3] = [&["train"], &["validation", "val", "valid"], &["test"]];
@@ -35,6 +37,8 @@ pub(crate) enum Place {
     Folder(PathBuf),
     Idx(Pair),
     Table(PathBuf, Format),
+    /// Shards of images.
+    Tar(Vec<PathBuf>),
     /// Files of one schema.
     Parquet(Vec<PathBuf>),
     Conll(PathBuf),
@@ -81,6 +85,7 @@ impl Place {
                 let table = TableSource::open(path, *format, &columns(c)?, &c.label_columns())?;
                 Arc::new(table.with_several(several(c)))
             }
+            (Place::Tar(shards), _) => Arc::new(TarSource::open(shards, label_member(config)?)?),
             (Place::Conll(path), _) => {
                 let (token, tag) = word_columns(config);
                 Arc::new(ConllSource::open(path, token, tag)?)
@@ -101,6 +106,7 @@ impl Place {
             (Place::Table(path, format), Some(c)) => {
                 TableSource::check(path, *format, &columns(c)?, &c.label_columns())
             }
+            (Place::Tar(shards), _) => label_member(config).and_then(|_| tar::check(shards)),
             (Place::Conll(path), _) => {
                 let (token, tag) = word_columns(config);
                 ConllSource::check(path, token, tag)
@@ -124,6 +130,7 @@ impl Place {
             }
             Place::Idx(pair) => pair.size().map(Some),
             Place::Conll(_) => Ok(None),
+            Place::Tar(shards) => tar::first_size(&shards[0]),
             Place::Parquet(files) => match table(config) {
                 Some(c) if c.image.is_some() => shards::first_size(files, c),
                 _ => Ok(None),
@@ -139,7 +146,9 @@ impl Place {
 /// The shares to hold out of training, checked against the splits that are given.
 pub(crate) fn fractions(config: &DataConfig, layout: &Layout) -> Result<Fractions, DataError> {
     let (validation, test) = match config {
-        DataConfig::ImageFolder(c) | DataConfig::Idx(c) => (c.validation_fraction, c.test_fraction),
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) => {
+            (c.validation_fraction, c.test_fraction)
+        }
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
             (c.validation_fraction, c.test_fraction)
         }
@@ -181,7 +190,7 @@ type Paths<'a> = (Option<&'a Path>, [Option<&'a Path>; 3]);
 
 fn paths(config: &DataConfig) -> Paths<'_> {
     match config {
-        DataConfig::ImageFolder(c) | DataConfig::Idx(c) => {
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) => {
             (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
         }
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
@@ -219,6 +228,14 @@ fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Optio
             match path.is_dir() {
                 true => shards::in_folder(path, train_named),
                 false => one(Place::Parquet(vec![path.into()]), train_named),
+            }
+        }
+        DataConfig::Webdataset(_) => {
+            let shards = expand(path)?;
+            let splits = shards::by_split(if path.is_dir() { shards.clone() } else { Vec::new() });
+            match splits.iter().all(Vec::is_empty) {
+                true => one(Place::Tar(shards), train_named),
+                false => Ok(splits.map(|shards| (!shards.is_empty()).then_some(Place::Tar(shards)))),
             }
         }
         DataConfig::Conll(_) => {
@@ -264,9 +281,12 @@ fn split_folders(path: &Path) -> Result<Option<[Option<Place>; 3]>, DataError> {
 }
 
 fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, DataError> {
+    if let DataConfig::Webdataset(_) = config {
+        return expand(path).map(Place::Tar);
+    }
     exists(path, &format!("the {} samples", KEYS[k]))?;
     Ok(match config {
-        DataConfig::ImageFolder(_) => Place::Folder(path.into()),
+        DataConfig::ImageFolder(_) | DataConfig::Webdataset(_) => Place::Folder(path.into()),
         DataConfig::Idx(_) if path.is_dir() => {
             Place::Idx(Pair::find(path, IDX[k])?.ok_or_else(|| DataError::Missing {
                 path: path.join(format!("{}-images-idx3-ubyte", IDX[k][0])),
@@ -295,7 +315,11 @@ fn format(config: &DataConfig) -> Format {
 fn table(config: &DataConfig) -> Option<&TableData> {
     match config {
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => Some(c),
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => None,
+        DataConfig::ImageFolder(_)
+        | DataConfig::Idx(_)
+        | DataConfig::Webdataset(_)
+        | DataConfig::Conll(_)
+        | DataConfig::Text(_) => None,
     }
 }
 
@@ -309,6 +333,14 @@ fn several(c: &TableData) -> Several {
     Several {
         separator: c.label_separator.clone().filter(|separator| !separator.is_empty()),
         flags: flags.then(|| c.label_columns().iter().map(name).collect()),
+    }
+}
+
+/// Where the class of a sample in a tar file is.
+fn label_member(config: &DataConfig) -> Result<LabelMember, DataError> {
+    match config {
+        DataConfig::Webdataset(c) => LabelMember::new(c.label_member.as_deref()),
+        _ => LabelMember::new(None),
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod many;
 pub(crate) mod parquet;
 pub(crate) mod rows;
 pub(crate) mod table;
+pub(crate) mod tar;
 pub(crate) mod text;
 
 use std::path::Path;

@@ -44,7 +44,9 @@ const FROM_HUB: &str = "to pull a model org/name from the Hugging Face Hub, buil
 impl<'a> Rules<'a> {
     fn sources(&self) -> Sources<'a> {
         match &self.config.data {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => sources!(data),
+            DataConfig::ImageFolder(data) | DataConfig::Idx(data) | DataConfig::Webdataset(data) => {
+                sources!(data)
+            }
             DataConfig::Csv(data)
             | DataConfig::Tsv(data)
             | DataConfig::Jsonl(data)
@@ -65,7 +67,9 @@ impl<'a> Rules<'a> {
     pub(super) fn data(&mut self) {
         self.places();
         match &self.config.data {
-            DataConfig::ImageFolder(images) => self.images(images, images.channels.unwrap_or(3)),
+            DataConfig::ImageFolder(images) | DataConfig::Webdataset(images) => {
+                self.images(images, images.channels.unwrap_or(3));
+            }
             DataConfig::Idx(images) => self.images(images, images.channels.unwrap_or(1)),
             DataConfig::Csv(table) | DataConfig::Tsv(table) => self.rows(table, false),
             DataConfig::Jsonl(table) => self.rows(table, true),
@@ -128,6 +132,10 @@ impl<'a> Rules<'a> {
     fn images(&mut self, images: &ImageData, channels: usize) {
         self.transforms(channels, &images.transforms);
         let no_tokens = "there is no text to sort by length in images";
+        let tar = matches!(self.config.data, DataConfig::Webdataset(_));
+        let member = images.label_member.is_some() && !tar;
+        let message = "`label_member` is for tar files";
+        self.fault_if(member, "data.label_member", message, "leave it out, or set kind = \"webdataset\"");
         let bucketing = images.loader.length_bucketing;
         self.fault_if(bucketing, "data.loader.length_bucketing", no_tokens, "leave `length_bucketing` out");
     }
@@ -402,7 +410,9 @@ impl<'a> Rules<'a> {
                 DataConfig::Idx(_) => {
                     in_folder(&["validation-images-idx3-ubyte", "validation-images-idx3-ubyte.gz"])
                 }
-                DataConfig::Parquet(_) => kiln_data::holds_validation(&self.config.data),
+                DataConfig::Parquet(_) | DataConfig::Webdataset(_) => {
+                    kiln_data::holds_validation(&self.config.data)
+                }
                 _ => false,
             }
     }
@@ -416,6 +426,7 @@ impl<'a> Rules<'a> {
         };
         let pretrained = self.config.model.pretrained().cloned();
         let adapter = self.config.lora.as_ref().and_then(|lora| lora.pretrained.clone());
+        let shards = matches!(self.config.data, DataConfig::Webdataset(_));
         for (key, path) in [
             ("data.path", s.path),
             ("data.train", s.train),
@@ -427,6 +438,7 @@ impl<'a> Rules<'a> {
         ] {
             // A variable that is not set has its own fault, and leaves its name in the path.
             let named = path.as_ref().filter(|path| !path.to_string_lossy().contains("${"));
+            let named = named.filter(|path| !(shards && kiln_data::is_pattern(path)));
             if let Some(path) = named.filter(|path| !path.exists()) {
                 let message = format!("`{key}` is not there: {}", path.display());
                 let relative = "paths in a config are relative to its folder, those on the command line to the current one";

@@ -108,9 +108,11 @@ impl Rules<'_> {
             | DataConfig::Tsv(table)
             | DataConfig::Jsonl(table)
             | DataConfig::Parquet(table) => Some(table),
-            DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => {
-                None
-            }
+            DataConfig::ImageFolder(_)
+            | DataConfig::Idx(_)
+            | DataConfig::Webdataset(_)
+            | DataConfig::Conll(_)
+            | DataConfig::Text(_) => None,
         }
     }
 }
