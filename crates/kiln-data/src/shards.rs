@@ -51,7 +51,7 @@ pub(crate) fn by_split(files: Vec<PathBuf>) -> [Vec<PathBuf>; 3] {
             let rest = stem.strip_prefix(*name);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.']))
         };
-        if let Some(k) = NAMES.iter().position(|names| names.iter().any(|name| is(name))) {
+        if let Some(k) = NAMES.iter().position(|names| names.iter().any(is)) {
             splits[k].push(file);
         }
     }

@@ -19,6 +19,7 @@ pub mod progress;
 mod run;
 pub mod schedule;
 mod setup;
+mod stall;
 
 pub use error::TrainError;
 pub use finish::{Outcome, Summary};

@@ -26,6 +26,7 @@ use crate::optim::{Optimizer, clip, global_norm};
 use crate::pass;
 use crate::plan::Plan;
 use crate::progress::{Progress, Scored};
+use crate::stall::StallMeter;
 
 /// Who watches a run and who may stop it.
 pub struct Session<'a> {
@@ -126,6 +127,7 @@ impl Run {
         let (mut evaluated_at, mut saved_at) = (Instant::now(), Instant::now());
         let trained_before = self.progress.seconds;
         let began = Instant::now();
+        let mut stall = StallMeter::default();
         let (step, total) = (self.progress.step, self.plan.total_steps);
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
 
@@ -148,6 +150,7 @@ impl Run {
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
                 // ---- one optimizer step ----------------------------------------------------------------
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
+                let step_began = Instant::now();
                 self.finetune.thaw(&mut *self.net, self.progress.step);
                 let group = self.gradients(&mut loader, batches)?;
                 let norm = global_norm(&group.gradients);
@@ -163,6 +166,10 @@ impl Run {
                 // ---- where we are now ------------------------------------------------------------------
                 self.progress.step += 1;
                 self.progress.batch += batches;
+                let workers = self.config.data.loader().workers;
+                if let Some(news) = stall.step(group.data_wait, step_began.elapsed(), workers) {
+                    session.tell(&Event::Note(&news));
+                }
                 self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
                 self.progress.window.add(group.loss, group.samples);
                 let step = self.progress.step;
