@@ -20,6 +20,9 @@ pub enum DataConfig {
     ImageFolder(ImageData),
     /// IDX files as MNIST ships them, plain or gzipped.
     Idx(ImageData),
+    /// NumPy `.npz` files: images as `uint8` `[N, H, W]` or `[N, H, W, C]`, classes as whole numbers, under Keras' names
+    /// (`x_train`, `y_train`, `x_test`, ...), MedMNIST's (`train_images`, ...), or `x` and `y`.
+    Npz(ImageData),
     /// Images in plain tar files (WebDataset), which may be larger than memory: members `key.jpg` and `key.cls` are one
     /// sample. `path` is a file, a folder, or a pattern: `shards/train-{000..015}.tar`, `shards/*.tar`.
     Webdataset(ImageData),
@@ -41,9 +44,10 @@ impl DataConfig {
     /// How its samples become batches.
     pub fn loader(&self) -> &LoaderConfig {
         match self {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) | DataConfig::Webdataset(data) => {
-                &data.loader
-            }
+            DataConfig::ImageFolder(data)
+            | DataConfig::Idx(data)
+            | DataConfig::Webdataset(data)
+            | DataConfig::Npz(data) => &data.loader,
             DataConfig::Csv(data)
             | DataConfig::Tsv(data)
             | DataConfig::Jsonl(data)
@@ -66,6 +70,7 @@ impl DataConfig {
             DataConfig::ImageFolder(_)
             | DataConfig::Idx(_)
             | DataConfig::Webdataset(_)
+            | DataConfig::Npz(_)
             | DataConfig::Text(_) => None,
         }
     }
@@ -73,9 +78,10 @@ impl DataConfig {
     /// Replaces what is done to images; samples of other kinds have no transforms.
     pub fn set_transforms(&mut self, transforms: Vec<Transform>) {
         match self {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) | DataConfig::Webdataset(data) => {
-                data.transforms = transforms
-            }
+            DataConfig::ImageFolder(data)
+            | DataConfig::Idx(data)
+            | DataConfig::Webdataset(data)
+            | DataConfig::Npz(data) => data.transforms = transforms,
             DataConfig::Csv(data)
             | DataConfig::Tsv(data)
             | DataConfig::Jsonl(data)

@@ -209,7 +209,9 @@ fn in_order_of(known: &[String], found: Vec<String>) -> Vec<String> {
 
 fn named_classes(config: &DataConfig) -> Result<Option<&[String]>, DataError> {
     let named = match config {
-        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) => c.classes.as_deref(),
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) | DataConfig::Npz(c) => {
+            c.classes.as_deref()
+        }
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
             c.classes.as_deref()
         }

@@ -17,6 +17,7 @@ use crate::source::conll::ConllSource;
 use crate::source::folder::{FolderSource, check_class, class_folders, images_in};
 use crate::source::idx::{IdxSource, Pair};
 use crate::source::many::Several;
+use crate::source::npz::{Arrays, NpzSource};
 use crate::source::rows::Separated;
 use crate::source::table::{Format, TableSource};
 use crate::source::tar::{self, LabelMember, TarSource};
@@ -37,6 +38,8 @@ pub(crate) enum Place {
     Folder(PathBuf),
     Idx(Pair),
     Table(PathBuf, Format),
+    /// Arrays of one file.
+    Npz(Arrays),
     /// Shards of images.
     Tar(Vec<PathBuf>),
     /// Files of one schema.
@@ -85,6 +88,7 @@ impl Place {
                 let table = TableSource::open(path, *format, &columns(c)?, &c.label_columns())?;
                 Arc::new(table.with_several(several(c)))
             }
+            (Place::Npz(arrays), _) => Arc::new(NpzSource::open(arrays)?),
             (Place::Tar(shards), _) => Arc::new(TarSource::open(shards, label_member(config)?)?),
             (Place::Conll(path), _) => {
                 let (token, tag) = word_columns(config);
@@ -106,6 +110,7 @@ impl Place {
             (Place::Table(path, format), Some(c)) => {
                 TableSource::check(path, *format, &columns(c)?, &c.label_columns())
             }
+            (Place::Npz(arrays), _) => arrays.check(),
             (Place::Tar(shards), _) => label_member(config).and_then(|_| tar::check(shards)),
             (Place::Conll(path), _) => {
                 let (token, tag) = word_columns(config);
@@ -130,6 +135,7 @@ impl Place {
             }
             Place::Idx(pair) => pair.size().map(Some),
             Place::Conll(_) => Ok(None),
+            Place::Npz(arrays) => arrays.size().map(Some),
             Place::Tar(shards) => tar::first_size(&shards[0]),
             Place::Parquet(files) => match table(config) {
                 Some(c) if c.image.is_some() => shards::first_size(files, c),
@@ -146,7 +152,7 @@ impl Place {
 /// The shares to hold out of training, checked against the splits that are given.
 pub(crate) fn fractions(config: &DataConfig, layout: &Layout) -> Result<Fractions, DataError> {
     let (validation, test) = match config {
-        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) => {
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) | DataConfig::Npz(c) => {
             (c.validation_fraction, c.test_fraction)
         }
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
@@ -190,7 +196,7 @@ type Paths<'a> = (Option<&'a Path>, [Option<&'a Path>; 3]);
 
 fn paths(config: &DataConfig) -> Paths<'_> {
     match config {
-        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) => {
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) | DataConfig::Npz(c) => {
             (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
         }
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
@@ -228,6 +234,14 @@ fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Optio
             match path.is_dir() {
                 true => shards::in_folder(path, train_named),
                 false => one(Place::Parquet(vec![path.into()]), train_named),
+            }
+        }
+        DataConfig::Npz(_) => {
+            exists(path, "a NumPy .npz file")?;
+            let [train, validation, test, whole] = Arrays::find(path)?.map(|found| found.map(Place::Npz));
+            match whole {
+                Some(whole) if train.is_none() => one(whole, train_named),
+                _ => Ok([train, validation, test]),
             }
         }
         DataConfig::Webdataset(_) => {
@@ -286,6 +300,14 @@ fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, Data
     }
     exists(path, &format!("the {} samples", KEYS[k]))?;
     Ok(match config {
+        DataConfig::Npz(_) => {
+            let [train, validation, test, whole] = Arrays::find(path)?;
+            let own = [train, validation, test].into_iter().nth(k).flatten();
+            whole.or(own).map(Place::Npz).ok_or_else(|| {
+                let problem = format!("{} has no arrays of the {} split", path.display(), KEYS[k]);
+                DataError::config(KEYS[k], problem, "call them x and y, or x_test and y_test")
+            })?
+        }
         DataConfig::ImageFolder(_) | DataConfig::Webdataset(_) => Place::Folder(path.into()),
         DataConfig::Idx(_) if path.is_dir() => {
             Place::Idx(Pair::find(path, IDX[k])?.ok_or_else(|| DataError::Missing {
@@ -318,6 +340,7 @@ fn table(config: &DataConfig) -> Option<&TableData> {
         DataConfig::ImageFolder(_)
         | DataConfig::Idx(_)
         | DataConfig::Webdataset(_)
+        | DataConfig::Npz(_)
         | DataConfig::Conll(_)
         | DataConfig::Text(_) => None,
     }

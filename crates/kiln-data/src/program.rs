@@ -27,7 +27,7 @@ pub(crate) fn build(
     training: Option<&Split>,
 ) -> Result<Preprocessor, DataError> {
     let program = match config {
-        DataConfig::ImageFolder(c) | DataConfig::Webdataset(c) => {
+        DataConfig::ImageFolder(c) | DataConfig::Webdataset(c) | DataConfig::Npz(c) => {
             image(&c.loader, c.channels.unwrap_or(3), &c.transforms, size)?
         }
         DataConfig::Idx(c) => image(&c.loader, c.channels.unwrap_or(1), &c.transforms, size)?,
@@ -195,6 +195,7 @@ pub(crate) fn value_names(config: &DataConfig) -> Result<Vec<String>, DataError>
         DataConfig::ImageFolder(_)
         | DataConfig::Idx(_)
         | DataConfig::Webdataset(_)
+        | DataConfig::Npz(_)
         | DataConfig::Conll(_) => {
             let problem = "folders, IDX, tar and CoNLL files give classes, and a regression learns numbers";
             return Err(DataError::config(
@@ -230,7 +231,9 @@ fn no_buckets(loader: &LoaderConfig, what: &str) -> Result<(), DataError> {
 /// Whether the samples of a config are of the kind that a model's preprocessor reads.
 pub(crate) fn fits(config: &DataConfig, preprocessor: &Preprocessor) -> Result<(), DataError> {
     let (kind, own) = match config {
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Webdataset(_) => ("image", None),
+        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Webdataset(_) | DataConfig::Npz(_) => {
+            ("image", None)
+        }
         DataConfig::Conll(c) => ("text", Some(conll(c))),
         DataConfig::Text(_) => return Err(not_here()),
         DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {

@@ -94,9 +94,9 @@ impl BadSamples {
 
     /// Leaves a copy of a sample's file in the run; where it is, below the run's folder.
     fn copy(&self, name: &str, split: &Split, index: usize) -> Result<Option<PathBuf>, DataError> {
-        let Some((file, bytes)) = split.encoded(index).ok().flatten().filter(|_| self.quarantine) else {
-            return Ok(None);
-        };
+        // A file that cannot be read at all has no copy; its line says why.
+        let encoded = if self.quarantine { split.encoded(index).ok().flatten() } else { None };
+        let Some((file, bytes)) = encoded else { return Ok(None) };
         let folder = self.run.join("quarantine");
         fs::create_dir_all(&folder).map_err(FileError::at(&folder, "create"))?;
         let place = PathBuf::from("quarantine").join(format!("{name}-{index:08}-{file}"));

@@ -178,12 +178,11 @@ impl<R> Objects<R> {
         value: &Value,
     ) -> Result<(), DataError> {
         let kind = match value {
-            Value::Null => return Ok(()),
+            // Lists have refusals of their own, by task.
+            Value::Null | Value::Array(_) | Value::Object(_) => return Ok(()),
             Value::String(_) => "a string",
             Value::Number(_) => "a number",
             Value::Bool(_) => "a boolean",
-            Value::Array(_) => "a list",
-            Value::Object(_) => "an object",
         };
         match first.get() {
             Some((before, line)) if before != kind => {

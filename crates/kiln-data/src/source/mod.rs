@@ -7,6 +7,8 @@ pub(crate) mod idx;
 pub(crate) mod joined;
 pub(crate) mod jsonl;
 pub(crate) mod many;
+pub(crate) mod npy;
+pub(crate) mod npz;
 pub(crate) mod parquet;
 pub(crate) mod rows;
 pub(crate) mod table;

@@ -15,7 +15,9 @@ use crate::config::Config;
 /// The folder asks for what kiln does not have.
 pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Transform>>, String> {
     let channels = match &config.data {
-        DataConfig::ImageFolder(data) | DataConfig::Webdataset(data) => data.channels.unwrap_or(3),
+        DataConfig::ImageFolder(data) | DataConfig::Webdataset(data) | DataConfig::Npz(data) => {
+            data.channels.unwrap_or(3)
+        }
         DataConfig::Idx(data) => data.channels.unwrap_or(1),
         DataConfig::Csv(data)
         | DataConfig::Tsv(data)
@@ -43,9 +45,10 @@ pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Tra
 /// What a person should know of own transforms: that they leave out a normalisation that the folder asks for.
 pub(super) fn not_normalised(config: &Config) -> Option<String> {
     let transforms = match &config.data {
-        DataConfig::ImageFolder(data) | DataConfig::Idx(data) | DataConfig::Webdataset(data) => {
-            &data.transforms
-        }
+        DataConfig::ImageFolder(data)
+        | DataConfig::Idx(data)
+        | DataConfig::Webdataset(data)
+        | DataConfig::Npz(data) => &data.transforms,
         _ => return None,
     };
     let normalised = transforms.iter().any(|transform| matches!(transform, Transform::Normalize { .. }));

@@ -44,7 +44,10 @@ const FROM_HUB: &str = "to pull a model org/name from the Hugging Face Hub, buil
 impl<'a> Rules<'a> {
     fn sources(&self) -> Sources<'a> {
         match &self.config.data {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) | DataConfig::Webdataset(data) => {
+            DataConfig::ImageFolder(data)
+            | DataConfig::Idx(data)
+            | DataConfig::Webdataset(data)
+            | DataConfig::Npz(data) => {
                 sources!(data)
             }
             DataConfig::Csv(data)
@@ -67,7 +70,7 @@ impl<'a> Rules<'a> {
     pub(super) fn data(&mut self) {
         self.places();
         match &self.config.data {
-            DataConfig::ImageFolder(images) | DataConfig::Webdataset(images) => {
+            DataConfig::ImageFolder(images) | DataConfig::Webdataset(images) | DataConfig::Npz(images) => {
                 self.images(images, images.channels.unwrap_or(3));
             }
             DataConfig::Idx(images) => self.images(images, images.channels.unwrap_or(1)),
@@ -410,7 +413,7 @@ impl<'a> Rules<'a> {
                 DataConfig::Idx(_) => {
                     in_folder(&["validation-images-idx3-ubyte", "validation-images-idx3-ubyte.gz"])
                 }
-                DataConfig::Parquet(_) | DataConfig::Webdataset(_) => {
+                DataConfig::Parquet(_) | DataConfig::Webdataset(_) | DataConfig::Npz(_) => {
                     kiln_data::holds_validation(&self.config.data)
                 }
                 _ => false,

@@ -111,6 +111,7 @@ impl Rules<'_> {
             DataConfig::ImageFolder(_)
             | DataConfig::Idx(_)
             | DataConfig::Webdataset(_)
+            | DataConfig::Npz(_)
             | DataConfig::Conll(_)
             | DataConfig::Text(_) => None,
         }
