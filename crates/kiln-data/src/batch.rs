@@ -129,6 +129,10 @@ impl Gathering {
         self.labels.push(label);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
     pub(crate) fn finish(self, input: &InputSpec) -> HostBatch {
         let b = self.indices.len();
         let features = match input {

@@ -27,12 +27,20 @@ pub enum DataConfig {
     ImageFolder(ImageData),
     /// IDX files as MNIST ships them, plain or gzipped.
     Idx(ImageData),
+    /// NumPy `.npz` files: images as `uint8` `[N, H, W]` or `[N, H, W, C]`, classes as whole numbers, under Keras' names
+    /// (`x_train`, `y_train`, `x_test`, ...), MedMNIST's (`train_images`, ...), or `x` and `y`.
+    Npz(ImageData),
+    /// Images in plain tar files (WebDataset), which may be larger than memory: members `key.jpg` and `key.cls` are one
+    /// sample. `path` is a file, a folder, or a pattern: `shards/train-{000..015}.tar`, `shards/*.tar`.
+    Webdataset(ImageData),
     /// Comma-separated rows.
     Csv(TableData),
     /// Tab-separated rows.
     Tsv(TableData),
     /// One JSON object a line.
     Jsonl(TableData),
+    /// Parquet: a file, a folder of files, or a Hugging Face dataset folder (`data/train-*.parquet`).
+    Parquet(TableData),
     /// A word and its tag a line, a blank line between sentences (CoNLL shared tasks).
     Conll(ConllData),
     /// Plain text for causal language modelling.
@@ -43,8 +51,14 @@ impl DataConfig {
     /// How its samples become batches.
     pub fn loader(&self) -> &LoaderConfig {
         match self {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.loader,
-            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => &data.loader,
+            DataConfig::ImageFolder(data)
+            | DataConfig::Idx(data)
+            | DataConfig::Webdataset(data)
+            | DataConfig::Npz(data) => &data.loader,
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => &data.loader,
             DataConfig::Conll(data) => &data.loader,
             DataConfig::Text(data) => &data.loader,
         }
@@ -55,17 +69,30 @@ impl DataConfig {
     /// How texts and words become tokens; plain text has its own way.
     pub fn tokenizer(&self) -> Option<&TokenizerConfig> {
         match self {
-            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => Some(&data.tokenizer),
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => Some(&data.tokenizer),
             DataConfig::Conll(data) => Some(&data.tokenizer),
-            DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Text(_) => None,
+            DataConfig::ImageFolder(_)
+            | DataConfig::Idx(_)
+            | DataConfig::Webdataset(_)
+            | DataConfig::Npz(_)
+            | DataConfig::Text(_) => None,
         }
     }
 
     /// How training batches of images are mixed.
     pub fn mixup(&self) -> Option<MixupConfig> {
         match self {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => data.mixup,
-            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => data.mixup,
+            DataConfig::ImageFolder(data)
+            | DataConfig::Idx(data)
+            | DataConfig::Webdataset(data)
+            | DataConfig::Npz(data) => data.mixup,
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => data.mixup,
             DataConfig::Conll(_) | DataConfig::Text(_) => None,
         }
     }
@@ -73,8 +100,14 @@ impl DataConfig {
     /// Replaces what is done to images; samples of other kinds have no transforms.
     pub fn set_transforms(&mut self, transforms: Vec<Transform>) {
         match self {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => data.transforms = transforms,
-            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => {
+            DataConfig::ImageFolder(data)
+            | DataConfig::Idx(data)
+            | DataConfig::Webdataset(data)
+            | DataConfig::Npz(data) => data.transforms = transforms,
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => {
                 data.transforms = transforms;
             }
             DataConfig::Conll(_) | DataConfig::Text(_) => {}
@@ -87,6 +120,7 @@ impl DataConfig {
 pub struct ImageData {
     /// Folder that holds the splits: `train/`, `validation/` (or `val/`, `valid/`) and `test/`; without these, one
     /// folder a class, split by the fractions. For IDX: the folder of `train-images-idx3-ubyte[.gz]` and its siblings.
+    /// For WebDataset: the shards; in a folder, `train-*.tar`, `validation-*.tar` and `test-*.tar` are the splits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub path: Option<PathBuf>,
@@ -113,6 +147,10 @@ pub struct ImageData {
     /// Names of the classes in index order; by default the folders' names, sorted, or the digits of an IDX file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<String>>,
+    /// Ending of the member that holds a sample's class (WebDataset): `cls` (the default), `txt`, or `json.KEY` for a
+    /// value of a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_member: Option<String>,
     /// Colour channels of the model's input: 3 (RGB) or 1 (grey).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3))]
@@ -135,7 +173,8 @@ pub struct ImageData {
 /// Rows with labels: a text column, a column of image files, or columns of numbers and categories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TableData {
-    /// One file of all rows, split by the fractions.
+    /// One file of all rows, split by the fractions. Parquet: also a folder, whose files `train-*`, `validation-*` and
+    /// `test-*` (in it or in its `data/`) are the splits; without such names all its files are one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub path: Option<PathBuf>,
@@ -168,10 +207,11 @@ pub struct TableData {
     /// Column of a second text: both are read as a pair, the longer cut first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_pair: Option<Column>,
-    /// Key of a list of words (JSON Lines), with a list of tags in `label`; instead of `text`.
+    /// Key of a list of words (JSON Lines, Parquet), with a list of tags in `label`; instead of `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Column>,
-    /// Column of image files, relative to the table's folder; instead of `text`.
+    /// Column of image files, relative to the table's folder; instead of `text`. Parquet: also of images themselves,
+    /// as bytes or as `{bytes, path}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Column>,
     /// Columns of numbers; instead of `text`.
@@ -399,6 +439,12 @@ pub struct LoaderConfig {
     pub prefetch: usize,
     /// Shuffle the training samples each epoch.
     pub shuffle: bool,
+    /// What is shuffled. `shards` reads each file of Parquet or tar once, from its start to its end, in a random order of
+    /// files: for data that is larger than memory on a disk whose seeks are dear.
+    pub shuffle_by: ShuffleBy,
+    /// Samples that `shuffle_by = "shards"` mixes at a time.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub shuffle_buffer: usize,
     /// Leave out the last training batch when it is not full.
     pub drop_last: bool,
     /// How often a chosen training sample is in an epoch, each time augmented anew; an epoch stays as long, with as many
@@ -407,6 +453,36 @@ pub struct LoaderConfig {
     pub repeats: usize,
     /// Put texts of similar length into one training batch, so that less is padding.
     pub length_bucketing: bool,
+    /// What a sample that cannot be read does: a damaged image, a missing file.
+    pub on_bad_sample: OnBadSample,
+    /// Share of a split's samples that may be left out, rounded up; one more ends the run.
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub max_bad_fraction: f64,
+}
+
+/// What is shuffled each epoch; the order is a function of seed and epoch in both cases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShuffleBy {
+    /// All samples.
+    #[default]
+    Samples,
+    /// Shards (tar files, row groups of Parquet), and samples within `shuffle_buffer`.
+    Shards,
+}
+
+/// What a sample that cannot be read does. The other samples keep their places in every case: a batch is made of the
+/// good ones of its samples, and a training batch without any takes the next good sample of the pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadSample {
+    /// Ends the run.
+    #[default]
+    Fail,
+    /// Is left out, counted, and named with the reason in the run's `bad_samples.jsonl`.
+    Skip,
+    /// As `skip`, and a copy of its file is left in the run's `quarantine` folder.
+    Quarantine,
 }
 
 impl Default for LoaderConfig {
@@ -417,9 +493,13 @@ impl Default for LoaderConfig {
             workers: 2,
             prefetch: 4,
             shuffle: true,
+            shuffle_by: ShuffleBy::Samples,
+            shuffle_buffer: 10_000,
             drop_last: false,
             repeats: 1,
             length_bucketing: false,
+            on_bad_sample: OnBadSample::Fail,
+            max_bad_fraction: 0.01,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kiln_core::{InputSpec, TaskConfig, TaskKind};
 
-use crate::config::DataConfig;
+use crate::config::{DataConfig, OnBadSample};
 use crate::corpus;
 use crate::error::DataError;
 use crate::layout::{Layout, Place, fractions};
@@ -73,7 +73,7 @@ impl Dataset {
         distinct(&classes)?;
         let splits = assemble(config, &layout, sources.clone(), task, &classes)?;
         let training = splits.iter().flatten().next();
-        let mut preprocessor = build(config, options, || reference.size(0), training)?;
+        let mut preprocessor = build(config, options, || first_size(config, reference), training)?;
         if let (TaskConfig::Regression(regression), Some(training)) = (options.task, training) {
             let targets = table_program::targets(training, &classes)?;
             preprocessor =
@@ -156,6 +156,17 @@ fn outlined(config: &DataConfig, task: TaskKind) -> Result<Option<Vec<String>>, 
     }
 }
 
+/// `(H, W)` of the first sample; where bad samples may be left out, of the first that can be read.
+fn first_size(config: &DataConfig, source: &dyn Source) -> Result<Option<(usize, usize)>, DataError> {
+    let first = source.size(0);
+    match first {
+        Err(fault) if config.loader().on_bad_sample != OnBadSample::Fail && fault.is_of_one_sample() => {
+            (1..source.len()).find_map(|i| source.size(i).ok()).ok_or(fault)
+        }
+        first => first,
+    }
+}
+
 fn open_sources(config: &DataConfig, layout: &Layout) -> Result<Sources, DataError> {
     let open = |place: &Option<Place>| place.as_ref().map(|p| p.open(config)).transpose();
     let [train, validation, test] = layout.places();
@@ -198,8 +209,12 @@ fn in_order_of(known: &[String], found: Vec<String>) -> Vec<String> {
 
 fn named_classes(config: &DataConfig) -> Result<Option<&[String]>, DataError> {
     let named = match config {
-        DataConfig::ImageFolder(c) | DataConfig::Idx(c) => c.classes.as_deref(),
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.classes.as_deref(),
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) | DataConfig::Npz(c) => {
+            c.classes.as_deref()
+        }
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
+            c.classes.as_deref()
+        }
         DataConfig::Conll(c) => c.classes.as_deref(),
         DataConfig::Text(_) => None,
     };

@@ -5,7 +5,7 @@
 //! so that a photo is upright; 16-bit grey is scaled, not clipped. As Pillow: palettes expanded, CMYK converted.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -70,12 +70,19 @@ fn ends(bytes: &[u8]) -> bool {
 
 /// `(H, W)` from the header alone, upright.
 pub(crate) fn size_of(path: &Path) -> Result<(usize, usize), DataError> {
-    let name = path.display().to_string();
     let file = File::open(path).map_err(DataError::opening(path, "an image"))?;
-    let reader = ImageReader::new(BufReader::new(file))
-        .with_guessed_format()
-        .map_err(|e| unreadable(&name, &e.to_string()))?;
-    let mut decoder = reader.into_decoder().map_err(|e| refused(&name, &e))?;
+    size(BufReader::new(file), &path.display().to_string())
+}
+
+/// `(H, W)` of an image in memory, upright, from its header alone; `name` stands for it in errors.
+pub(crate) fn size_in(bytes: &[u8], name: &str) -> Result<(usize, usize), DataError> {
+    size(Cursor::new(bytes), name)
+}
+
+fn size(image: impl BufRead + Seek, name: &str) -> Result<(usize, usize), DataError> {
+    let reader =
+        ImageReader::new(image).with_guessed_format().map_err(|e| unreadable(name, &e.to_string()))?;
+    let mut decoder = reader.into_decoder().map_err(|e| refused(name, &e))?;
     let (width, height) = decoder.dimensions();
     let (height, width) = (height as usize, width as usize);
     Ok(if on_its_side(orientation(&mut decoder)) { (width, height) } else { (height, width) })

@@ -69,7 +69,7 @@ pub enum DataError {
     Row {
         /// The table.
         path: PathBuf,
-        /// Line from 1.
+        /// Line, or row of a Parquet file, from 1.
         line: u64,
         /// What was expected.
         expected: String,
@@ -111,6 +111,16 @@ pub enum DataError {
         needed: usize,
         /// How many there are.
         got: usize,
+    },
+    /// A file that is not what its kind says, or not what its siblings are.
+    #[error("{}: {problem}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
     },
     /// A `tokenizer.json` that cannot be used.
     #[error("{}: {problem}", path.display())]
@@ -154,6 +164,18 @@ pub enum DataError {
         /// The panic's message.
         message: String,
     },
+    /// More samples cannot be used than the config allows.
+    #[error("{bad} of {total} samples cannot be used, {allowed} are allowed; the last: {last}")]
+    TooManyBad {
+        /// Samples left out.
+        bad: usize,
+        /// Samples of the split.
+        total: usize,
+        /// How many may be left out.
+        allowed: usize,
+        /// The one that was too many, with its fault.
+        last: String,
+    },
     /// The system refused a thread.
     #[error("cannot start a loader thread: {0}")]
     Thread(std::io::Error),
@@ -166,6 +188,7 @@ impl DataError {
             DataError::File(e) => e.hint(),
             DataError::Config { remedy, .. }
             | DataError::Folder { remedy, .. }
+            | DataError::Unreadable { remedy, .. }
             | DataError::Image { remedy, .. }
             | DataError::Row { remedy, .. }
             | DataError::Tokenizer { remedy, .. } => Some(remedy.clone()),
@@ -185,6 +208,9 @@ impl DataError {
             }
             DataError::Program { .. } => Some("export the model again with kiln".into()),
             DataError::Crashed { .. } => Some("convert or remove this file, and please report it".into()),
+            DataError::TooManyBad { .. } => {
+                Some("repair or remove them, or raise data.loader.max_bad_fraction".into())
+            }
             DataError::Thread(_) => Some("lower data.loader.workers".into()),
             DataError::Kind { .. } | DataError::Text { .. } => None,
         }
@@ -197,6 +223,19 @@ impl DataError {
             DataError::Config { .. } => Exit::Usage,
             _ => Exit::Data,
         }
+    }
+
+    /// Whether it is a fault of one sample, without which the others can be used.
+    pub(crate) fn is_of_one_sample(&self) -> bool {
+        matches!(
+            self,
+            DataError::Image { .. }
+                | DataError::Missing { .. }
+                | DataError::Row { .. }
+                | DataError::Text { .. }
+                | DataError::Kind { .. }
+                | DataError::Crashed { .. }
+        )
     }
 
     /// For faults between keys of `[data]`.

@@ -4,16 +4,21 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, stdin};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kiln_core::files::FileError;
 
+use crate::config::Column;
 use crate::decode::{decode_bytes, decode_file};
 use crate::error::DataError;
 use crate::preprocessor::{Columns, Preprocessor, Program, Wanted};
+use crate::source::Source;
 use crate::source::conll::sentences;
 use crate::source::folder::images_in;
+use crate::source::parquet::ParquetFile;
 use crate::source::rows::{Separated, row};
-use crate::source::table::{Format, beside, rows, stream};
+use crate::source::table::{Format, TableSource, beside, rows, stream};
+use crate::source::tar;
 use crate::split::Raw;
 
 /// Named samples one by one; one that cannot be read is an error under its name, and the rest follow.
@@ -26,14 +31,15 @@ const CONLL: [&str; 4] = ["conll", "bio", "iob", "iob2"];
 
 /// Opens an argument for a model that prepares its samples by `preprocessor`.
 ///
-/// * images: a file, a folder (every image below it, sorted), `-` (the bytes of one image), or, where the model was
-///   trained on a table, a `.csv`, `.tsv` or `.jsonl` file with its column of image files;
-/// * text: a `.txt` (one text a line), `.csv`, `.tsv` or `.jsonl` file with the columns of training, `-` (one text a
+/// * images: a file, a folder (every image below it, sorted), a `.tar` or `.parquet` file that holds them, `-` (the bytes
+///   of one image), or, where the model was
+///   trained on a table, a `.csv`, `.tsv`, `.jsonl` or `.parquet` file with its column of image files;
+/// * text: a `.txt` (one text a line), `.csv`, `.tsv`, `.jsonl` or `.parquet` file with the columns of training, `-` (one text a
 ///   line), or else the text itself;
-/// * pairs of texts: a `.csv`, `.tsv` or `.jsonl` file with both columns of training;
+/// * pairs of texts: a `.csv`, `.tsv`, `.jsonl` or `.parquet` file with both columns of training;
 /// * sentences in words: as text, and `.conll`, `.bio`, `.iob` or `.iob2` files (a word a line), and `.jsonl` files with
 ///   lists of words;
-/// * rows of numbers: a `.csv`, `.tsv` or `.jsonl` file with the columns of training, or `-` (CSV).
+/// * rows of numbers: a `.csv`, `.tsv`, `.jsonl` or `.parquet` file with the columns of training, or `-` (CSV).
 ///
 /// # Errors
 /// A file or folder that is missing, of another kind than the model reads, or without a single sample; a column that
@@ -54,6 +60,16 @@ fn images(input: &str, columns: Option<&Columns>) -> Result<Inputs, DataError> {
         return Ok(Box::new(std::iter::once((STDIN.into(), decode_bytes(&bytes, STDIN).map(Raw::Image)))));
     }
     let path = PathBuf::from(input);
+    if ending(&path) == "tar" {
+        let decode = |(name, bytes): (String, Result<Vec<u8>, DataError>)| {
+            let raw = bytes.and_then(|bytes| decode_bytes(&bytes, &name)).map(Raw::Image);
+            (name, raw)
+        };
+        return Ok(Box::new(tar::images(&path)?.map(decode)));
+    }
+    if ending(&path) == "parquet" {
+        return stored_images(&path, columns);
+    }
     if let Some(columns) = columns.filter(|_| matches!(ending(&path), "csv" | "tsv" | "jsonl")) {
         let rows = table_file(&path, columns, "a table of image files")?;
         let read = move |raw| match raw {
@@ -76,6 +92,14 @@ fn images(input: &str, columns: Option<&Columns>) -> Result<Inputs, DataError> {
     Ok(Box::new(files.into_iter().map(|p| (p.display().to_string(), decode_file(&p).map(Raw::Image)))))
 }
 
+/// The images of a Parquet file: in the column of training, else in one called `image`.
+fn stored_images(path: &Path, columns: Option<&Columns>) -> Result<Inputs, DataError> {
+    let usual = Columns { wanted: Wanted::Image(Column::Name("image".into())), ..Columns::text() };
+    let file = Arc::new(ParquetFile::open(path)?);
+    let table = TableSource::parquet(&file, 0, &Arc::default(), columns.unwrap_or(&usual), &[])?;
+    Ok(Box::new((0..table.len()).map(move |i| (table.name(i), table.raw(i)))))
+}
+
 fn texts(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
     if columns.pair.is_some() {
         return pairs(input, columns);
@@ -96,7 +120,7 @@ fn texts(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
     let path = Path::new(input);
     let ending = ending(path);
     let is_file_name =
-        matches!(ending, "txt" | "csv" | "tsv" | "jsonl") && !input.contains(char::is_whitespace);
+        matches!(ending, "txt" | "csv" | "tsv" | "jsonl" | "parquet") && !input.contains(char::is_whitespace);
     if !is_file_name && !path.exists() {
         let text = input.to_string();
         return Ok(Box::new(std::iter::once((text.clone(), Ok(Raw::Text(text))))));
@@ -105,18 +129,18 @@ fn texts(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
         let file = File::open(path).map_err(DataError::opening(path, "a text file"))?;
         return Ok(lines(BufReader::new(file), path.into()));
     }
-    table_file(path, columns, "a text, or a .txt, .csv, .tsv or .jsonl file")
+    table_file(path, columns, "a text, or a .txt, .csv, .tsv, .jsonl or .parquet file")
 }
 
 /// Pairs come in tables: nothing in a single text says where the second begins.
 fn pairs(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
     let path = Path::new(input);
-    if matches!(ending(path), "csv" | "tsv" | "jsonl") {
-        return table_file(path, columns, "a .csv, .tsv or .jsonl file");
+    if matches!(ending(path), "csv" | "tsv" | "jsonl" | "parquet") {
+        return table_file(path, columns, "a .csv, .tsv, .jsonl or .parquet file");
     }
     Err(DataError::Kind {
         place: input.into(),
-        expected: "pairs of texts: a .csv, .tsv or .jsonl file with both columns",
+        expected: "pairs of texts: a .csv, .tsv, .jsonl or .parquet file with both columns",
         got: "a single text".into(),
     })
 }
@@ -129,7 +153,7 @@ fn table(input: &str, columns: &Columns) -> Result<Inputs, DataError> {
             STDIN.into(),
         ));
     }
-    table_file(Path::new(input), columns, "a .csv, .tsv or .jsonl file")
+    table_file(Path::new(input), columns, "a .csv, .tsv, .jsonl or .parquet file")
 }
 
 fn table_file(path: &Path, columns: &Columns, expected: &'static str) -> Result<Inputs, DataError> {
@@ -137,6 +161,7 @@ fn table_file(path: &Path, columns: &Columns, expected: &'static str) -> Result<
         "csv" => Format::Separated(Separated::Comma),
         "tsv" => Format::Separated(Separated::Tab),
         "jsonl" => Format::Jsonl,
+        "parquet" => Format::Parquet,
         _ if !path.exists() => {
             return Err(DataError::Missing { path: path.into(), expected: expected.into() });
         }

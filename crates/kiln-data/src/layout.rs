@@ -5,18 +5,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Column, DataConfig, LabelColumns, TableData};
+use crate::config::{Column, DataConfig, LabelColumns, OnBadSample, TableData};
 use crate::decode::size_of;
 use crate::error::DataError;
 use crate::partition::Fractions;
+use crate::pattern::expand;
 use crate::program::columns;
+use crate::shards;
 use crate::source::Source;
 use crate::source::conll::ConllSource;
 use crate::source::folder::{FolderSource, check_class, class_folders, images_in};
 use crate::source::idx::{IdxSource, Pair};
 use crate::source::many::Several;
+use crate::source::npz::{Arrays, NpzSource};
 use crate::source::rows::Separated;
 use crate::source::table::{Format, TableSource};
+use crate::source::tar::{self, LabelMember, TarSource};
 
 /// Names of a split's folder, and of its IDX files, in the order of `Layout`.
 const FOLDERS: [&[&str]; 3] = [&["train"], &["validation", "val", "valid"], &["test"]];
@@ -34,6 +38,12 @@ pub(crate) enum Place {
     Folder(PathBuf),
     Idx(Pair),
     Table(PathBuf, Format),
+    /// Arrays of one file.
+    Npz(Arrays),
+    /// Shards of images.
+    Tar(Vec<PathBuf>),
+    /// Files of one schema.
+    Parquet(Vec<PathBuf>),
     Conll(PathBuf),
 }
 
@@ -64,6 +74,11 @@ impl Layout {
     }
 }
 
+/// Whether the paths of a config hold validation samples of their own.
+pub fn holds_validation(config: &DataConfig) -> bool {
+    Layout::new(config).is_ok_and(|layout| layout.0[1].is_some())
+}
+
 impl Place {
     pub(crate) fn open(&self, config: &DataConfig) -> Result<Arc<dyn Source>, DataError> {
         Ok(match (self, table(config)) {
@@ -73,11 +88,15 @@ impl Place {
                 let table = TableSource::open(path, *format, &columns(c)?, &c.label_columns())?;
                 Arc::new(table.with_several(several(c)))
             }
+            (Place::Npz(arrays), _) => Arc::new(NpzSource::open(arrays)?),
+            (Place::Tar(shards), _) => Arc::new(TarSource::open(shards, label_member(config)?)?),
             (Place::Conll(path), _) => {
                 let (token, tag) = word_columns(config);
                 Arc::new(ConllSource::open(path, token, tag)?)
             }
+            (Place::Parquet(files), Some(c)) => shards::open(files, c, several(c))?,
             (Place::Table(path, _), None) => return Err(no_table(path)),
+            (Place::Parquet(files), None) => return Err(no_table(&files[0])),
         })
     }
 
@@ -91,11 +110,15 @@ impl Place {
             (Place::Table(path, format), Some(c)) => {
                 TableSource::check(path, *format, &columns(c)?, &c.label_columns())
             }
+            (Place::Npz(arrays), _) => arrays.check(),
+            (Place::Tar(shards), _) => label_member(config).and_then(|_| tar::check(shards)),
             (Place::Conll(path), _) => {
                 let (token, tag) = word_columns(config);
                 ConllSource::check(path, token, tag)
             }
+            (Place::Parquet(files), Some(c)) => shards::check(files, c),
             (Place::Table(path, _), None) => Err(no_table(path)),
+            (Place::Parquet(files), None) => Err(no_table(&files[0])),
         }
     }
 
@@ -104,10 +127,20 @@ impl Place {
         match self {
             Place::Folder(path) => {
                 let Some(class) = class_folders(path)?.into_iter().next() else { return Ok(None) };
-                images_in(&path.join(class))?.first().map(|image| size_of(image)).transpose()
+                let images = images_in(&path.join(class))?;
+                match config.loader().on_bad_sample {
+                    OnBadSample::Fail => images.first().map(|image| size_of(image)).transpose(),
+                    _ => Ok(images.iter().find_map(|image| size_of(image).ok())),
+                }
             }
             Place::Idx(pair) => pair.size().map(Some),
             Place::Conll(_) => Ok(None),
+            Place::Npz(arrays) => arrays.size().map(Some),
+            Place::Tar(shards) => tar::first_size(&shards[0]),
+            Place::Parquet(files) => match table(config) {
+                Some(c) if c.image.is_some() => shards::first_size(files, c),
+                _ => Ok(None),
+            },
             Place::Table(path, format) => match table(config) {
                 Some(c) if c.image.is_some() => TableSource::first_size(path, *format, &columns(c)?),
                 _ => Ok(None),
@@ -119,8 +152,10 @@ impl Place {
 /// The shares to hold out of training, checked against the splits that are given.
 pub(crate) fn fractions(config: &DataConfig, layout: &Layout) -> Result<Fractions, DataError> {
     let (validation, test) = match config {
-        DataConfig::ImageFolder(c) | DataConfig::Idx(c) => (c.validation_fraction, c.test_fraction),
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) | DataConfig::Npz(c) => {
+            (c.validation_fraction, c.test_fraction)
+        }
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
             (c.validation_fraction, c.test_fraction)
         }
         DataConfig::Conll(c) => (c.validation_fraction, c.test_fraction),
@@ -161,10 +196,10 @@ type Paths<'a> = (Option<&'a Path>, [Option<&'a Path>; 3]);
 
 fn paths(config: &DataConfig) -> Paths<'_> {
     match config {
-        DataConfig::ImageFolder(c) | DataConfig::Idx(c) => {
+        DataConfig::ImageFolder(c) | DataConfig::Idx(c) | DataConfig::Webdataset(c) | DataConfig::Npz(c) => {
             (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
         }
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
             (c.path.as_deref(), [c.train.as_deref(), c.validation.as_deref(), c.test.as_deref()])
         }
         DataConfig::Text(c) => {
@@ -194,6 +229,29 @@ fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Optio
                 false => Ok(found),
             }
         }
+        DataConfig::Parquet(_) => {
+            exists(path, "a Parquet file or a folder of them")?;
+            match path.is_dir() {
+                true => shards::in_folder(path, train_named),
+                false => one(Place::Parquet(vec![path.into()]), train_named),
+            }
+        }
+        DataConfig::Npz(_) => {
+            exists(path, "a NumPy .npz file")?;
+            let [train, validation, test, whole] = Arrays::find(path)?.map(|found| found.map(Place::Npz));
+            match whole {
+                Some(whole) if train.is_none() => one(whole, train_named),
+                _ => Ok([train, validation, test]),
+            }
+        }
+        DataConfig::Webdataset(_) => {
+            let shards = expand(path)?;
+            let splits = shards::by_split(if path.is_dir() { shards.clone() } else { Vec::new() });
+            match splits.iter().all(Vec::is_empty) {
+                true => one(Place::Tar(shards), train_named),
+                false => Ok(splits.map(|shards| (!shards.is_empty()).then_some(Place::Tar(shards)))),
+            }
+        }
         DataConfig::Conll(_) => {
             exists(path, "a CoNLL file")?;
             one(Place::Conll(path.into()), train_named)
@@ -206,7 +264,7 @@ fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Optio
 }
 
 /// All samples at one place, where nothing else is called training.
-fn one(place: Place, train_named: bool) -> Result<[Option<Place>; 3], DataError> {
+pub(crate) fn one(place: Place, train_named: bool) -> Result<[Option<Place>; 3], DataError> {
     if train_named {
         let problem = "path is one undivided set of samples, and train is given too";
         return Err(DataError::config("train", problem, "give one of the two"));
@@ -237,9 +295,20 @@ fn split_folders(path: &Path) -> Result<Option<[Option<Place>; 3]>, DataError> {
 }
 
 fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, DataError> {
+    if let DataConfig::Webdataset(_) = config {
+        return expand(path).map(Place::Tar);
+    }
     exists(path, &format!("the {} samples", KEYS[k]))?;
     Ok(match config {
-        DataConfig::ImageFolder(_) => Place::Folder(path.into()),
+        DataConfig::Npz(_) => {
+            let [train, validation, test, whole] = Arrays::find(path)?;
+            let own = [train, validation, test].into_iter().nth(k).flatten();
+            whole.or(own).map(Place::Npz).ok_or_else(|| {
+                let problem = format!("{} has no arrays of the {} split", path.display(), KEYS[k]);
+                DataError::config(KEYS[k], problem, "call them x and y, or x_test and y_test")
+            })?
+        }
+        DataConfig::ImageFolder(_) | DataConfig::Webdataset(_) => Place::Folder(path.into()),
         DataConfig::Idx(_) if path.is_dir() => {
             Place::Idx(Pair::find(path, IDX[k])?.ok_or_else(|| DataError::Missing {
                 path: path.join(format!("{}-images-idx3-ubyte", IDX[k][0])),
@@ -248,6 +317,8 @@ fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, Data
         }
         DataConfig::Idx(_) => Place::Idx(Pair::beside(path)?),
         DataConfig::Conll(_) => Place::Conll(path.into()),
+        DataConfig::Parquet(_) if path.is_dir() => Place::Parquet(shards::files(path)?),
+        DataConfig::Parquet(_) => Place::Parquet(vec![path.into()]),
         DataConfig::Csv(_) | DataConfig::Tsv(_) | DataConfig::Jsonl(_) | DataConfig::Text(_) => {
             Place::Table(path.into(), format(config))
         }
@@ -265,8 +336,13 @@ fn format(config: &DataConfig) -> Format {
 /// The table's keys, where the config is one.
 fn table(config: &DataConfig) -> Option<&TableData> {
     match config {
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => Some(c),
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => None,
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => Some(c),
+        DataConfig::ImageFolder(_)
+        | DataConfig::Idx(_)
+        | DataConfig::Webdataset(_)
+        | DataConfig::Npz(_)
+        | DataConfig::Conll(_)
+        | DataConfig::Text(_) => None,
     }
 }
 
@@ -280,6 +356,14 @@ fn several(c: &TableData) -> Several {
     Several {
         separator: c.label_separator.clone().filter(|separator| !separator.is_empty()),
         flags: flags.then(|| c.label_columns().iter().map(name).collect()),
+    }
+}
+
+/// Where the class of a sample in a tar file is.
+fn label_member(config: &DataConfig) -> Result<LabelMember, DataError> {
+    match config {
+        DataConfig::Webdataset(c) => LabelMember::new(c.label_member.as_deref()),
+        _ => LabelMember::new(None),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The way of a datum: a source (image folder, IDX, table) names it, [`Split::raw`] reads it, [`Preprocessor::prepare`]
 //! turns it into numbers, [`Loader`] gathers numbers into a [`HostBatch`], and [`collate`] puts that on a device.
 
+mod bad;
 mod batch;
 mod brought;
 mod build_tokenizer;
@@ -21,10 +22,12 @@ mod masking;
 mod mixup;
 mod order;
 mod partition;
+mod pattern;
 mod pixels;
 mod preprocessor;
 mod program;
 mod reading;
+mod shards;
 mod source;
 mod split;
 mod table_program;
@@ -36,14 +39,17 @@ pub mod inputs {
     pub use crate::inputs_iter::{Inputs, open};
 }
 
+pub use bad::BadSample;
 pub use batch::{Features, HostBatch, HostFeatures, collate};
 pub use dataset::{Dataset, OpenOptions, Outline};
 pub use decode::{DecodedImage, decode_bytes, decode_file};
 pub use error::DataError;
 pub use label::{HostTarget, Label};
+pub use layout::holds_validation;
 pub use loader::{Loader, batches};
 pub use mixup::Mixup;
 pub use order::Order;
+pub use pattern::is_pattern;
 pub use preprocessor::Preprocessor;
 pub use reading::{Reading, Word};
 pub use split::{Raw, Split};

@@ -11,8 +11,9 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use kiln_core::seed::{Purpose, mix};
 
+use crate::bad::BadSample;
 use crate::batch::{Features, Gathering, HostBatch};
-use crate::config::LoaderConfig;
+use crate::config::{LoaderConfig, OnBadSample, ShuffleBy};
 use crate::error::DataError;
 use crate::label::Label;
 use crate::mixup::Mixup;
@@ -57,7 +58,9 @@ impl Loader {
         } else {
             None
         };
-        let batches = plan(split.len(), config, order, lengths);
+        let by_shard = training && config.shuffle && config.shuffle_by == ShuffleBy::Shards;
+        let shards = by_shard.then(|| split.shards());
+        let batches = plan(split.len(), config, order, lengths, shards.as_deref());
         if training && batches.is_empty() {
             let problem = format!("{} samples do not fill one batch of {}", split.len(), config.batch_size);
             return Err(DataError::config(
@@ -72,6 +75,7 @@ impl Loader {
             batches,
             order,
             mixup: None,
+            allowed: allowed(split.len(), config),
             stop: AtomicBool::new(false),
         };
         let prefetch = config.prefetch.max(1);
@@ -97,7 +101,7 @@ impl Loader {
     }
 
     /// The next batch, and the threads, which start here.
-    fn take(&mut self) -> Result<HostBatch, DataError> {
+    fn take(&mut self) -> Result<Made, DataError> {
         if self.workers == 0 {
             return self.work.prepare(self.next);
         }
@@ -113,15 +117,18 @@ impl Iterator for Loader {
     type Item = Result<HostBatch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next >= self.work.batches.len() {
-            return None;
+        while self.next < self.work.batches.len() {
+            let batch = self.take().and_then(|made| self.work.deliver(made));
+            self.next = if batch.is_ok() { self.next + 1 } else { self.work.batches.len() };
+            if self.next == self.work.batches.len() {
+                self.crew = None;
+            }
+            match batch {
+                Ok(batch) if batch.size() == 0 => {} // in evaluation, where every sample of it is bad
+                batch => return Some(batch),
+            }
         }
-        let batch = self.take();
-        self.next = if batch.is_ok() { self.next + 1 } else { self.work.batches.len() };
-        if self.next == self.work.batches.len() {
-            self.crew = None;
-        }
-        Some(batch)
+        None
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -149,6 +156,21 @@ fn lengths<'a>(
         .ok_or_else(|| DataError::config(key, "the samples are not text", "remove it"))
 }
 
+/// How many samples may be left out; `None` where none may.
+fn allowed(samples: usize, config: &LoaderConfig) -> Option<usize> {
+    let share = (samples as f64 * config.max_bad_fraction).ceil() as usize;
+    (config.on_bad_sample != OnBadSample::Fail).then_some(share)
+}
+
+/// A batch and the samples that are left out of it.
+#[derive(Debug)]
+struct Made {
+    batch: HostBatch,
+    bad: Vec<BadSample>,
+}
+
+type Prepared = (usize, Features, Label);
+
 /// What every thread knows.
 #[derive(Debug)]
 struct Work {
@@ -157,24 +179,80 @@ struct Work {
     batches: Vec<Vec<usize>>,
     order: Order,
     mixup: Option<Mixup>,
+    /// Samples that may be left out; `None`: the first bad one is an error.
+    allowed: Option<usize>,
     stop: AtomicBool,
 }
 
 impl Work {
-    fn prepare(&self, batch: usize) -> Result<HostBatch, DataError> {
+    fn prepare(&self, batch: usize) -> Result<Made, DataError> {
         let mut gathering = Gathering::new(self.batches[batch].len());
+        let mut bad = Vec::new();
         for &i in &self.batches[batch] {
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
-            let (features, label) = self.sample(i)?;
-            gathering.add(i % self.split.len(), features, label);
+            match self.usable(i)? {
+                Ok((i, features, label)) => gathering.add(i, features, label),
+                Err(fault) => bad.push(fault),
+            }
         }
-        let mut host = gathering.finish(self.preprocessor.input());
+        if gathering.is_empty() && !bad.is_empty() && self.order != Order::Sequential {
+            let (i, features, label) = self.next_good(batch)?;
+            gathering.add(i, features, label);
+        }
+        let mut made = gathering.finish(self.preprocessor.input());
         if let (Order::Train { seed, epoch }, Some(mixup)) = (self.order, self.mixup) {
-            mixup.apply(&mut host, seed, epoch, batch);
+            mixup.apply(&mut made, seed, epoch, batch);
         }
-        Ok(host)
+        Ok(Made { batch: made, bad })
+    }
+
+    /// The sample; the inner fault is that of a sample which may be left out.
+    fn usable(&self, i: usize) -> Result<Result<Prepared, BadSample>, DataError> {
+        let prepared = self.sample(i);
+        let i = i % self.split.len();
+        match prepared {
+            Ok((features, label)) => Ok(Ok((i, features, label))),
+            Err(fault) if self.allowed.is_some() && fault.is_of_one_sample() => {
+                Ok(Err(BadSample { index: i, name: self.split.name(i), reason: fault.to_string() }))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The first good sample after `batch` in the pass, from its start again at its end: each of its places is a
+    /// function of the samples alone. A bad one on the way is counted where it stands itself.
+    fn next_good(&self, batch: usize) -> Result<Prepared, DataError> {
+        let (before, after) = self.batches.split_at(batch + 1);
+        let mut passed = Vec::new();
+        for &i in after.iter().chain(before).flatten() {
+            match self.usable(i)? {
+                Ok(sample) => return Ok(sample),
+                Err(fault) => passed.push(fault),
+            }
+            if passed.len() > self.allowed.unwrap_or(0) {
+                break;
+            }
+        }
+        Err(self.too_many(passed.len(), passed.last()))
+    }
+
+    /// Counts what is left out of a batch when it is handed out, so that no thread's haste shows.
+    fn deliver(&self, made: Made) -> Result<HostBatch, DataError> {
+        for sample in made.bad {
+            let bad = self.split.leave_out(sample.clone());
+            if bad > self.allowed.unwrap_or(0) {
+                return Err(self.too_many(bad, Some(&sample)));
+            }
+        }
+        Ok(made.batch)
+    }
+
+    fn too_many(&self, bad: usize, last: Option<&BadSample>) -> DataError {
+        let (total, allowed) = (self.split.len(), self.allowed.unwrap_or(0));
+        let last = last.map_or_else(String::new, |sample| sample.reason.clone());
+        DataError::TooManyBad { bad, total, allowed, last }
     }
 
     /// One sample, or a copy of it; a panic of a decoder becomes an error, so that no batch is waited for in vain.
@@ -194,7 +272,7 @@ impl Work {
     }
 }
 
-type Done = (usize, Result<HostBatch, DataError>);
+type Done = (usize, Result<Made, DataError>);
 
 /// Threads at work. A batch is prepared when a ticket with its number is out; tickets out at once bound the memory.
 #[derive(Debug)]
@@ -203,7 +281,7 @@ struct Crew {
     tickets: Option<Sender<usize>>,
     issued: usize,
     done: Receiver<Done>,
-    early: BTreeMap<usize, Result<HostBatch, DataError>>,
+    early: BTreeMap<usize, Result<Made, DataError>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -233,7 +311,7 @@ impl Crew {
         }
     }
 
-    fn deliver(&mut self, batch: usize) -> Result<HostBatch, DataError> {
+    fn deliver(&mut self, batch: usize) -> Result<Made, DataError> {
         self.issue();
         loop {
             if let Some(ready) = self.early.remove(&batch) {

@@ -58,26 +58,51 @@ fn repeated(indices: Vec<usize>, repeats: usize) -> Vec<usize> {
     }
 }
 
-/// The batches of one pass, of samples called as [`repeated`] says. `lengths` (one a sample) are needed for length buckets only.
+/// The batches of one pass, of samples called as [`repeated`] says. `lengths` (one a sample) are needed for length buckets,
+/// `shards` (one a sample) where whole shards are shuffled, only.
 pub(crate) fn plan(
     n: usize,
     config: &LoaderConfig,
     order: Order,
     lengths: Option<&[u32]>,
+    shards: Option<&[usize]>,
 ) -> Vec<Vec<usize>> {
     let Order::Train { seed, epoch } = order else {
         return cut((0..n).collect(), config.eval_batch_size.unwrap_or(config.batch_size), false);
     };
     let mut indices: Vec<usize> = (0..n).collect();
     let mut rng = generator(mix(seed, Purpose::Order, &[epoch]));
-    if config.shuffle {
-        shuffle(&mut indices, &mut rng);
+    match shards {
+        Some(shards) => indices = through(indices, shards, config.shuffle_buffer, &mut rng),
+        None if config.shuffle => shuffle(&mut indices, &mut rng),
+        None => {}
     }
     let indices = repeated(indices, config.repeats);
     match lengths {
         Some(lengths) => bucket(indices, lengths, config, &mut rng),
         None => cut(indices, config.batch_size, config.drop_last),
     }
+}
+
+/// Whole shards in a random order through a buffer: each sample that enters the full buffer takes the place of one drawn
+/// from it, which leaves; at the end the rest leaves in random order. So a sample leaves at most a few buffers after the
+/// one that was read with it.
+fn through(indices: Vec<usize>, shards: &[usize], buffer: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut parts: Vec<&[usize]> = indices.chunk_by(|a, b| shards[*a] == shards[*b]).collect();
+    shuffle(&mut parts, rng);
+    let (mut held, mut out) =
+        (Vec::with_capacity(buffer.min(indices.len())), Vec::with_capacity(indices.len()));
+    for &index in parts.into_iter().flatten() {
+        if held.len() < buffer.max(1) {
+            held.push(index);
+        } else {
+            let place = below(rng, held.len());
+            out.push(std::mem::replace(&mut held[place], index));
+        }
+    }
+    shuffle(&mut held, rng);
+    out.extend(held);
+    out
 }
 
 /// Sorts every [`BUCKET`] batches by length, longest first, then shuffles the full batches; a short one stays last.

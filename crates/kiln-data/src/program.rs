@@ -27,11 +27,13 @@ pub(crate) fn build(
     training: Option<&Split>,
 ) -> Result<Preprocessor, DataError> {
     let program = match config {
-        DataConfig::ImageFolder(c) => {
+        DataConfig::ImageFolder(c) | DataConfig::Webdataset(c) | DataConfig::Npz(c) => {
             image(&c.loader, c.channels.unwrap_or(3), &c.background, &c.transforms, size)?
         }
         DataConfig::Idx(c) => image(&c.loader, c.channels.unwrap_or(1), &c.background, &c.transforms, size)?,
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => table(c, options, size, training)?,
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
+            table(c, options, size, training)?
+        }
         DataConfig::Conll(c) => {
             Program::Text { text: tokenizer(&c.tokenizer, options, training, true)?, columns: conll(c) }
         }
@@ -192,10 +194,16 @@ fn masking(program: &Program, options: &OpenOptions<'_>) -> Result<Option<Maskin
 /// What the numbers of a regression are called: their columns.
 pub(crate) fn value_names(config: &DataConfig) -> Result<Vec<String>, DataError> {
     let columns = match config {
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => c.label_columns(),
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
+            c.label_columns()
+        }
         DataConfig::Text(_) => return Err(not_here()),
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) => {
-            let problem = "folders, IDX and CoNLL files give classes, and a regression learns numbers";
+        DataConfig::ImageFolder(_)
+        | DataConfig::Idx(_)
+        | DataConfig::Webdataset(_)
+        | DataConfig::Npz(_)
+        | DataConfig::Conll(_) => {
+            let problem = "folders, IDX, tar and CoNLL files give classes, and a regression learns numbers";
             return Err(DataError::config(
                 "kind",
                 problem,
@@ -229,10 +237,12 @@ fn no_buckets(loader: &LoaderConfig, what: &str) -> Result<(), DataError> {
 /// Whether the samples of a config are of the kind that a model's preprocessor reads.
 pub(crate) fn fits(config: &DataConfig, preprocessor: &Preprocessor) -> Result<(), DataError> {
     let (kind, own) = match config {
-        DataConfig::ImageFolder(_) | DataConfig::Idx(_) => ("image", None),
+        DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Webdataset(_) | DataConfig::Npz(_) => {
+            ("image", None)
+        }
         DataConfig::Conll(c) => ("text", Some(conll(c))),
         DataConfig::Text(_) => return Err(not_here()),
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) => {
+        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => {
             let columns = columns(c)?;
             match columns.wanted {
                 Wanted::Text(_) | Wanted::Words { .. } => ("text", Some(columns)),

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::bad::{BadSample, Register};
 use crate::batch::Features;
 use crate::decode::DecodedImage;
 use crate::error::DataError;
@@ -63,11 +64,12 @@ struct Inner {
     /// Label of each row.
     labels: Vec<Label>,
     lengths: OnceLock<Vec<u32>>,
+    bad: Register,
 }
 
 impl Split {
     pub(crate) fn new(source: Arc<dyn Source>, rows: Vec<usize>, labels: Vec<Label>) -> Self {
-        Self(Arc::new(Inner { source, rows, labels, lengths: OnceLock::new() }))
+        Self(Arc::new(Inner { source, rows, labels, lengths: OnceLock::new(), bad: Register::default() }))
     }
 
     /// Number of samples.
@@ -104,6 +106,34 @@ impl Split {
                 got: self.len(),
             }),
         }
+    }
+
+    /// The shard of each sample.
+    pub(crate) fn shards(&self) -> Vec<usize> {
+        self.0.rows.iter().map(|&row| self.0.source.shard(row)).collect()
+    }
+
+    /// Samples that a loader left out, in the split's order.
+    pub fn bad(&self) -> Vec<BadSample> {
+        self.0.bad.all()
+    }
+
+    /// How many samples a loader left out.
+    pub fn bad_count(&self) -> usize {
+        self.0.bad.count()
+    }
+
+    /// Counts a sample as left out, once; how many there are now.
+    pub fn leave_out(&self, sample: BadSample) -> usize {
+        self.0.bad.add(sample)
+    }
+
+    /// The name and the bytes of the file that sample `i` is decoded from; `None` where no file holds it alone.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn encoded(&self, i: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        self.0.rows.get(i).map_or(Ok(None), |&row| self.0.source.encoded(row))
     }
 
     /// Samples of each of `classes` classes.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests, outside #[test] functions
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -299,4 +301,59 @@ fn model_folders() {
     says(&Preprocessor::load(dir.path()).unwrap_err(), &["not found", "model folder"]);
     fs::write(dir.path().join("preprocessor_config.json"), "{\"do_resize\": true}").unwrap();
     says(&Preprocessor::load(dir.path()).unwrap_err(), &["preprocessor_config.json", "kiln"]);
+}
+
+/// Training rows, and validation rows, of CSV.
+fn two_files(dir: &Path, train: &str, validation: &str) -> Value {
+    fs::write(dir.join("train.csv"), train).unwrap();
+    fs::write(dir.join("validation.csv"), validation).unwrap();
+    json!({"kind": "csv", "train": dir.join("train.csv"), "validation": dir.join("validation.csv"),
+        "text": "text", "label": "label", "tokenizer": {"path": fixture("tokenizer.json")}})
+}
+
+#[test]
+fn classes_and_splits_that_do_not_fit_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().display().to_string();
+    let train = "text,label\nfine,good\npoor,bad\n";
+    let error = fault(two_files(dir.path(), train, "text,label\nhm,good\nwell,mixed\n"));
+    let message =
+        format!("{here}/validation.csv:3: class \"mixed\" is not one of the 2 known classes (bad, good)");
+    assert_eq!(error.to_string(), message);
+    let error = fault(two_files(dir.path(), train, "text,label\n"));
+    assert_eq!(error.to_string(), format!("{here}/validation.csv:1: expected at least one row, got none"));
+}
+
+#[test]
+fn labels_of_mixed_types_and_bytes_that_are_no_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().display().to_string();
+    let path = dir.path().join("rows.jsonl");
+    let config = json!({"kind": "jsonl", "path": path, "text": "text", "label": "label",
+        "tokenizer": {"path": fixture("tokenizer.json")}});
+    for (rows, message) in [
+        (
+            &b"{\"text\": \"a\", \"label\": null}\n{\"text\": \"b\", \"label\": 1}\n{\"text\": \"c\", \"label\": \"1\"}\n"[..],
+            "rows.jsonl:3: expected a number in \"label\", as in line 2, got \"1\"",
+        ),
+        (
+            b"{\"text\": \"a\", \"label\": 1}\n{\"text\": 7, \"label\": 0}\n",
+            "rows.jsonl:2: expected a string in text, got 7",
+        ),
+        (
+            b"{\"text\": \"a\xFF\", \"label\": 1}\n",
+            "rows.jsonl:1: expected UTF-8 text, got invalid utf-8 sequence of 1 bytes from index 11",
+        ),
+    ] {
+        fs::write(&path, rows).unwrap();
+        assert_eq!(fault(config.clone()).to_string(), format!("{here}/{message}"));
+    }
+}
+
+#[test]
+fn images_without_pixels() {
+    for (kind, bytes) in support::bombs(0).into_iter().filter(|(kind, _)| *kind != "webp") {
+        let error = kiln_data::decode_bytes(&bytes, kind).expect_err(kind);
+        says(&error, &[kind, "expected a whole image"]);
+    }
 }

@@ -3,6 +3,7 @@
 //! `load` reads a config, `setup` makes a [`Run`] of it (or finds the one to resume), `run` is the loop, `finish`
 //! leaves the model. `bench` times the same parts. A checkpoint (`checkpoint`, `progress`) holds everything that the next step depends on.
 
+mod bad_samples;
 pub mod bench;
 pub mod checkpoint;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod progress;
 mod run;
 pub mod schedule;
 mod setup;
+mod stall;
 
 pub use error::TrainError;
 pub use finish::{Outcome, Summary};

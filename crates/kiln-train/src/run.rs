@@ -16,6 +16,7 @@ use kiln_eval::{Evaluation, Tta};
 use kiln_models::Card;
 use serde::Serialize;
 
+use crate::bad_samples::BadSamples;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::error::TrainError;
@@ -25,6 +26,7 @@ use crate::optim::{Optimizer, clip, global_norm};
 use crate::pass;
 use crate::plan::Plan;
 use crate::progress::{Progress, Scored};
+use crate::stall::StallMeter;
 
 /// Who watches a run and who may stop it.
 pub struct Session<'a> {
@@ -81,6 +83,7 @@ pub struct Run {
     // What it works with.
     pub(crate) dir: RunDir,
     pub(crate) log: MetricsLog,
+    pub(crate) bad: BadSamples,
     pub(crate) device: Device,
     // What a checkpoint holds.
     pub(crate) net: Box<dyn Net>,
@@ -96,6 +99,14 @@ struct Group {
     data_wait: Duration,
     /// Of the first batch, to name them when something is not finite.
     indices: Vec<usize>,
+}
+
+/// A line of `metrics.jsonl`: how many samples of a split have been left out, where any were.
+#[derive(Serialize)]
+struct LeftOut {
+    step: u64,
+    split: &'static str,
+    bad_samples: usize,
 }
 
 /// A line of `metrics.jsonl`: a step in float16 that changed no weight.
@@ -116,6 +127,7 @@ impl Run {
         let (mut evaluated_at, mut saved_at) = (Instant::now(), Instant::now());
         let trained_before = self.progress.seconds;
         let began = Instant::now();
+        let mut stall = StallMeter::default();
         let (step, total) = (self.progress.step, self.plan.total_steps);
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
 
@@ -139,6 +151,7 @@ impl Run {
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
                 // ---- one optimizer step ----------------------------------------------------------------
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
+                let step_began = Instant::now();
                 self.finetune.thaw(&mut *self.net, self.progress.step);
                 let group = self.gradients(&mut loader, batches)?;
                 let norm = global_norm(&group.gradients);
@@ -154,6 +167,10 @@ impl Run {
                 // ---- where we are now ------------------------------------------------------------------
                 self.progress.step += 1;
                 self.progress.batch += batches;
+                let workers = self.config.data.loader().workers;
+                if let Some(news) = stall.step(group.data_wait, step_began.elapsed(), workers) {
+                    session.tell(&Event::Note(&news));
+                }
                 self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
                 self.progress.window.add(group.loss, group.samples);
                 let step = self.progress.step;
@@ -174,6 +191,7 @@ impl Run {
                     session.tell(&Event::Step(&info));
                 }
                 if self.progress.batch == self.plan.batches_per_epoch {
+                    self.left_out("train", &train, session)?;
                     (self.progress.epoch, self.progress.batch) = (self.progress.epoch + 1, 0);
                 }
 
@@ -232,7 +250,9 @@ impl Run {
         let mut weighted_loss = 0.0f64;
         for micro in 0..batches {
             let waiting = Instant::now();
-            let host: HostBatch = match loader.next() {
+            let next = loader.next();
+            self.bad.write("train", &self.train)?;
+            let host: HostBatch = match next {
                 Some(batch) => batch?,
                 None => break,
             };
@@ -369,7 +389,7 @@ impl Run {
 
     /// Scores a split with the current weights; `None` when a signal came.
     pub(crate) fn score(
-        &self,
+        &mut self,
         split: &Split,
         name: &'static str,
         session: &mut Session<'_>,
@@ -390,7 +410,30 @@ impl Run {
             session.tell(&Event::Evaluating { split: name, done, total });
             !session.interrupted()
         };
-        Ok(kiln_nn::precision::within(self.config.precision, || evaluation.run(&mut watch))?)
+        let scores = kiln_nn::precision::within(self.config.precision, || evaluation.run(&mut watch));
+        self.bad.write(name, split)?;
+        let scores = scores?;
+        if scores.is_some() {
+            self.left_out(name, split, session)?;
+        }
+        Ok(scores)
+    }
+
+    /// Logs and tells, after a whole pass over a split, how many of its samples cannot be used.
+    fn left_out(
+        &mut self,
+        name: &'static str,
+        split: &Split,
+        session: &mut Session<'_>,
+    ) -> Result<(), TrainError> {
+        let bad_samples = split.bad_count();
+        if bad_samples > 0 {
+            self.log.write(&LeftOut { step: self.progress.step, split: name, bad_samples })?;
+        }
+        if let Some(news) = self.bad.news(name, split) {
+            session.tell(&Event::Note(&news));
+        }
+        Ok(())
     }
 
     fn patience_is_out(&self) -> Option<String> {

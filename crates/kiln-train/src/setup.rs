@@ -15,6 +15,7 @@ use kiln_data::{Dataset, OpenOptions, Split};
 use kiln_eval::tasks::{self, Metric, Task};
 use kiln_models::Model;
 
+use crate::bad_samples::BadSamples;
 use crate::checkpoint::{self, Latest};
 use crate::config::Config;
 use crate::error::TrainError;
@@ -108,7 +109,7 @@ fn new(path: &Path, overrides: &[String], session: &mut Session<'_>) -> Result<R
     let log = MetricsLog::open(&dir.metrics(), 0)?;
     let progress =
         Progress::new(config.seed, loaded.resolved.hash(), parts.plan.train_samples, config.precision);
-    Ok(parts.run(loaded.config, text, dir, log, progress))
+    parts.run(loaded.config, text, dir, log, progress)
 }
 
 fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> Result<Run, TrainError> {
@@ -132,7 +133,7 @@ fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> Result<Run, 
         }
     };
     let log = MetricsLog::open(&dir.metrics(), progress.metrics_bytes)?;
-    Ok(parts.run(loaded.config, saved_text, dir, log, progress))
+    parts.run(loaded.config, saved_text, dir, log, progress)
 }
 
 /// Refuses to go on with a config that would change the numbers of a step.
@@ -286,9 +287,12 @@ impl Parts {
         dir: RunDir,
         log: MetricsLog,
         progress: Progress,
-    ) -> Run {
+    ) -> Result<Run, TrainError> {
+        let policy = config.data.loader().on_bad_sample;
+        let splits = [("train", &self.dataset.train), ("validation", &self.dataset.validation)];
+        let bad = BadSamples::open(&dir, policy, &[splits[0], splits[1], ("test", &self.dataset.test)])?;
         let Self { plan, dataset, train, model, finetune, optimizer, task, metric, device } = self;
-        Run {
+        Ok(Run {
             config,
             config_text,
             plan,
@@ -300,11 +304,12 @@ impl Parts {
             finetune,
             dir,
             log,
+            bad,
             device,
             net: model.net,
             optimizer,
             progress,
-        }
+        })
     }
 }
 

@@ -168,6 +168,17 @@ fn choose(dataset: &Dataset, asked: Option<Name>) -> Result<(&Split, Name), Fail
     })
 }
 
+/// Names the samples that could not be used: as many as fit on a screen.
+fn left_out(split: &Split) {
+    let bad = split.bad();
+    for sample in bad.iter().take(10) {
+        report::talk(&format!("left out: {}", sample.reason));
+    }
+    if !bad.is_empty() {
+        report::talk(&format!("{} of {} samples cannot be used and are left out", bad.len(), split.len()));
+    }
+}
+
 fn score(subject: &Subject, split: &Split, tta: Tta) -> Result<Scores, Failure> {
     let bar = ProgressBar::new(split.len() as u64); // hides itself where stderr is not a terminal
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} ETA {eta}") {
@@ -190,5 +201,6 @@ fn score(subject: &Subject, split: &Split, tta: Tta) -> Result<Scores, Failure> 
     };
     let scores = kiln_nn::precision::within(subject.precision, || evaluation.run(&mut watch));
     bar.finish_and_clear();
+    left_out(split);
     scores?.ok_or_else(|| Failure::new(Exit::Failed, "interrupted"))
 }

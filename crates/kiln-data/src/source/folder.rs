@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_core::TaskKind;
 
-use super::{Source, class_index, only_classes};
+use super::{Source, class_index, file, only_classes};
 use crate::decode::{decode_file, size_of};
 use crate::error::DataError;
 use crate::label::Label;
@@ -81,6 +81,10 @@ impl Source for FolderSource {
 
     fn size(&self, i: usize) -> Result<Option<(usize, usize)>, DataError> {
         size_of(&self.root.join(&self.files[i].0)).map(Some)
+    }
+
+    fn encoded(&self, i: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        file(&self.root.join(&self.files[i].0))
     }
 
     fn place(&self) -> String {

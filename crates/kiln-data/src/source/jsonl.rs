@@ -21,6 +21,8 @@ pub(crate) struct Objects<R> {
     buffer: Vec<u8>,
     columns: Columns,
     label: Vec<Column>,
+    /// The JSON type of each label, and the line that showed it first.
+    kinds: Vec<std::cell::Cell<Option<(&'static str, u64)>>>,
     failed: bool,
 }
 
@@ -38,6 +40,7 @@ impl<R: BufRead> Objects<R> {
             buffer: Vec::new(),
             columns: columns.clone(),
             label: label.to_vec(),
+            kinds: vec![std::cell::Cell::new(None); label.len()],
             failed: false,
         })
     }
@@ -86,8 +89,7 @@ impl<R: BufRead> Objects<R> {
                     .collect::<Result<_, _>>()?,
             },
         };
-        let label =
-            self.label.iter().map(|column| self.label(&object, column)).collect::<Result<Vec<_>, _>>()?;
+        let label = (0..self.label.len()).map(|k| self.label(&object, k)).collect::<Result<Vec<_>, _>>()?;
         if let (Raw::Words(words), Some(Cell::List(tags))) = (&raw, label.first())
             && words.len() != tags.len()
         {
@@ -151,8 +153,10 @@ impl<R: BufRead> Objects<R> {
         }
     }
 
-    fn label(&self, object: &Map<String, Value>, column: &Column) -> Result<Cell, DataError> {
+    fn label(&self, object: &Map<String, Value>, k: usize) -> Result<Cell, DataError> {
+        let column = &self.label[k];
         let value = self.value(object, column)?;
+        self.one_type(&self.kinds[k], column, value)?;
         let cell = match value {
             Value::Array(list) => list.iter().map(word).collect::<Option<_>>().map(Cell::List),
             Value::Null => Some(Cell::Word(String::new())),
@@ -162,6 +166,36 @@ impl<R: BufRead> Objects<R> {
             let expected = "a label (string, number or boolean, or a list of these)";
             row(&self.path, self.line, expected, &value.to_string(), "repair the line")
         })
+    }
+}
+
+impl<R> Objects<R> {
+    /// Refuses a label of another JSON type than those before it: 1 and "1" would silently be one class.
+    fn one_type(
+        &self,
+        first: &std::cell::Cell<Option<(&'static str, u64)>>,
+        column: &Column,
+        value: &Value,
+    ) -> Result<(), DataError> {
+        let kind = match value {
+            // Lists have refusals of their own, by task.
+            Value::Null | Value::Array(_) | Value::Object(_) => return Ok(()),
+            Value::String(_) => "a string",
+            Value::Number(_) => "a number",
+            Value::Bool(_) => "a boolean",
+        };
+        match first.get() {
+            Some((before, line)) if before != kind => {
+                let expected = format!("{before} in \"{}\", as in line {line}", key(column));
+                let remedy = "write all values of the column in one type";
+                Err(row(&self.path, self.line, &expected, &value.to_string(), remedy))
+            }
+            Some(_) => Ok(()),
+            None => {
+                first.set(Some((kind, self.line)));
+                Ok(())
+            }
+        }
     }
 }
 

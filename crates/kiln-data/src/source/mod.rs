@@ -4,11 +4,18 @@
 pub(crate) mod conll;
 pub(crate) mod folder;
 pub(crate) mod idx;
+pub(crate) mod joined;
 pub(crate) mod jsonl;
 pub(crate) mod many;
+pub(crate) mod npy;
+pub(crate) mod npz;
+pub(crate) mod parquet;
 pub(crate) mod rows;
 pub(crate) mod table;
+pub(crate) mod tar;
 pub(crate) mod text;
+
+use std::path::Path;
 
 use kiln_core::TaskKind;
 
@@ -30,8 +37,26 @@ pub(crate) trait Source: std::fmt::Debug + Send + Sync {
     fn hash(&self, i: usize) -> [u8; 32];
     /// `(H, W)` of sample `i` before any transform; `None` where samples are no images.
     fn size(&self, i: usize) -> Result<Option<(usize, usize)>, DataError>;
+    /// The name and the bytes of the file that sample `i` is decoded from; `None` where no file holds it alone.
+    fn encoded(&self, _: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        Ok(None)
+    }
+    /// The shard (row group, tar file) of sample `i`: what is read together cheaply, in the samples' order.
+    fn shard(&self, _: usize) -> usize {
+        0
+    }
     /// Where the source is, for messages.
     fn place(&self) -> String;
+}
+
+/// The name and the bytes of a sample's own file; `None` where it is gone.
+pub(crate) fn file(path: &Path) -> Result<Option<(String, Vec<u8>)>, DataError> {
+    let name = path.file_name().map_or_else(|| "sample".into(), |name| name.to_string_lossy().into_owned());
+    match std::fs::read(path).map_err(DataError::opening(path, "a sample")) {
+        Ok(bytes) => Ok(Some((name, bytes))),
+        Err(DataError::Missing { .. }) => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// A source whose samples have one class each was asked for labels of another task.

@@ -4,15 +4,17 @@
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kiln_core::TaskKind;
 
 use super::jsonl::Objects;
 use super::many::{self, Place, Several};
+use super::parquet::{Groups, ParquetFile, ParquetRows, Pictures};
 use super::rows::{Cell, Row, Rows, Separated, labelled, row};
-use super::{Source, class_index, only_classes};
+use super::{Source, class_index, file, only_classes};
 use crate::config::Column;
-use crate::decode::{decode_file, size_of};
+use crate::decode::{decode_bytes, decode_file, size_in, size_of};
 use crate::error::DataError;
 use crate::label::Label;
 use crate::preprocessor::{Columns, Wanted};
@@ -23,6 +25,7 @@ use crate::split::Raw;
 pub(crate) enum Format {
     Separated(Separated),
     Jsonl,
+    Parquet,
 }
 
 /// Rows from a file or a stream.
@@ -39,6 +42,7 @@ pub(crate) fn stream(
     Ok(match format {
         Format::Separated(kind) => Box::new(Rows::new(input, path, kind, columns, label)?),
         Format::Jsonl => Box::new(Objects::new(BufReader::new(input), path, columns, label)?),
+        Format::Parquet => Box::new(ParquetRows::open(path, columns, label)?),
     })
 }
 
@@ -70,6 +74,10 @@ pub(crate) struct TableSource {
     width: usize,
     /// How a row says several classes.
     several: Several,
+    /// Classes in index order, where the file itself names them.
+    named: Option<Vec<String>>,
+    /// Images in the table itself.
+    pictures: Option<Pictures>,
 }
 
 impl TableSource {
@@ -79,6 +87,28 @@ impl TableSource {
         columns: &Columns,
         label: &[Column],
     ) -> Result<Self, DataError> {
+        Self::of(path, rows(path, format, columns, label)?, columns, label)
+    }
+
+    /// A Parquet file with its own class names and images; `number` says which of its source's files it is.
+    pub(crate) fn parquet(
+        file: &Arc<ParquetFile>,
+        number: usize,
+        groups: &Arc<Groups>,
+        columns: &Columns,
+        label: &[Column],
+    ) -> Result<Self, DataError> {
+        let pictures = match &columns.wanted {
+            Wanted::Image(column) => Pictures::new(file, number, column, groups)?,
+            _ => None,
+        };
+        let rows = ParquetRows::new(Arc::clone(file), columns, label)?;
+        let named = rows.class_names();
+        let table = Self::of(file.path(), Box::new(rows), columns, label)?;
+        Ok(Self { named, pictures, ..table })
+    }
+
+    fn of(path: &Path, rows: RowIter, columns: &Columns, label: &[Column]) -> Result<Self, DataError> {
         let mut table = Self {
             path: path.into(),
             lines: vec![],
@@ -88,9 +118,11 @@ impl TableSource {
             labels: vec![],
             width: label.len(),
             several: Several::default(),
+            named: None,
+            pictures: None,
         };
         let mut known = std::collections::HashMap::new();
-        for next in rows(path, format, columns, label)? {
+        for next in rows {
             let Row { line, raw, label } = next?;
             for cell in label {
                 let place = *known.entry(cell.clone()).or_insert(table.cells.len());
@@ -136,6 +168,23 @@ impl TableSource {
     ) -> Result<Option<(usize, usize)>, DataError> {
         match rows(path, format, columns, &[])?.next().transpose()? {
             Some(Row { raw: Raw::Text(image), .. }) => size_of(&beside(path, &image)).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The bytes of row `i`'s image, where the table itself holds it.
+    fn picture(&self, i: usize) -> Result<Option<Vec<u8>>, DataError> {
+        self.pictures.as_ref().map_or(Ok(None), |pictures| pictures.bytes(i))
+    }
+
+    /// The path of row `i`'s image; `None` where samples are no images, a refusal where a row has none.
+    fn image(&self, i: usize) -> Result<Option<PathBuf>, DataError> {
+        match &self.raws[i] {
+            Raw::Text(path) if self.images && path.is_empty() => {
+                let remedy = "drop the row, or leave it out with data.loader.on_bad_sample";
+                Err(row(&self.path, self.lines[i], "an image", "none", remedy))
+            }
+            Raw::Text(path) if self.images => Ok(Some(beside(&self.path, path))),
             _ => Ok(None),
         }
     }
@@ -222,9 +271,12 @@ impl Source for TableSource {
     }
 
     fn raw(&self, i: usize) -> Result<Raw, DataError> {
-        match &self.raws[i] {
-            Raw::Text(path) if self.images => decode_file(&beside(&self.path, path)).map(Raw::Image),
-            raw => Ok(raw.clone()),
+        if let Some(bytes) = self.picture(i)? {
+            return decode_bytes(&bytes, &self.name(i)).map(Raw::Image);
+        }
+        match self.image(i)? {
+            Some(path) => decode_file(&path).map(Raw::Image),
+            None => Ok(self.raws[i].clone()),
         }
     }
 
@@ -232,6 +284,9 @@ impl Source for TableSource {
     fn classes(&self, task: TaskKind) -> Result<Vec<String>, DataError> {
         if task == TaskKind::Classification && self.width == 1 {
             self.all_labelled()?; // before too few classes are complained of
+        }
+        if let Some(named) = self.named.clone().filter(|_| self.several.flags.is_none()) {
+            return Ok(named);
         }
         let words = match task {
             TaskKind::MultiLabelClassification if self.several.flags.is_some() => {
@@ -263,6 +318,11 @@ impl Source for TableSource {
 
     fn hash(&self, i: usize) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
+        if self.pictures.is_some() {
+            // Paths of images inside a table are often missing or all the same.
+            let file = self.path.file_name().unwrap_or_default().to_string_lossy();
+            hasher.update(format!("{file}:{}:", self.lines[i]).as_bytes());
+        }
         match &self.raws[i] {
             Raw::Text(text) => hasher.update(text.as_bytes()),
             Raw::Pair(a, b) => hasher.update(a.as_bytes()).update(&[0xFF]).update(b.as_bytes()),
@@ -280,10 +340,22 @@ impl Source for TableSource {
     }
 
     fn size(&self, i: usize) -> Result<Option<(usize, usize)>, DataError> {
-        match &self.raws[i] {
-            Raw::Text(path) if self.images => size_of(&beside(&self.path, path)).map(Some),
-            _ => Ok(None),
+        match self.picture(i)? {
+            Some(bytes) => size_in(&bytes, &self.name(i)).map(Some),
+            None => self.image(i)?.map(|path| size_of(&path)).transpose(),
         }
+    }
+
+    fn encoded(&self, i: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        if let Some(bytes) = self.picture(i)? {
+            let file = self.path.file_name().unwrap_or_default().to_string_lossy();
+            return Ok(Some((format!("{file}-{}", self.lines[i]), bytes)));
+        }
+        self.image(i)?.map_or(Ok(None), |path| file(&path))
+    }
+
+    fn shard(&self, i: usize) -> usize {
+        self.pictures.as_ref().map_or(0, |pictures| pictures.group(i))
     }
 
     fn place(&self) -> String {

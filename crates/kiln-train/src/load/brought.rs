@@ -15,9 +15,16 @@ use crate::config::Config;
 /// The folder asks for what kiln does not have.
 pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Transform>>, String> {
     let channels = match &config.data {
-        DataConfig::ImageFolder(data) => data.channels.unwrap_or(3),
+        DataConfig::ImageFolder(data) | DataConfig::Webdataset(data) | DataConfig::Npz(data) => {
+            data.channels.unwrap_or(3)
+        }
         DataConfig::Idx(data) => data.channels.unwrap_or(1),
-        DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) if data.image.is_some() => {
+        DataConfig::Csv(data)
+        | DataConfig::Tsv(data)
+        | DataConfig::Jsonl(data)
+        | DataConfig::Parquet(data)
+            if data.image.is_some() =>
+        {
             data.channels.unwrap_or(3)
         }
         _ => return Ok(None),
@@ -38,11 +45,14 @@ pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Tra
 /// The config's own transforms with its presets replaced by what they stand for; `None` where it has no preset.
 pub(super) fn expanded(data: &DataConfig) -> Option<Vec<Transform>> {
     let (transforms, channels) = match data {
-        DataConfig::ImageFolder(images) => (&images.transforms, images.channels.unwrap_or(3)),
-        DataConfig::Idx(images) => (&images.transforms, images.channels.unwrap_or(1)),
-        DataConfig::Csv(table) | DataConfig::Tsv(table) | DataConfig::Jsonl(table) => {
-            (&table.transforms, table.channels.unwrap_or(3))
+        DataConfig::ImageFolder(images) | DataConfig::Webdataset(images) | DataConfig::Npz(images) => {
+            (&images.transforms, images.channels.unwrap_or(3))
         }
+        DataConfig::Idx(images) => (&images.transforms, images.channels.unwrap_or(1)),
+        DataConfig::Csv(table)
+        | DataConfig::Tsv(table)
+        | DataConfig::Jsonl(table)
+        | DataConfig::Parquet(table) => (&table.transforms, table.channels.unwrap_or(3)),
         DataConfig::Conll(_) | DataConfig::Text(_) => return None,
     };
     let preset = transforms.iter().any(|transform| matches!(transform, Transform::Preset(_)));
@@ -52,7 +62,10 @@ pub(super) fn expanded(data: &DataConfig) -> Option<Vec<Transform>> {
 /// What a person should know of own transforms: that they leave out a normalisation that the folder asks for.
 pub(super) fn not_normalised(config: &Config) -> Option<String> {
     let transforms = match &config.data {
-        DataConfig::ImageFolder(data) | DataConfig::Idx(data) => &data.transforms,
+        DataConfig::ImageFolder(data)
+        | DataConfig::Idx(data)
+        | DataConfig::Webdataset(data)
+        | DataConfig::Npz(data) => &data.transforms,
         _ => return None,
     };
     let normalised = transforms.iter().any(|transform| matches!(transform, Transform::Normalize(_)));

@@ -44,8 +44,16 @@ const FROM_HUB: &str = "to pull a model org/name from the Hugging Face Hub, buil
 impl<'a> Rules<'a> {
     fn sources(&self) -> Sources<'a> {
         match &self.config.data {
-            DataConfig::ImageFolder(data) | DataConfig::Idx(data) => sources!(data),
-            DataConfig::Csv(data) | DataConfig::Tsv(data) | DataConfig::Jsonl(data) => sources!(data),
+            DataConfig::ImageFolder(data)
+            | DataConfig::Idx(data)
+            | DataConfig::Webdataset(data)
+            | DataConfig::Npz(data) => {
+                sources!(data)
+            }
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => sources!(data),
             DataConfig::Conll(data) => sources!(data),
             DataConfig::Text(data) => Sources {
                 path: &data.path,
@@ -62,10 +70,13 @@ impl<'a> Rules<'a> {
     pub(super) fn data(&mut self) {
         self.places();
         match &self.config.data {
-            DataConfig::ImageFolder(images) => self.images(images, images.channels.unwrap_or(3)),
+            DataConfig::ImageFolder(images) | DataConfig::Webdataset(images) | DataConfig::Npz(images) => {
+                self.images(images, images.channels.unwrap_or(3));
+            }
             DataConfig::Idx(images) => self.images(images, images.channels.unwrap_or(1)),
             DataConfig::Csv(table) | DataConfig::Tsv(table) => self.rows(table, false),
             DataConfig::Jsonl(table) => self.rows(table, true),
+            DataConfig::Parquet(table) => self.parquet(table),
             DataConfig::Conll(words) => self.conll(words),
             DataConfig::Text(text) => self.text(text),
         }
@@ -126,6 +137,10 @@ impl<'a> Rules<'a> {
         self.background(images.background.as_ref());
         self.transforms(channels, &images.transforms);
         let no_tokens = "there is no text to sort by length in images";
+        let tar = matches!(self.config.data, DataConfig::Webdataset(_));
+        let member = images.label_member.is_some() && !tar;
+        let message = "`label_member` is for tar files";
+        self.fault_if(member, "data.label_member", message, "leave it out, or set kind = \"webdataset\"");
         let bucketing = images.loader.length_bucketing;
         self.fault_if(bucketing, "data.loader.length_bucketing", no_tokens, "leave `length_bucketing` out");
     }
@@ -214,9 +229,20 @@ impl<'a> Rules<'a> {
             (None, Some(_)) => self.image_column(table),
             (None, None) => self.numbers(table),
         }
-        self.words(table, json);
+        self.words(table, json || self.is_parquet());
         self.columns(table, json);
         self.labels(table);
+    }
+
+    fn is_parquet(&self) -> bool {
+        matches!(self.config.data, DataConfig::Parquet(_))
+    }
+
+    /// Columns have names and an order.
+    fn parquet(&mut self, table: &TableData) {
+        let message = "Parquet has no header row: its columns have names";
+        self.fault_if(!table.header, "data.header", message, "leave `header` out");
+        self.rows(table, false);
     }
 
     /// Sentences in words with one tag each.
@@ -233,16 +259,16 @@ impl<'a> Rules<'a> {
     }
 
     /// Pairs, lists of words, and rows with several classes.
-    fn words(&mut self, table: &TableData, json: bool) {
+    fn words(&mut self, table: &TableData, lists: bool) {
         let alone = table.text_pair.is_some() && table.text.is_none();
         let message = "`text_pair` is the second text of a pair, and `text` is not set";
         self.fault_if(alone, "data.text_pair", message, "set `text` to the column of the first");
         let same = table.text_pair.is_some() && table.text_pair == table.text;
         let message = "`text` and `text_pair` are one column, which is read twice";
         self.fault_if(same, "data.text_pair", message, "name the column of the second text");
-        let message = "`tokens` is a list of words, which only JSON Lines can hold";
-        let lists = table.tokens.is_some() && !json;
-        self.fault_if(lists, "data.tokens", message, "use kind = \"jsonl\", or kind = \"conll\"");
+        let message = "`tokens` is a list of words, which only JSON Lines and Parquet can hold";
+        let flat = table.tokens.is_some() && !lists;
+        self.fault_if(flat, "data.tokens", message, "use kind = \"jsonl\", or kind = \"conll\"");
         let task = self.config.task.kind();
         let tags = task == TaskKind::TokenClassification && table.tokens.is_none();
         let message = "[task] kind = \"token_classification\" needs sentences in words";
@@ -395,6 +421,9 @@ impl<'a> Rules<'a> {
                 DataConfig::Idx(_) => {
                     in_folder(&["validation-images-idx3-ubyte", "validation-images-idx3-ubyte.gz"])
                 }
+                DataConfig::Parquet(_) | DataConfig::Webdataset(_) | DataConfig::Npz(_) => {
+                    kiln_data::holds_validation(&self.config.data)
+                }
                 _ => false,
             }
     }
@@ -408,6 +437,7 @@ impl<'a> Rules<'a> {
         };
         let pretrained = self.config.model.pretrained().cloned();
         let adapter = self.config.lora.as_ref().and_then(|lora| lora.pretrained.clone());
+        let shards = matches!(self.config.data, DataConfig::Webdataset(_));
         for (key, path) in [
             ("data.path", s.path),
             ("data.train", s.train),
@@ -419,6 +449,7 @@ impl<'a> Rules<'a> {
         ] {
             // A variable that is not set has its own fault, and leaves its name in the path.
             let named = path.as_ref().filter(|path| !path.to_string_lossy().contains("${"));
+            let named = named.filter(|path| !(shards && kiln_data::is_pattern(path)));
             if let Some(path) = named.filter(|path| !path.exists()) {
                 let message = format!("`{key}` is not there: {}", path.display());
                 let relative = "paths in a config are relative to its folder, those on the command line to the current one";

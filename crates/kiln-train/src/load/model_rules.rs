@@ -104,10 +104,16 @@ impl Rules<'_> {
 
     pub(super) fn table(&self) -> Option<&TableData> {
         match &self.config.data {
-            DataConfig::Csv(table) | DataConfig::Tsv(table) | DataConfig::Jsonl(table) => Some(table),
-            DataConfig::ImageFolder(_) | DataConfig::Idx(_) | DataConfig::Conll(_) | DataConfig::Text(_) => {
-                None
-            }
+            DataConfig::Csv(table)
+            | DataConfig::Tsv(table)
+            | DataConfig::Jsonl(table)
+            | DataConfig::Parquet(table) => Some(table),
+            DataConfig::ImageFolder(_)
+            | DataConfig::Idx(_)
+            | DataConfig::Webdataset(_)
+            | DataConfig::Npz(_)
+            | DataConfig::Conll(_)
+            | DataConfig::Text(_) => None,
         }
     }
 }

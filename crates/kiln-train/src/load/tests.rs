@@ -203,7 +203,7 @@ fn rules_of_pairs_words_and_several_classes() {
     refused(TEXT, &[&several, "data.label_separator=''"], "`label_separator` is empty");
     refused(TEXT, &[&tokens], "needs sentences in words");
     let lists = TEXT.replace("text =", "tokens =");
-    refused(&lists, &[&tokens], "only JSON Lines can hold");
+    refused(&lists, &[&tokens], "only JSON Lines and Parquet can hold");
     assert_eq!(records(&lists.replace("\"tsv\"", "\"jsonl\""), &[&tokens]), []);
     let conll = TEXT.replace("tsv\"", "conll\"").replace("text = \"sentence\"\nlabel = \"label\"\n", "");
     let conll = conll.replace("train.conll\"", "train.tsv\"");
