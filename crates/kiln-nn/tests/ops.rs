@@ -434,6 +434,8 @@ fn products_in_half_precision_round_their_inputs_once_and_sum_in_float32() {
         ([2, 6, 12, 12], [8, 3, 3, 3], 2, 2),
         ([5, 40, 7, 7], [24, 40, 1, 1], 1, 1),
         ([9, 130, 4, 4], [140, 130, 3, 3], 1, 1),
+        ([2, 9, 10, 11], [60, 9, 3, 3], 1, 1),
+        ([2, 26, 13, 12], [64, 13, 3, 3], 2, 2),
     ] {
         let options = ConvOptions::new([stride; 2], [weight[2] / 2; 2], [1, 1], groups);
         rounds_its_inputs("conv2d", [x, weight], |x| {

@@ -120,10 +120,14 @@ fn conv2d_at_the_edge() {
 fn conv2d_of_any_sizes() {
     let mut draw = Draw(77);
     let mut seen = 0;
-    while seen < 60 {
+    while seen < 90 {
         let groups = [1, 1, 2, 3, 6][draw.below(5)];
-        let (read, written) =
-            if draw.below(3) == 0 { (1, 1) } else { (1 + draw.below(9), 1 + draw.below(9)) };
+        let (read, written) = match draw.below(6) {
+            0 | 1 => (1, 1),
+            2 | 3 => (1 + draw.below(9), 1 + draw.below(9)),
+            // Enough for a vector of channels and for patches that are worth reading in place.
+            _ => (8 + draw.below(20), 26 + draw.below(40)),
+        };
         let mut pair = |n| [draw.below(n), draw.below(n)];
         let (kernel, stride, dilation) = (pair(5), pair(3), pair(3));
         let (before, after, image) = (pair(4), pair(4), pair(20));

@@ -1,10 +1,13 @@
-//! A convolution as matrix products over patches, and as sums over taps where a channel sees one channel.
-//! Owns which of the two; `ops/conv2d.rs` has checked the shapes and calls it.
+//! A convolution as matrix products over patches, packed or where they lie, and as sums over taps where a channel sees one
+//! channel.
+//! Owns which of these; `ops/conv2d.rs` has checked the shapes and calls it.
 //!
 //! Shapes: `B` batch, `IN OUT` channels of a group, `H W` pixels read, `OH OW` written, `KH KW` kernel, `K` is
 //! `IN KH KW`.
 
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod direct;
 mod patches;
 mod products;
 mod sizes;
@@ -84,6 +87,8 @@ impl Sizes {
     fn convolve(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
         match self.read {
             1 => depthwise::convolve(self, x, weight, bias),
+            #[cfg(target_arch = "x86_64")]
+            _ if direct::suits(self) => direct::convolve(self, x, weight, bias),
             _ => products::convolve(self, x, weight, bias),
         }
     }

@@ -16,23 +16,15 @@ pub(super) struct Padded<'a> {
 
 impl<'a> Padded<'a> {
     pub(super) fn new(sizes: &Sizes, x: &'a [f32]) -> Self {
-        let reach = |axis: usize| {
-            (sizes.out[axis].max(1) - 1) * sizes.stride[axis]
-                + sizes.dilation[axis] * (sizes.kernel[axis] - 1)
-                + 1
-        };
-        let (rows, columns) = (reach(0), reach(1));
-        let ([height, width], [above, left]) = (sizes.image, sizes.before);
+        let [rows, columns] = [0, 1].map(|axis| sizes.reach(axis));
+        let ([height, width], above) = (sizes.image, sizes.before[0]);
         let planes = sizes.batch * sizes.groups * sizes.read;
         assert!(u32::try_from(planes * rows * columns).is_ok(), "conv2d: images of more than 2^32 values");
         if [rows, columns] == sizes.image && sizes.before == [0, 0] {
             return Self { values: x.into(), rows, columns };
         }
         let mut values = unwritten(planes * rows * columns);
-        // Where a row of the image goes, and its part that is seen.
-        let to = left.clamp(0, columns as isize) as usize;
-        let from = (-left).clamp(0, width as isize) as usize;
-        let seen = (width - from).min(columns - to);
+        let (to, from, seen) = sizes.seen_of_row();
         values.par_chunks_exact_mut(rows * columns).zip(x.par_chunks_exact(height * width)).for_each(
             |(plane, image)| {
                 for (row, plane) in plane.chunks_exact_mut(columns).enumerate() {

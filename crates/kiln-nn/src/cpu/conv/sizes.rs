@@ -89,6 +89,20 @@ impl Sizes {
         [self.batch, self.groups * self.written, self.out[0], self.out[1]]
     }
 
+    /// Pixels of the padded image along `axis` that any patch sees.
+    pub(super) fn reach(&self, axis: usize) -> usize {
+        let patches = (self.out[axis].max(1) - 1) * self.stride[axis];
+        patches + self.dilation[axis] * (self.kernel[axis] - 1) + 1
+    }
+
+    /// Where a row of the image goes in one of the padded image, from which of its pixels on, and how many are seen.
+    pub(super) fn seen_of_row(&self) -> (usize, usize, usize) {
+        let (columns, width, left) = (self.reach(1), self.image[1], self.before[1]);
+        let to = left.clamp(0, columns as isize) as usize;
+        let from = (-left).clamp(0, width as isize) as usize;
+        (to, from, (width - from).min(columns - to))
+    }
+
     /// Outputs along `axis` for which a tap falls on the image, and the first of them's pixel.
     pub(super) fn seen(&self, axis: usize, tap: usize) -> (std::ops::Range<usize>, usize) {
         let offset = (tap * self.dilation[axis]) as isize - self.before[axis];

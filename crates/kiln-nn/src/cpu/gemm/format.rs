@@ -13,12 +13,12 @@ pub(super) type Multiply = unsafe fn(&tile::Job);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Format {
-    pub(super) level: Level,
+    pub(crate) level: Level,
     /// Lanes of a panel of the left matrix, and of the right one.
     pub(super) rows: usize,
-    pub(super) columns: usize,
+    pub(crate) columns: usize,
     /// Two bfloat16 a unit.
-    pub(super) pairs: bool,
+    pub(crate) pairs: bool,
     /// How a value is rounded on its way into a panel of float32.
     pub(super) rounding: Precision,
     pub(super) multiply: Multiply,
@@ -61,12 +61,12 @@ impl Format {
     }
 
     /// Units of `k` values.
-    pub(super) fn units(&self, k: usize) -> usize {
+    pub(crate) fn units(&self, k: usize) -> usize {
         if self.pairs { k.div_ceil(2) } else { k }
     }
 
     /// Values of `k` in a block.
-    pub(super) fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         if self.pairs { DEPTH_OF_PAIRS } else { DEPTH }
     }
 }

@@ -20,7 +20,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 pub(crate) use self::format::Format;
-pub(crate) use self::pack::{Lanes, Packed, Side};
+pub(crate) use self::pack::{Lanes, Packed, Side, units_of};
 use self::tile::Job;
 use super::simd::{Level, level};
 use super::slices::Shared;
@@ -109,8 +109,8 @@ pub(crate) unsafe fn product(
 }
 
 /// Whether a product of float32 is one of those where packing both sides here is faster than the `gemm` crate: the right
-/// side's columns lie together (a layer's weight is such), or the left side's rows do not while the answer is wide.
-/// Measured on AVX-512 only, which has the tiles for it.
+/// side's columns lie together (a layer's weight is such), or the left side's rows do not while the answer is wide; and a
+/// panel of rows is full. Measured on AVX-512 only, which has the tiles for it.
 fn suits(
     [m, n, k]: [usize; 3],
     out: Matrix<*mut f32>,
@@ -124,7 +124,7 @@ fn suits(
     let small = m * n * k < 1 << 27;
     let of_weight = right.row == 1 && right.column != 1 && (n <= 2 * k || small);
     let of_rows = left.row == 1 && left.column != 1 && n > m;
-    level() == Level::Avx512 && m > 1 && (of_weight || of_rows)
+    level() == Level::Avx512 && m >= 8 && (of_weight || of_rows)
 }
 
 /// # Safety
@@ -218,6 +218,11 @@ unsafe fn on_one([m, n, k]: [usize; 3], out: Out, left: Lanes, right: Lanes, for
 /// Rows of a left matrix, packed by all threads for many products.
 pub(crate) fn left(format: Format, x: &impl Side, m: usize, k: usize) -> Packed {
     Packed::shared(format, x, m, k, format.rows)
+}
+
+/// Columns of a right matrix, packed by all threads for many products.
+pub(crate) fn right(format: Format, x: &impl Side, n: usize, k: usize) -> Packed {
+    Packed::shared(format, x, n, k, format.columns)
 }
 
 /// `out [M, N] = keep * out + left right`, on this thread; `right` has `n` columns.

@@ -103,6 +103,14 @@ impl Packed {
         })
     }
 
+    /// The units of a panel, `[units of k, lanes]` for each block of `k`.
+    pub(crate) fn panel(&self, format: Format, panel: usize) -> impl Iterator<Item = &[u32]> {
+        self.blocks(format).map(move |(place, ks)| {
+            let size = self.width * format.units(ks.len());
+            &self.units[place + panel * size..][..size]
+        })
+    }
+
     /// Packs on this thread, into the memory that is given back.
     pub(super) fn here(
         format: Format,
@@ -245,5 +253,23 @@ fn single<const N: usize>(values: &[f32; N], rounding: Precision, units: &mut [u
 fn pairs(values: &[f32; 2 * SQUARE], units: &mut [u32; SQUARE]) {
     for (i, unit) in units.iter_mut().enumerate() {
         *unit = bfloat16(values[2 * i]) >> 16 | bfloat16(values[2 * i + 1]);
+    }
+}
+
+simd! {
+    /// Units of a line, and of a second one where they are pairs; that one may be zeros.
+    pub(crate) fn units_of(format: Format, line: &mut [u32], first: &[f32], second: Option<&[f32]>) {
+        if let (true, Some(second)) = (format.pairs, second) {
+            for ((unit, first), second) in line.iter_mut().zip(first).zip(second) {
+                *unit = bfloat16(*first) >> 16 | bfloat16(*second);
+            }
+            return;
+        }
+        let shift = if format.pairs { 16 } else { 0 };
+        match format.rounding {
+            Precision::F32 => line.iter_mut().zip(first).for_each(|(unit, x)| *unit = x.to_bits()),
+            Precision::Bf16 => line.iter_mut().zip(first).for_each(|(unit, x)| *unit = bfloat16(*x) >> shift),
+            Precision::F16 => line.iter_mut().zip(first).for_each(|(unit, x)| *unit = float16(*x).to_bits()),
+        }
     }
 }
