@@ -66,35 +66,49 @@ impl DataConfig {
 }
 
 impl DataConfig {
-    /// How texts and words become tokens; plain text has its own way.
-    pub fn tokenizer(&self) -> Option<&TokenizerConfig> {
+    /// The keys of images that are no table's.
+    pub fn images(&self) -> Option<&ImageData> {
+        match self {
+            DataConfig::ImageFolder(data)
+            | DataConfig::Idx(data)
+            | DataConfig::Webdataset(data)
+            | DataConfig::Npz(data) => Some(data),
+            DataConfig::Csv(_)
+            | DataConfig::Tsv(_)
+            | DataConfig::Jsonl(_)
+            | DataConfig::Parquet(_)
+            | DataConfig::Conll(_)
+            | DataConfig::Text(_) => None,
+        }
+    }
+
+    /// The keys of a table.
+    pub fn table(&self) -> Option<&TableData> {
         match self {
             DataConfig::Csv(data)
             | DataConfig::Tsv(data)
             | DataConfig::Jsonl(data)
-            | DataConfig::Parquet(data) => Some(&data.tokenizer),
-            DataConfig::Conll(data) => Some(&data.tokenizer),
+            | DataConfig::Parquet(data) => Some(data),
             DataConfig::ImageFolder(_)
             | DataConfig::Idx(_)
             | DataConfig::Webdataset(_)
             | DataConfig::Npz(_)
+            | DataConfig::Conll(_)
             | DataConfig::Text(_) => None,
+        }
+    }
+
+    /// How texts and words become tokens; plain text has its own way.
+    pub fn tokenizer(&self) -> Option<&TokenizerConfig> {
+        match self {
+            DataConfig::Conll(data) => Some(&data.tokenizer),
+            _ => self.table().map(|table| &table.tokenizer),
         }
     }
 
     /// How training batches of images are mixed.
     pub fn mixup(&self) -> Option<MixupConfig> {
-        match self {
-            DataConfig::ImageFolder(data)
-            | DataConfig::Idx(data)
-            | DataConfig::Webdataset(data)
-            | DataConfig::Npz(data) => data.mixup,
-            DataConfig::Csv(data)
-            | DataConfig::Tsv(data)
-            | DataConfig::Jsonl(data)
-            | DataConfig::Parquet(data) => data.mixup,
-            DataConfig::Conll(_) | DataConfig::Text(_) => None,
-        }
+        self.images().and_then(|data| data.mixup).or_else(|| self.table()?.mixup)
     }
 
     /// Replaces what is done to images; samples of other kinds have no transforms.

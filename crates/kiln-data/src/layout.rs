@@ -81,7 +81,7 @@ pub fn holds_validation(config: &DataConfig) -> bool {
 
 impl Place {
     pub(crate) fn open(&self, config: &DataConfig) -> Result<Arc<dyn Source>, DataError> {
-        Ok(match (self, table(config)) {
+        Ok(match (self, config.table()) {
             (Place::Folder(path), _) => Arc::new(FolderSource::open(path)?),
             (Place::Idx(pair), _) => Arc::new(IdxSource::open(pair)?),
             (Place::Table(path, format), Some(c)) => {
@@ -102,7 +102,7 @@ impl Place {
 
     /// What can be seen without reading the samples.
     pub(crate) fn check(&self, config: &DataConfig) -> Result<(), DataError> {
-        match (self, table(config)) {
+        match (self, config.table()) {
             (Place::Folder(path), _) => {
                 class_folders(path)?.iter().try_for_each(|class| check_class(&path.join(class)))
             }
@@ -137,11 +137,11 @@ impl Place {
             Place::Conll(_) => Ok(None),
             Place::Npz(arrays) => arrays.size().map(Some),
             Place::Tar(shards) => tar::first_size(&shards[0]),
-            Place::Parquet(files) => match table(config) {
+            Place::Parquet(files) => match config.table() {
                 Some(c) if c.image.is_some() => shards::first_size(files, c),
                 _ => Ok(None),
             },
-            Place::Table(path, format) => match table(config) {
+            Place::Table(path, format) => match config.table() {
                 Some(c) if c.image.is_some() => TableSource::first_size(path, *format, &columns(c)?),
                 _ => Ok(None),
             },
@@ -330,19 +330,6 @@ fn format(config: &DataConfig) -> Format {
         DataConfig::Tsv(_) => Format::Separated(Separated::Tab),
         DataConfig::Jsonl(_) => Format::Jsonl,
         _ => Format::Separated(Separated::Comma),
-    }
-}
-
-/// The table's keys, where the config is one.
-fn table(config: &DataConfig) -> Option<&TableData> {
-    match config {
-        DataConfig::Csv(c) | DataConfig::Tsv(c) | DataConfig::Jsonl(c) | DataConfig::Parquet(c) => Some(c),
-        DataConfig::ImageFolder(_)
-        | DataConfig::Idx(_)
-        | DataConfig::Webdataset(_)
-        | DataConfig::Npz(_)
-        | DataConfig::Conll(_)
-        | DataConfig::Text(_) => None,
     }
 }
 

@@ -96,24 +96,10 @@ impl Rules<'_> {
 
     /// The tokenizer of texts, where the data is text.
     pub(super) fn tokenizer_config(&self) -> Option<&TokenizerConfig> {
-        match &self.config.data {
-            DataConfig::Conll(data) => Some(&data.tokenizer),
-            _ => self.table().map(|table| &table.tokenizer),
-        }
+        self.config.data.tokenizer()
     }
 
     pub(super) fn table(&self) -> Option<&TableData> {
-        match &self.config.data {
-            DataConfig::Csv(table)
-            | DataConfig::Tsv(table)
-            | DataConfig::Jsonl(table)
-            | DataConfig::Parquet(table) => Some(table),
-            DataConfig::ImageFolder(_)
-            | DataConfig::Idx(_)
-            | DataConfig::Webdataset(_)
-            | DataConfig::Npz(_)
-            | DataConfig::Conll(_)
-            | DataConfig::Text(_) => None,
-        }
+        self.config.data.table()
     }
 }
