@@ -32,6 +32,14 @@ fn the_processors_own_ops_agree_with_burns() {
             assert!(said.out.contains(part), "{part}: {}", said.out);
         }
     }
+    // The forms that GPUs take; attention drops nothing there, or it would be plain.
+    for words in
+        [[quickstart().to_str().unwrap(), "train.epochs=1"], [decoder.to_str().unwrap(), "model.dropout=0"]]
+    {
+        let [config, setting] = words;
+        let words = ["device=cpu,cpu-by-hand", "--tolerance", "1e-4", setting];
+        parity(Path::new(config), &words).expect(0, &["cpu-by-hand agrees with cpu"]);
+    }
     // The same device agrees to the bit; the two forms do not, and the first tensor apart is named.
     parity(&decoder, &["device=cpu,cpu", "--tolerance", "0"]).expect(0, &["agrees"]);
     let said = parity(&decoder, &["--tolerance", "0"]).expect(1, &["diverges from cpu: first at layer"]);

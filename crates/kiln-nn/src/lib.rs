@@ -14,6 +14,7 @@ mod cpu;
 pub mod drop_path;
 pub mod dropout;
 pub mod embedding;
+mod hand;
 pub mod linear;
 pub mod lora;
 pub mod loss;

@@ -49,7 +49,7 @@ fn found<const D: usize>(y: Tensor<D>, leaves: &[Leaf<'_>]) -> Vec<Named> {
 fn is_pytorchs(op: &str, f: impl Fn() -> Vec<Named>) {
     let all: Value = serde_json::from_str(include_str!("fixtures/ops.json")).unwrap();
     let expected = all[op].as_object().unwrap_or_else(|| panic!("make_ops.py has no {op}"));
-    for found in [f(), ops::plainly(&f)] {
+    for found in [f(), ops::plainly(&f), ops::by_hand(&f)] {
         assert_eq!(found.len(), expected.len(), "{op}");
         for (name, values) in found {
             let expected: Vec<f64> = serde_json::from_value(expected[name].clone()).unwrap();

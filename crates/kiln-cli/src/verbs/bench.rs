@@ -50,7 +50,7 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct Rows {
-    /// Config files; device=cpu,cpu-plain precision=f32 batch_size=8,32 for a row of each; overrides of all configs
+    /// Config files; device=cpu,cuda:0,cuda:0-plain (plain: without kiln's own forms of ops) precision=f32 batch_size=8,32 for a row of each; overrides of all configs
     #[arg(value_name = "CONFIG... [KEY=VALUE]...")]
     words: Vec<String>,
     /// Steps before the measured ones

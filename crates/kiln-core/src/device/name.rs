@@ -68,7 +68,7 @@ impl Backend {
     }
 
     /// Whether there is one of it at most, so that it takes no index.
-    pub(super) fn is_processor(self) -> bool {
+    pub fn is_processor(self) -> bool {
         matches!(self, Backend::Cpu | Backend::Ndarray)
     }
 

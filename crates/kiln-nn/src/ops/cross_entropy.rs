@@ -1,5 +1,5 @@
 //! Softmax cross entropy with its gradient: the logits are kept, their probabilities never.
-//! Owns both forms. Reference: `torch.nn.functional.cross_entropy`.
+//! Owns its forms. Reference: `torch.nn.functional.cross_entropy`.
 //!
 //! Shapes: `R` rows, `K` classes.
 
@@ -7,6 +7,7 @@ use burn::tensor::{Int, Tensor, activation};
 
 #[cfg(feature = "cpu")]
 use super::has_fast_form;
+use crate::hand::{self, ByHand, Floats};
 
 /// The cross entropy of `logits [R, K]` against `classes [R]`, summed over the rows whose class is not negative and
 /// divided by `scored`, as `[1]`. Zero where no row is scored.
@@ -28,6 +29,13 @@ pub fn cross_entropy(
     {
         return loss;
     }
+    if let Some(loss) =
+        hand::run(&CrossEntropy { classes: without_graph(&classes), scored, smooth: label_smoothing }, || {
+            [logits.clone().into_dispatch()]
+        })
+    {
+        return loss;
+    }
     let log_p = activation::log_softmax(logits, 1);
     let classes = classes.reshape([rows, 1]);
     let counts = classes.clone().greater_equal_elem(0).float();
@@ -39,6 +47,54 @@ pub fn cross_entropy(
     // The mean over K of -log p is the cross entropy against the uniform distribution.
     let uniform = (log_p.mean_dim(1) * counts).sum().neg().div_scalar(scored);
     hard.mul_scalar(1.0 - label_smoothing) + uniform.mul_scalar(label_smoothing)
+}
+
+fn without_graph(classes: &Tensor<1, Int>) -> Tensor<1, Int> {
+    let classes = classes.clone();
+    if classes.is_autodiff() { classes.inner() } else { classes }
+}
+
+#[derive(Debug, Clone)]
+struct CrossEntropy {
+    classes: Tensor<1, Int>,
+    scored: f64,
+    smooth: f64,
+}
+
+impl CrossEntropy {
+    /// `[R, 1]`: 1 where a row is scored, else 0.
+    fn counts(&self) -> Tensor<2> {
+        self.classes.clone().greater_equal_elem(0).float().unsqueeze_dim(1)
+    }
+}
+
+impl ByHand<1> for CrossEntropy {
+    /// The logits, and the logarithm of the sum of their exponentials `[R, 1]`.
+    type Kept = [Tensor<2>; 2];
+
+    fn forward(&self, [logits]: [Floats; 1]) -> (Floats, Self::Kept) {
+        let logits = Tensor::<2>::from_dispatch(logits);
+        // Logits are taken from their largest, so that large ones keep their digits.
+        let largest = logits.clone().max_dim(1);
+        let total = (logits.clone() - largest.clone()).exp().sum_dim(1).log();
+        let classes: Tensor<2, Int> = self.classes.clone().clamp_min(0).unsqueeze_dim(1);
+        let mut of_target =
+            (logits.clone().gather(1, classes) - largest.clone()).mul_scalar(1.0 - self.smooth);
+        if self.smooth != 0.0 {
+            of_target = of_target + (logits.clone() - largest.clone()).mean_dim(1).mul_scalar(self.smooth);
+        }
+        let loss = ((total.clone() - of_target) * self.counts()).sum().div_scalar(self.scored);
+        (loss.into_dispatch(), [logits, total + largest])
+    }
+
+    fn backward(&self, [logits, total]: Self::Kept, gradient: Floats, _: [bool; 1]) -> [Option<Floats>; 1] {
+        let classes = logits.dims()[1];
+        let place = Tensor::<1, Int>::arange(0..classes as i64, &logits.device()).unsqueeze::<2>();
+        let target = place.equal(self.classes.clone().unsqueeze_dim(1)).float();
+        let target = target.mul_scalar(1.0 - self.smooth).add_scalar(self.smooth / classes as f64);
+        let scale = Tensor::<1>::from_dispatch(gradient).div_scalar(self.scored).unsqueeze::<2>();
+        [Some((((logits - total).exp() - target) * (self.counts() * scale)).into_dispatch())]
+    }
 }
 
 #[cfg(feature = "cpu")]

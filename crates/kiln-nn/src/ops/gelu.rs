@@ -1,10 +1,13 @@
 //! GELU (Hendrycks and Gimpel, 2016) by the error function, and by tanh as GPT-2 has it, with their exact gradients.
-//! Owns both forms of each. References: `torch.nn.functional.gelu`; `transformers`' `gelu_new`.
+//! Owns the forms of each. References: `torch.nn.functional.gelu`; `transformers`' `gelu_new`.
+
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use burn::tensor::Tensor;
 
 #[cfg(feature = "cpu")]
 use super::fast;
+use crate::hand::{self, ByHand, Floats};
 
 /// `torch.nn.functional.gelu`: x Φ(x). Burn's own is this forward; backward it is the tanh approximation's on every
 /// backend but flex.
@@ -14,8 +17,7 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         Ok(y) => return y,
         Err(x) => x,
     };
-    let twice_cdf = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0);
-    x.mul_scalar(0.5) * twice_cdf
+    hand::run(&Gelu::<D>::Erf, || [x.clone().into_dispatch()]).unwrap_or_else(|| x.clone() * cdf(x))
 }
 
 /// `transformers`' `gelu_new`: the tanh approximation, 0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³))).
@@ -25,9 +27,57 @@ pub fn gelu_new<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         Ok(y) => return y,
         Err(x) => x,
     };
+    hand::run(&Gelu::<D>::Tanh, || [x.clone().into_dispatch()])
+        .unwrap_or_else(|| x.clone() * gate(&x).add_scalar(1.0).mul_scalar(0.5))
+}
+
+/// Φ(x).
+fn cdf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.mul_scalar(FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5)
+}
+
+/// The hyperbolic tangent of the approximation.
+fn gate<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
     let cube = x.clone() * x.clone().square();
-    let inner = (x.clone() + cube.mul_scalar(0.044_715)).mul_scalar((2.0 / std::f64::consts::PI).sqrt());
-    x.mul_scalar(0.5) * inner.tanh().add_scalar(1.0)
+    (x.clone() + cube.mul_scalar(CUBIC)).mul_scalar((2.0 / PI).sqrt()).tanh()
+}
+
+const CUBIC: f64 = 0.044_715;
+
+#[derive(Debug, Clone, Copy)]
+enum Gelu<const D: usize> {
+    Erf,
+    Tanh,
+}
+
+impl<const D: usize> ByHand<1> for Gelu<D> {
+    type Kept = Tensor<D>;
+
+    fn forward(&self, [x]: [Floats; 1]) -> (Floats, Tensor<D>) {
+        let x = Tensor::<D>::from_dispatch(x);
+        let share = match self {
+            Self::Erf => cdf(x.clone()),
+            Self::Tanh => gate(&x).add_scalar(1.0).mul_scalar(0.5),
+        };
+        ((x.clone() * share).into_dispatch(), x)
+    }
+
+    fn backward(&self, x: Tensor<D>, dy: Floats, _: [bool; 1]) -> [Option<Floats>; 1] {
+        let square = x.clone().square();
+        let slope = match self {
+            Self::Erf => {
+                let density = square.mul_scalar(-0.5).exp().mul_scalar((2.0 * PI).sqrt().recip());
+                cdf(x.clone()) + x * density
+            }
+            Self::Tanh => {
+                let gate = gate(&x);
+                let of_inner = square.mul_scalar(3.0 * CUBIC).add_scalar(1.0).mul_scalar((2.0 / PI).sqrt());
+                let of_gate = gate.clone().square().neg().add_scalar(1.0) * of_inner;
+                (gate.add_scalar(1.0) + x * of_gate).mul_scalar(0.5)
+            }
+        };
+        [Some((Tensor::<D>::from_dispatch(dy) * slope).into_dispatch())]
+    }
 }
 
 #[cfg(feature = "cpu")]

@@ -1,5 +1,5 @@
 //! Layer normalisation (Ba et al., 2016) with its gradients. Reference: `torch.nn.functional.layer_norm`.
-//! Owns both forms; the layer in `norm.rs` owns the parameters.
+//! Owns its forms; the layer in `norm.rs` owns the parameters.
 //!
 //! Shapes: `D` features; `R` rows, all that stands before.
 
@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, module};
 
 #[cfg(feature = "cpu")]
 use super::has_fast_form;
+use crate::hand::{self, ByHand, Floats};
 
 /// `[.., D]` to the same: each row with mean 0 and variance 1 (biased, with `eps` added), times `weight [D]`, plus `bias [D]`.
 pub fn layer_norm<const N: usize>(
@@ -29,7 +30,63 @@ pub fn layer_norm<const N: usize>(
     {
         return cpu::run(cpu::LayerNorm { eps: eps as f32 }, values);
     }
-    module::layer_norm(x, weight, bias, eps)
+    let shape = x.dims();
+    // Without a bias a zero stands for it, whose gradient nobody wants.
+    let inputs = || {
+        let bias = bias.clone().unwrap_or_else(|| weight.zeros_like());
+        [x.clone().into_dispatch(), weight.clone().into_dispatch(), bias.into_dispatch()]
+    };
+    hand::run(&LayerNorm { eps, shape }, inputs).unwrap_or_else(|| module::layer_norm(x, weight, bias, eps))
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LayerNorm<const N: usize> {
+    eps: f64,
+    shape: [usize; N],
+}
+
+impl<const N: usize> LayerNorm<N> {
+    /// As `[R, D]`.
+    fn rows(&self, x: Floats) -> Tensor<2> {
+        Tensor::<N>::from_dispatch(x).reshape([-1, self.shape[N - 1] as i32])
+    }
+
+    fn whole(&self, rows: Tensor<2>) -> Floats {
+        rows.reshape(self.shape).into_dispatch()
+    }
+}
+
+impl<const N: usize> ByHand<3> for LayerNorm<N> {
+    /// Input `[R, D]`, mean and reciprocal deviation `[R, 1]`, weight `[1, D]`.
+    type Kept = [Tensor<2>; 4];
+
+    fn forward(&self, [x, weight, bias]: [Floats; 3]) -> (Floats, Self::Kept) {
+        let x = self.rows(x);
+        let [weight, bias] = [weight, bias].map(|x| Tensor::<1>::from_dispatch(x).unsqueeze::<2>());
+        let mean = x.clone().mean_dim(1);
+        let inverse = (x.clone() - mean.clone()).square().mean_dim(1).add_scalar(self.eps).sqrt().recip();
+        let y = (x.clone() - mean.clone()) * inverse.clone() * weight.clone() + bias;
+        (self.whole(y), [x, mean, inverse, weight])
+    }
+
+    fn backward(
+        &self,
+        [x, mean, inverse, weight]: Self::Kept,
+        dy: Floats,
+        wanted: [bool; 3],
+    ) -> [Option<Floats>; 3] {
+        let dy = self.rows(dy);
+        let normal = (x - mean) * inverse.clone();
+        let along = |x: Tensor<2>| x.sum_dim(0).squeeze_dim::<1>(0).into_dispatch();
+        let learned = [wanted[1].then(|| dy.clone() * normal.clone()), wanted[2].then(|| dy.clone())];
+        let [dweight, dbias] = learned.map(|x| x.map(along));
+        let dx = wanted[0].then(|| {
+            let g = dy * weight;
+            let (a, b) = (g.clone().mean_dim(1), (g.clone() * normal.clone()).mean_dim(1));
+            self.whole((g - a - normal * b) * inverse)
+        });
+        [dx, dweight, dbias]
+    }
 }
 
 #[cfg(feature = "cpu")]

@@ -1,8 +1,10 @@
-//! Ops with a gradient of their own, each in two forms: the plain Burn expression, which any backend runs and which
-//! tests take as the reference, and the processor's (`cpu/`), for float32 on Burn flex.
+//! Ops with a gradient of their own, in up to three forms: the plain Burn expression, which any backend runs and which
+//! tests take as the reference; the processor's (`cpu/`), for float32 on Burn flex; and one whose gradient is written in
+//! Burn's tensors (`hand`), for GPUs, where the plain graph would keep and pass over more than the gradient needs.
 //! Owns the choice between them; never parameters (layers have those). The layers of this crate call the ops.
 //!
-//! A new op is one file here with both forms and, for the second, a [`Kernel`](crate::cpu::kernel::Kernel).
+//! A new op is one file here with its forms: the second is a [`Kernel`](crate::cpu::kernel::Kernel), the third a
+//! [`ByHand`](crate::hand::ByHand).
 
 use std::cell::Cell;
 
@@ -35,19 +37,44 @@ pub use pool::{global_avg_pool2d, max_pool2d};
 pub use relu::{relu, relu6};
 pub use silu::silu;
 
+/// Which form ops take where there is a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The device's own.
+    Fast,
+    /// The one with a gradient by hand, where there is one; else the plain one. On the processor too.
+    Hand,
+    /// The plain Burn expression.
+    Plain,
+}
+
 thread_local! {
-    static PLAIN: Cell<bool> = const { Cell::new(false) };
+    static FORM: Cell<Form> = const { Cell::new(Form::Fast) };
+}
+
+/// The form of this thread's ops now.
+pub(crate) fn form() -> Form {
+    FORM.get()
 }
 
 /// Runs `f` with every op in its plain Burn expression, backward passes of what it records included: to compare.
 pub fn plainly<T>(f: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
+    taking(Form::Plain, f)
+}
+
+/// Runs `f` with every op in the form that GPUs take, on the processor too: to compare.
+pub fn by_hand<T>(f: impl FnOnce() -> T) -> T {
+    taking(Form::Hand, f)
+}
+
+fn taking<T>(form: Form, f: impl FnOnce() -> T) -> T {
+    struct Restore(Form);
     impl Drop for Restore {
         fn drop(&mut self) {
-            PLAIN.set(self.0);
+            FORM.set(self.0);
         }
     }
-    let _restore = Restore(PLAIN.replace(true));
+    let _restore = Restore(FORM.replace(form));
     f()
 }
 
@@ -60,7 +87,7 @@ pub(crate) fn has_fast_form<const D: usize>(x: &Tensor<D>) -> bool {
 /// Whether ops on tensors of this device and type may take the processor's form.
 pub(crate) fn are_fast(device: &Device, dtype: DType) -> bool {
     cfg!(feature = "cpu")
-        && !PLAIN.get()
+        && form() == Form::Fast
         && dtype == DType::F32
         && processor().is_some_and(|processor| processor == *device)
         && vectors_known()

@@ -1,10 +1,11 @@
 //! SiLU, also called Swish (Elfwing et al., 2018): x times its sigmoid, with its exact gradient.
-//! Owns both forms. Reference: `torch.nn.functional.silu`.
+//! Owns its forms. Reference: `torch.nn.functional.silu`.
 
 use burn::tensor::{Tensor, activation};
 
 #[cfg(feature = "cpu")]
 use super::fast;
+use crate::hand::{self, ByHand, Floats};
 
 /// `torch.nn.functional.silu`: x σ(x).
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -13,7 +14,25 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         Ok(y) => return y,
         Err(x) => x,
     };
-    activation::silu(x)
+    hand::run(&Silu::<D>, || [x.clone().into_dispatch()]).unwrap_or_else(|| activation::silu(x))
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Silu<const D: usize>;
+
+impl<const D: usize> ByHand<1> for Silu<D> {
+    type Kept = Tensor<D>;
+
+    fn forward(&self, [x]: [Floats; 1]) -> (Floats, Tensor<D>) {
+        let x = Tensor::<D>::from_dispatch(x);
+        ((x.clone() * activation::sigmoid(x.clone())).into_dispatch(), x)
+    }
+
+    fn backward(&self, x: Tensor<D>, dy: Floats, _: [bool; 1]) -> [Option<Floats>; 1] {
+        let sigmoid = activation::sigmoid(x.clone());
+        let slope = sigmoid.clone() * (x * sigmoid.neg().add_scalar(1.0)).add_scalar(1.0);
+        [Some((Tensor::<D>::from_dispatch(dy) * slope).into_dispatch())]
+    }
 }
 
 #[cfg(feature = "cpu")]

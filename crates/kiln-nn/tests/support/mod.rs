@@ -41,10 +41,25 @@ pub(crate) fn named<const D: usize>(name: &'static str, x: Tensor<D>) -> Named {
     (name, x.into_data().try_to_vec().unwrap())
 }
 
-/// What `f` gives in both forms is within `tolerance` of the largest value of each tensor.
+/// What `f` gives in every form is within `tolerance` of the largest value of each tensor.
 pub(crate) fn agree(what: &str, tolerance: f32, f: impl Fn() -> Vec<Named>) {
-    let (fast, plain) = (f(), ops::plainly(&f));
-    for ((name, fast), (_, plain)) in fast.iter().zip(&plain) {
+    agree_here(what, tolerance, &f);
+    agree_by_hand(what, tolerance, f);
+}
+
+/// As [`agree`] of the processor's form and the plain one.
+pub(crate) fn agree_here(what: &str, tolerance: f32, f: impl Fn() -> Vec<Named>) {
+    compare(what, tolerance, &f(), &ops::plainly(&f));
+}
+
+/// As [`agree`] of the form with a gradient by hand and the plain one.
+pub(crate) fn agree_by_hand(what: &str, tolerance: f32, f: impl Fn() -> Vec<Named>) {
+    compare(&format!("by hand: {what}"), tolerance, &ops::by_hand(&f), &ops::plainly(&f));
+}
+
+fn compare(what: &str, tolerance: f32, found: &[Named], plain: &[Named]) {
+    assert_eq!(found.len(), plain.len(), "{what}");
+    for ((name, fast), (_, plain)) in found.iter().zip(plain) {
         assert_eq!(fast.len(), plain.len(), "{what}: {name}");
         let largest = plain.iter().fold(0.0f32, |a, b| a.max(b.abs())).max(1e-6);
         for (i, (a, b)) in fast.iter().zip(plain).enumerate() {

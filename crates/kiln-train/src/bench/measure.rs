@@ -37,8 +37,9 @@ pub fn measure(spec: &RowSpec, process_start: Instant) -> Row {
 
 /// The row without numbers. What a GPU is, the crew asks once for all rows.
 pub(super) fn outline(spec: &RowSpec) -> Row {
-    let backend = spec.device.split(':').next().unwrap_or_default().to_string();
-    let is_gpu = !matches!(backend.as_str(), "cpu" | super::PLAIN | "ndarray");
+    let place = spec.device.parse::<Place>().ok();
+    let backend = place.as_ref().map_or_else(|| spec.device.clone(), Place::backend);
+    let is_gpu = place.is_some_and(|place| !place.is_processor());
     let configured = || load::resolve(&spec.config, &spec.overrides).ok();
     Row {
         key: Key {

@@ -1,20 +1,39 @@
-//! The devices that are measured and compared: those of a run, and the processor without its own forms of ops.
-//! Owns the word for the latter; kiln-core knows the others.
+//! The devices that are measured and compared: those of a run, and each with other forms of ops than its own.
+//! Owns the words for the latter; kiln-core knows the devices.
 
 use std::fmt;
 use std::str::FromStr;
 
 use kiln_core::device::{DeviceError, DeviceSpec};
-use kiln_nn::ops::plainly;
+use kiln_nn::ops::{by_hand, plainly};
 
 /// The processor with every op in its plain Burn expression, as a backend without fast forms runs it.
 pub const PLAIN: &str = "cpu-plain";
 
-/// A device, or the processor in plain Burn expressions.
+/// Which forms of ops a device takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forms {
+    /// Its own.
+    Own,
+    /// Plain Burn expressions: `-plain` behind a device's word.
+    Plain,
+    /// Those of GPUs, on the processor: `cpu-by-hand`.
+    ByHand,
+}
+
+impl Forms {
+    const WORDS: [(Self, &str); 2] = [(Self::Plain, "-plain"), (Self::ByHand, "-by-hand")];
+
+    fn suffix(self) -> &'static str {
+        Self::WORDS.iter().find(|(forms, _)| *forms == self).map_or("", |(_, word)| word)
+    }
+}
+
+/// A device, and which forms of ops it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     spec: DeviceSpec,
-    plain: bool,
+    forms: Forms,
 }
 
 impl Place {
@@ -30,12 +49,22 @@ impl Place {
 
     /// The backend's word, without the index.
     pub fn backend(&self) -> String {
-        self.to_string().split(':').next().unwrap_or_default().to_string()
+        let device = self.device();
+        format!("{}{}", device.split(':').next().unwrap_or_default(), self.forms.suffix())
     }
 
-    /// Runs `work` with the ops in the form of this place. Nothing that records a backward pass may leave it.
+    /// Whether it is a program on the processor.
+    pub fn is_processor(&self) -> bool {
+        matches!(self.spec, DeviceSpec::On { backend, .. } if backend.is_processor())
+    }
+
+    /// Runs `work` with the ops in the forms of this place. Nothing that records a backward pass may leave it.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        if self.plain { plainly(work) } else { work() }
+        match self.forms {
+            Forms::Own => work(),
+            Forms::Plain => plainly(work),
+            Forms::ByHand => by_hand(work),
+        }
     }
 }
 
@@ -43,15 +72,16 @@ impl FromStr for Place {
     type Err = DeviceError;
 
     fn from_str(word: &str) -> Result<Self, DeviceError> {
-        let plain = word.trim() == PLAIN;
-        let spec = if plain { "cpu" } else { word }.parse()?;
-        Ok(Self { spec, plain })
+        let word = word.trim();
+        let of = |(forms, suffix)| word.strip_suffix(suffix).map(|device| (forms, device));
+        let (forms, device) = Forms::WORDS.into_iter().find_map(of).unwrap_or((Forms::Own, word));
+        Ok(Self { spec: device.parse()?, forms })
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.plain { f.write_str(PLAIN) } else { self.spec.fmt(f) }
+        write!(f, "{}{}", self.spec, self.forms.suffix())
     }
 }
 
@@ -61,9 +91,13 @@ mod tests {
 
     #[test]
     fn words_are_read_and_printed() {
-        for (word, device, backend) in
-            [("cpu", "cpu", "cpu"), ("cpu-plain", "cpu", "cpu-plain"), ("cuda:1", "cuda:1", "cuda")]
-        {
+        for (word, device, backend) in [
+            ("cpu", "cpu", "cpu"),
+            (PLAIN, "cpu", "cpu-plain"),
+            ("cpu-by-hand", "cpu", "cpu-by-hand"),
+            ("cuda:1", "cuda:1", "cuda"),
+            ("cuda:1-plain", "cuda:1", "cuda-plain"),
+        ] {
             let place: Place = word.parse().unwrap();
             assert_eq!((place.to_string().as_str(), place.device().as_str()), (word, device));
             assert_eq!(place.backend(), backend);
