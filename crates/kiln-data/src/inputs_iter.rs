@@ -14,6 +14,7 @@ use crate::error::DataError;
 use crate::preprocessor::{Columns, Preprocessor, Program, Wanted};
 use crate::source::Source;
 use crate::source::conll::sentences;
+use crate::source::faulty::Faulty;
 use crate::source::folder::images_in;
 use crate::source::parquet::ParquetFile;
 use crate::source::rows::{Separated, row};
@@ -96,7 +97,8 @@ fn images(input: &str, columns: Option<&Columns>) -> Result<Inputs, DataError> {
 fn stored_images(path: &Path, columns: Option<&Columns>) -> Result<Inputs, DataError> {
     let usual = Columns { wanted: Wanted::Image(Column::Name("image".into())), ..Columns::text() };
     let file = Arc::new(ParquetFile::open(path)?);
-    let table = TableSource::parquet(&file, 0, &Arc::default(), columns.unwrap_or(&usual), &[])?;
+    let table =
+        TableSource::parquet(&file, 0, &Arc::default(), columns.unwrap_or(&usual), &[], Faulty::default())?;
     Ok(Box::new((0..table.len()).map(move |i| (table.name(i), table.raw(i)))))
 }
 

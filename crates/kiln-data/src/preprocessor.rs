@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kiln_core::files;
 use kiln_core::seed::{Purpose, mix};
-use kiln_core::{InputSpec, MaskingConfig};
+use kiln_core::{InputSpec, MaskingConfig, TaskKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,7 @@ use crate::masking::mask;
 use crate::split::Raw;
 use crate::table_program::{Scale, TableProgram};
 use crate::text_program::{TextProgram, features};
+use crate::text_transforms::{TextTransform, Texts};
 
 /// How raw samples become a model's input.
 #[derive(Debug, Clone)]
@@ -77,18 +78,25 @@ pub(crate) enum Wanted {
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Stored {
     Image(ImageProgram),
-    Text { max_length: usize, columns: Columns },
-    Corpus { block_size: usize },
+    Text {
+        max_length: usize,
+        columns: Columns,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        text_transforms: Vec<TextTransform>,
+    },
+    Corpus {
+        block_size: usize,
+    },
     Table(TableProgram),
 }
 
-const IMAGE_FILE: &str = "preprocessor_config.json";
-const TEXT_FILE: &str = "tokenizer_config.json";
+pub(crate) const IMAGE_FILE: &str = "preprocessor_config.json";
+pub(crate) const TEXT_FILE: &str = "tokenizer_config.json";
 /// Beside the `kiln` object: mean and standard deviation of each number to learn.
 const TARGETS: &str = "kiln_targets";
 /// Beside the `kiln` object: how tokens are hidden.
 const MASKING: &str = "kiln_masking";
-const TOKENIZER_FILE: &str = "tokenizer.json";
+pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
 impl Preprocessor {
     pub(crate) fn new(program: Program) -> Self {
@@ -114,6 +122,16 @@ impl Preprocessor {
     /// The same, hiding tokens of what is learned from and scored.
     pub(crate) fn with_masking(self, masking: Option<MaskingConfig>) -> Self {
         Self { masking, ..self }
+    }
+
+    /// The same, with the names of the classes that a text transform may speak of.
+    pub(crate) fn naming(mut self, classes: &[String], task: TaskKind) -> Result<Self, DataError> {
+        if let Program::Text { text, columns } = &mut self.program {
+            let words = matches!(columns.wanted, Wanted::Words { .. });
+            let of = Texts { task: Some(task), words, pair: columns.pair.is_some(), classes: Some(classes) };
+            text.transforms = text.transforms.for_classes(&of)?;
+        }
+        Ok(self)
     }
 
     /// The scales of the numbers that a regression learns, by which its answers are undone; empty where it learns
@@ -151,15 +169,33 @@ impl Preprocessor {
     /// # Errors
     /// As [`prepare`](Self::prepare).
     pub fn prepare_named(&self, raw: Raw, name: &str, augment: Option<u64>) -> Result<Features, DataError> {
+        let (raw, _) = self.reworded(raw, &Label::None, augment);
+        self.numbers(raw, name, augment)
+    }
+
+    /// A text as the tokenizer is to read it; other samples as they are.
+    fn reworded(&self, raw: Raw, label: &Label, augment: Option<u64>) -> (Raw, Label) {
+        match (&self.program, augment) {
+            (Program::Text { text, .. }, Some(seed)) => text.transforms.augmented(raw, label, seed),
+            (Program::Text { text, .. }, None) => (text.transforms.normalized(raw), label.clone()),
+            _ => (raw, label.clone()),
+        }
+    }
+
+    /// Of a sample whose texts are as the tokenizer is to read them.
+    fn numbers(&self, raw: Raw, name: &str, augment: Option<u64>) -> Result<Features, DataError> {
         match (&self.program, raw) {
             (Program::Image(program), Raw::Image(image)) => {
                 program.run(image, name, augment).map(Features::Image)
             }
             (Program::Text { text, columns }, raw) => {
-                match columns.pair.is_some() == matches!(raw, Raw::Pair(..)) {
-                    true => text.run(&raw).unwrap_or_else(|| Err(self.other(&raw, name))),
-                    false => Err(self.other(&raw, name)),
+                let fits = columns.pair.is_some() == matches!(raw, Raw::Pair(..));
+                let made = text.run(&raw).filter(|_| fits);
+                let mut made = made.unwrap_or_else(|| Err(self.other(&raw, name)))?;
+                if let Some(seed) = augment {
+                    text.transforms.augment_tokens(&mut made, text, seed);
                 }
+                Ok(made)
             }
             (Program::Table(table), Raw::Row { numbers, categories }) => table
                 .run(&numbers, &categories, name)
@@ -194,15 +230,16 @@ impl Preprocessor {
             Raw::Tokens(ids) => return Ok(next_tokens(ids)),
             raw => raw,
         };
-        if let Some(fitted) = self.fitted(&raw, label, augment, index).transpose()? {
+        let (raw, label) = self.reworded(raw, label, augment);
+        if let Some(fitted) = self.fitted(&raw, &label, augment, index).transpose()? {
             return Ok(fitted);
         }
-        let features = self.prepare_named(raw, name, augment)?;
+        let features = self.numbers(raw, name, augment)?;
         let label = match label {
             Label::Values(values) if !self.targets.is_empty() => {
                 Label::Values(values.iter().zip(&self.targets).map(|(x, scale)| scale.apply(*x)).collect())
             }
-            label => label.clone(),
+            label => label,
         };
         Ok((features, label))
     }
@@ -281,7 +318,11 @@ impl Preprocessor {
             }
             Program::Text { text, columns } => {
                 files::write_synced(&folder.join(TOKENIZER_FILE), &text.source)?;
-                let stored = Stored::Text { max_length: text.max_length, columns: columns.clone() };
+                let stored = Stored::Text {
+                    max_length: text.max_length,
+                    columns: columns.clone(),
+                    text_transforms: text.transforms.list().to_vec(),
+                };
                 (TEXT_FILE, text_fields(text), stored)
             }
         };
@@ -314,9 +355,12 @@ impl Preprocessor {
             Stored::Corpus { block_size } => {
                 Program::Corpus(TextProgram::open_unpadded(&folder.join(TOKENIZER_FILE), block_size)?)
             }
-            Stored::Text { max_length, columns } => {
-                let in_words = matches!(columns.wanted, Wanted::Words { .. });
-                let text = TextProgram::open(&folder.join(TOKENIZER_FILE), max_length, in_words)?;
+            Stored::Text { max_length, columns, text_transforms } => {
+                let words = matches!(columns.wanted, Wanted::Words { .. });
+                let text = TextProgram::open(&folder.join(TOKENIZER_FILE), max_length, words)?;
+                let of = Texts { words, pair: columns.pair.is_some(), ..Texts::default() };
+                let text =
+                    text.with_transforms(&text_transforms, &of).map_err(|e| program_fault(&path, e))?;
                 Program::Text { text, columns }
             }
         };

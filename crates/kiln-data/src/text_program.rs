@@ -14,6 +14,7 @@ use crate::batch::Features;
 use crate::build_tokenizer::{alphabet, characters};
 use crate::error::DataError;
 use crate::split::Raw;
+use crate::text_transforms::{TextTransform, TextTransforms, Texts};
 
 /// A tokenizer with its file.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub(crate) struct TextProgram {
     pub(crate) mask: Option<(u32, String)>,
     /// Ids of the special tokens.
     pub(crate) special: Arc<BTreeSet<u32>>,
+    /// What is done to texts before and to tokens after; the caller asks for it.
+    pub(crate) transforms: TextTransforms,
     /// Ids by character, where the vocabulary is one of characters.
     alphabet: Option<Arc<HashMap<char, u32>>>,
 }
@@ -124,7 +127,18 @@ impl TextProgram {
         let (tokenizer, source) = (Arc::new(tokenizer), source.into());
         let pad_id = padding.unwrap_or(0);
         Ok((
-            Self { tokenizer, source, config, max_length, vocab_size, pad_id, mask, special, alphabet },
+            Self {
+                tokenizer,
+                source,
+                config,
+                max_length,
+                vocab_size,
+                pad_id,
+                mask,
+                special,
+                transforms: TextTransforms::default(),
+                alphabet,
+            },
             padding,
         ))
     }
@@ -176,6 +190,16 @@ impl TextProgram {
             Raw::Image(_) | Raw::Row { .. } | Raw::Tokens(_) => return None,
         };
         Some(encoding.map_err(refused))
+    }
+
+    /// The same, with texts transformed before.
+    pub(crate) fn with_transforms(
+        self,
+        transforms: &[TextTransform],
+        of: &Texts<'_>,
+    ) -> Result<Self, DataError> {
+        let transforms = TextTransforms::new(transforms, of, self.mask.is_some())?;
+        Ok(Self { transforms, ..self })
     }
 
     /// Refuses a `max_length` that leaves no room for a pair beside its special tokens.

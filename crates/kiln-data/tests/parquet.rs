@@ -86,6 +86,31 @@ fn every_type_is_read_as_pyarrow_reads_it() {
 }
 
 #[test]
+fn a_dataset_card_names_the_classes_that_no_footer_names() {
+    let folder = fixture("parquet/card");
+    let config = json!({"kind": "parquet", "path": folder, "text": "text", "label": "label",
+        "tokenizer": {"path": fixture("tokenizer.json")}});
+    let data = open(config.clone(), TaskConfig::default()).unwrap();
+    assert_eq!(data.classes, ["zebra", "it's an ant", "bee: a", "007", "no"]);
+    let train = data.train.unwrap();
+    assert!((0..10).all(|i| train.label(i) == &Label::Class(i % 5)));
+    // A copy whose card is gone, and one whose card knows fewer classes.
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("data")).unwrap();
+    let file = "data/train-00000-of-00001.parquet";
+    fs::copy(folder.join(file), copy.path().join(file)).unwrap();
+    let mut alone = config;
+    alone["path"] = json!(copy.path());
+    assert_eq!(open(alone.clone(), TaskConfig::default()).unwrap().classes, ["0", "1", "2", "3", "4"]);
+    let card = fs::read_to_string(folder.join("README.md")).unwrap();
+    let shorter = card.replace("          '4': 'no'\n", "");
+    assert_ne!(shorter, card);
+    fs::write(copy.path().join("README.md"), shorter).unwrap();
+    let error = open(alone, TaskConfig::default()).unwrap_err().to_string();
+    assert!(error.contains(":5: expected 0 to 3 in \"label\", got 4"), "{error}");
+}
+
+#[test]
 fn a_hugging_face_folder_has_its_splits_classes_and_images() {
     let config = json!({"kind": "parquet", "path": fixture("parquet/images"), "image": "image", "label": "label",
         "transforms": [{"kind": "normalize", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}]});

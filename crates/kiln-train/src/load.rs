@@ -8,6 +8,7 @@ mod data_rules;
 mod encoder_rules;
 mod finetune_rules;
 mod model_rules;
+mod text_rules;
 mod train_rules;
 
 use std::path::Path;
@@ -101,6 +102,7 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     let mut rules = Rules { config: &config, resolved: &resolved, faults: Vec::new() };
     rules.top();
     rules.data();
+    rules.text_transforms();
     rules.model();
     rules.optimizer();
     rules.finetune();
