@@ -135,7 +135,7 @@ fn strings_in_parquet() {
         "tokenizer": {"path": fixture("tokenizer.json")}, "classes": ["0", "1"]});
     check(&config, TaskConfig::default(), 2, &[("2", "UTF-8 text")]);
     let null = json!({"kind": "parquet", "path": fixture("parquet/null.parquet"), "text": "text", "label": "label",
-        "tokenizer": {"path": fixture("tokenizer.json"), "max_length": 9}});
+        "tokenizer": {"path": fixture("tokenizer.json")}, "classes": ["0", "1"]});
     check(&null, TaskConfig::default(), 3, &[("2", "a string")]);
 }
 

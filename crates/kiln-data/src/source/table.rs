@@ -1,7 +1,6 @@
 //! A whole table in memory: texts or rows of numbers, and the word of each row's class.
 //! Owns the rows; never parses (rows.rs and jsonl.rs do). Hands samples to `Split`.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,10 +53,7 @@ pub(crate) fn rows(
     columns: &Columns,
     label: &[Column],
 ) -> Result<RowIter, DataError> {
-    let file = File::open(path).map_err(DataError::opening(path, "a table"))?;
-    if path.is_dir() {
-        return Err(DataError::Missing { path: path.into(), expected: "a table, not a folder".into() });
-    }
+    let file = DataError::open(path, "a table")?;
     stream(file, path, format, columns, label)
 }
 

@@ -44,10 +44,39 @@ pub(super) fn half() -> f64 {
     0.5
 }
 
-/// The shares of an operation on words.
-pub(super) fn check_shares(alpha: f64, p: f64, faults: &mut Faults) {
-    faults.share("alpha", alpha);
-    faults.share("p", p);
+/// A change of the words of each text with probability `p`, where it has any; `alpha` says how many.
+pub(super) trait WordOp: std::fmt::Debug {
+    /// `alpha` and `p`.
+    fn shares(&self) -> [f64; 2];
+
+    /// The words after it; there is one at least before.
+    fn act(&self, words: Vec<String>, rng: &mut Generator) -> Vec<String>;
+
+    /// Faults of keys of its own.
+    fn check_lists(&self, _faults: &mut Faults) {}
+}
+
+impl<T: WordOp> TextOp for T {
+    fn check(&self, _of: &Texts<'_>, faults: &mut Faults) {
+        let [alpha, p] = self.shares();
+        faults.share("alpha", alpha);
+        faults.share("p", p);
+        self.check_lists(faults);
+    }
+
+    fn augment(&self, draft: &mut Draft<'_>, rng: &mut Generator) {
+        let [_, p] = self.shares();
+        for text in &mut draft.texts {
+            let words: Vec<String> = text.split_whitespace().map(String::from).collect();
+            if chance(rng, p) && !words.is_empty() {
+                *text = self.act(words, rng).join(" ");
+            }
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Random
+    }
 }
 
 /// How many of `words` words an operation acts on: EDA's `max(1, int(alpha * words))`.
@@ -55,23 +84,12 @@ pub(super) fn count(alpha: f64, words: usize) -> usize {
     ((alpha * words as f64) as usize).max(1)
 }
 
-/// Acts on the words of each text with probability `p`, where it has any.
-pub(super) fn each_text(
-    draft: &mut Draft<'_>,
-    p: f64,
-    rng: &mut Generator,
-    mut act: impl FnMut(Vec<String>, &mut Generator) -> Vec<String>,
-) {
-    for text in &mut draft.texts {
-        let words: Vec<String> = text.split_whitespace().map(String::from).collect();
-        if chance(rng, p) && !words.is_empty() {
-            *text = act(words, rng).join(" ");
-        }
+impl WordOp for RandomSwap {
+    fn shares(&self) -> [f64; 2] {
+        [self.alpha, self.p]
     }
-}
 
-impl RandomSwap {
-    pub(super) fn act(&self, mut words: Vec<String>, rng: &mut Generator) -> Vec<String> {
+    fn act(&self, mut words: Vec<String>, rng: &mut Generator) -> Vec<String> {
         let n = words.len();
         if n > 1 {
             for _ in 0..count(self.alpha, n) {
@@ -84,41 +102,17 @@ impl RandomSwap {
     }
 }
 
-impl RandomDelete {
-    pub(super) fn act(&self, mut words: Vec<String>, rng: &mut Generator) -> Vec<String> {
+impl WordOp for RandomDelete {
+    fn shares(&self) -> [f64; 2] {
+        [self.alpha, self.p]
+    }
+
+    fn act(&self, mut words: Vec<String>, rng: &mut Generator) -> Vec<String> {
         let kept: Vec<bool> = words.iter().map(|_| !chance(rng, self.alpha)).collect();
         if !kept.contains(&true) {
             let one = below(rng, words.len());
             return vec![words.swap_remove(one)];
         }
         words.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word).collect()
-    }
-}
-
-impl TextOp for RandomSwap {
-    fn check(&self, _of: &Texts<'_>, faults: &mut Faults) {
-        check_shares(self.alpha, self.p, faults);
-    }
-
-    fn augment(&self, draft: &mut Draft<'_>, rng: &mut Generator) {
-        each_text(draft, self.p, rng, |words, rng| self.act(words, rng));
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Random
-    }
-}
-
-impl TextOp for RandomDelete {
-    fn check(&self, _of: &Texts<'_>, faults: &mut Faults) {
-        check_shares(self.alpha, self.p, faults);
-    }
-
-    fn augment(&self, draft: &mut Draft<'_>, rng: &mut Generator) {
-        each_text(draft, self.p, rng, |words, rng| self.act(words, rng));
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Random
     }
 }

@@ -5,8 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::eda::{check_shares, count, each_text, half, tenth};
-use super::{Draft, Stage, TextOp, Texts};
+use super::eda::{WordOp, count, half, tenth};
 use crate::draw::Generator;
 use crate::order::{below, shuffle};
 use crate::transforms::Faults;
@@ -70,8 +69,12 @@ fn check_words<'a>(key: &str, mut words: impl Iterator<Item = &'a String>, fault
     faults.add_if(odd.is_some(), key, problem, "words have no white space in them, and are not empty");
 }
 
-impl RandomInsert {
-    pub(super) fn act(&self, mut words: Vec<String>, rng: &mut Generator) -> Vec<String> {
+impl WordOp for RandomInsert {
+    fn shares(&self) -> [f64; 2] {
+        [self.alpha, self.p]
+    }
+
+    fn act(&self, mut words: Vec<String>, rng: &mut Generator) -> Vec<String> {
         let own: Vec<Vec<&String>> = match self.synonyms.is_empty() {
             true => Vec::new(),
             false => words.iter().map(|w| others(&self.synonyms, w)).filter(|o| !o.is_empty()).collect(),
@@ -87,10 +90,26 @@ impl RandomInsert {
         }
         words
     }
+
+    fn check_lists(&self, faults: &mut Faults) {
+        let given = (!self.words.is_empty(), !self.synonyms.is_empty());
+        let problem = match given {
+            (true, true) => "both `words` and `synonyms` are given",
+            _ => "neither `words` nor `synonyms` is given",
+        };
+        let remedy = "for example: words = [\".\", \";\", \"?\", \":\", \"!\", \",\"]";
+        faults.add_if(given.0 == given.1, "words", problem, remedy);
+        check_words("words", self.words.iter(), faults);
+        check_synonyms(&self.synonyms, faults);
+    }
 }
 
-impl ReplaceSynonyms {
-    pub(super) fn act(&self, words: Vec<String>, rng: &mut Generator) -> Vec<String> {
+impl WordOp for ReplaceSynonyms {
+    fn shares(&self) -> [f64; 2] {
+        [self.alpha, self.p]
+    }
+
+    fn act(&self, words: Vec<String>, rng: &mut Generator) -> Vec<String> {
         let mut distinct: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
         distinct.sort();
         distinct.dedup();
@@ -110,48 +129,10 @@ impl ReplaceSynonyms {
         };
         words.into_iter().map(replaced).collect()
     }
-}
 
-impl TextOp for RandomInsert {
-    fn check(&self, _of: &Texts<'_>, faults: &mut Faults) {
-        check_shares(self.alpha, self.p, faults);
-        let given = (!self.words.is_empty(), !self.synonyms.is_empty());
-        let problem = match given {
-            (true, true) => "both `words` and `synonyms` are given",
-            _ => "neither `words` nor `synonyms` is given",
-        };
-        faults.add_if(
-            given.0 == given.1,
-            "words",
-            problem,
-            "for example: words = [\".\", \";\", \"?\", \":\", \"!\", \",\"]",
-        );
-        check_words("words", self.words.iter(), faults);
-        check_synonyms(&self.synonyms, faults);
-    }
-
-    fn augment(&self, draft: &mut Draft<'_>, rng: &mut Generator) {
-        each_text(draft, self.p, rng, |words, rng| self.act(words, rng));
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Random
-    }
-}
-
-impl TextOp for ReplaceSynonyms {
-    fn check(&self, _of: &Texts<'_>, faults: &mut Faults) {
-        check_shares(self.alpha, self.p, faults);
+    fn check_lists(&self, faults: &mut Faults) {
         let remedy = "for example: synonyms = [[\"good\", \"fine\"]]";
         faults.add_if(self.synonyms.is_empty(), "synonyms", "`synonyms` is empty", remedy);
         check_synonyms(&self.synonyms, faults);
-    }
-
-    fn augment(&self, draft: &mut Draft<'_>, rng: &mut Generator) {
-        each_text(draft, self.p, rng, |words, rng| self.act(words, rng));
-    }
-
-    fn stage(&self) -> Stage {
-        Stage::Random
     }
 }

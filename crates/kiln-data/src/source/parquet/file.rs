@@ -40,13 +40,7 @@ pub(crate) struct ImageColumn {
 impl ParquetFile {
     pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
         let expected = "a Parquet file";
-        if path.is_dir() {
-            return Err(DataError::Missing {
-                path: path.into(),
-                expected: format!("{expected}, not a folder"),
-            });
-        }
-        let file = File::open(path).map_err(DataError::opening(path, expected))?;
+        let file = DataError::open(path, expected)?;
         let length = file.metadata().map_err(DataError::opening(path, expected))?.len();
         let shared = Shared { file: Arc::new(Handle::new(file)), length };
         let reader = SerializedFileReader::new(shared).map_err(|e| broken(path, e.to_string()))?;

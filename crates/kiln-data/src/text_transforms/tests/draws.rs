@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::made;
 use crate::order::generator;
+use crate::text_transforms::eda::WordOp;
 use crate::text_transforms::{
     Draft, RandomDelete, RandomInsert, RandomSwap, ReplaceSynonyms, Sequence, TextTransform,
 };

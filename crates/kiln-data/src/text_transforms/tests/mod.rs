@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{TextOp, TextTransform};
+use super::TextTransform;
 
 fn made<T: serde::de::DeserializeOwned>(words: Value) -> T {
     serde_json::from_value(words).unwrap()
