@@ -120,6 +120,22 @@ impl DataConfig {
         }
     }
 
+    /// Replaces what is done to texts before they are tokenized; samples of other kinds have no such transforms.
+    pub fn set_text_transforms(&mut self, transforms: Vec<TextTransform>) {
+        match self {
+            DataConfig::Conll(data) => data.text_transforms = transforms,
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => data.text_transforms = transforms,
+            DataConfig::ImageFolder(_)
+            | DataConfig::Idx(_)
+            | DataConfig::Webdataset(_)
+            | DataConfig::Npz(_)
+            | DataConfig::Text(_) => {}
+        }
+    }
+
     /// How training batches of images are mixed.
     pub fn mixup(&self) -> Option<MixupConfig> {
         self.images().and_then(|data| data.mixup).or_else(|| self.table()?.mixup)

@@ -140,6 +140,12 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
             return Err(Report::new(vec![fault]));
         }
     }
+    if let Some(normalizers) = brought::text_transforms(&config, resolved.is_set("data.text_transforms")) {
+        let json = serde_json::to_value(&normalizers).unwrap_or_default();
+        notes.push(format!("texts are normalised as the pretrained model's: data.text_transforms = {json}"));
+        resolved.set_default("data.text_transforms", json);
+        config.data.set_text_transforms(normalizers);
+    }
     Ok(Loaded { config, resolved, notes })
 }
 

@@ -115,6 +115,13 @@ kinds! {
     }
 }
 
+impl TextTransform {
+    /// Whether it acts in evaluation and prediction too.
+    pub fn is_normalizer(&self) -> bool {
+        self.op().stage() == Stage::Normalize
+    }
+}
+
 /// Every fault of a list of text transforms, each with the place of its transform from 0.
 pub fn text_faults(transforms: &[TextTransform], of: &Texts<'_>) -> Vec<(usize, Fault)> {
     let mut all = Vec::new();

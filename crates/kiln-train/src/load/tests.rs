@@ -239,6 +239,23 @@ fn rules_of_text_transforms() {
 }
 
 #[test]
+fn a_pretrained_models_normalisers_are_the_default() {
+    let (folder, path) = folder(TEXT);
+    let kiln = serde_json::json!({"kiln": {"kind": "text", "text_transforms": [
+        {"kind": "lowercase"}, {"kind": "random_swap", "alpha": 0.1, "p": 0.5}]}});
+    fs::write(folder.path().join("there/tokenizer_config.json"), kiln.to_string()).unwrap();
+    let of = |overrides: &[String]| {
+        let loaded = load(&path, overrides).unwrap();
+        (serde_json::to_value(loaded.config.data.text_transforms()).unwrap(), loaded.notes)
+    };
+    let (list, notes) = of(&[]);
+    assert_eq!(list, serde_json::json!([{"kind": "lowercase"}]), "random ones are each training's own");
+    assert!(notes.iter().any(|note| note.contains("texts are normalised")), "{notes:?}");
+    let (list, notes) = of(&["data.text_transforms=[]".into()]);
+    assert_eq!((list, notes), (serde_json::json!([]), vec![]));
+}
+
+#[test]
 fn a_preset_may_be_named_alone() {
     let of = |words: &str| {
         let (_folder, path) = folder(IMAGES);
