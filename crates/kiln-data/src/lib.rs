@@ -7,6 +7,7 @@ mod bad;
 mod batch;
 mod brought;
 mod build_tokenizer;
+mod columns;
 pub mod config;
 mod corpus;
 mod dataset;

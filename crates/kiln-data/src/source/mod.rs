@@ -4,6 +4,7 @@
 pub(crate) mod conll;
 pub(crate) mod faulty;
 pub(crate) mod folder;
+pub(crate) mod format;
 pub(crate) mod idx;
 pub(crate) mod joined;
 pub(crate) mod jsonl;

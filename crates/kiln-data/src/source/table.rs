@@ -1,17 +1,17 @@
 //! A whole table in memory: texts or rows of numbers, and the word of each row's class.
 //! Owns the rows; never parses (rows.rs and jsonl.rs do). Hands samples to `Split`.
 
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_core::TaskKind;
 
 use super::faulty::Faulty;
-use super::jsonl::Objects;
+use super::format::RowIter;
+pub(crate) use super::format::{Format, rows, stream};
 use super::many::{self, Place, Several};
 use super::parquet::{Groups, ParquetFile, ParquetRows, Pictures};
-use super::rows::{Cell, Row, Rows, Separated, labelled, row};
+use super::rows::{Cell, Row, labelled, row};
 use super::{Source, class_index, file, only_classes};
 use crate::config::Column;
 use crate::decode::{decode_bytes, decode_file, size_in, size_of};
@@ -19,43 +19,6 @@ use crate::error::DataError;
 use crate::label::Label;
 use crate::preprocessor::{Columns, Wanted};
 use crate::split::Raw;
-
-/// What a table's file looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    Separated(Separated),
-    Jsonl,
-    Parquet,
-}
-
-/// Rows from a file or a stream.
-pub(crate) type RowIter = Box<dyn Iterator<Item = Result<Row, DataError>> + Send>;
-
-/// Rows of a stream that errors call `path`.
-pub(crate) fn stream(
-    input: impl Read + Send + 'static,
-    path: &Path,
-    format: Format,
-    columns: &Columns,
-    label: &[Column],
-) -> Result<RowIter, DataError> {
-    Ok(match format {
-        Format::Separated(kind) => Box::new(Rows::new(input, path, kind, columns, label)?),
-        Format::Jsonl => Box::new(Objects::new(BufReader::new(input), path, columns, label)?),
-        Format::Parquet => Box::new(ParquetRows::open(path, columns, label)?),
-    })
-}
-
-/// Rows of a file.
-pub(crate) fn rows(
-    path: &Path,
-    format: Format,
-    columns: &Columns,
-    label: &[Column],
-) -> Result<RowIter, DataError> {
-    let file = DataError::open(path, "a table")?;
-    stream(file, path, format, columns, label)
-}
 
 /// One file, read whole.
 #[derive(Debug)]
@@ -143,10 +106,11 @@ impl TableSource {
                 }
             };
             for cell in label {
-                let place = *known.entry(cell.clone()).or_insert(table.cells.len());
-                if place == table.cells.len() {
+                let place = known.get(&cell).copied().unwrap_or_else(|| {
+                    known.insert(cell.clone(), table.cells.len());
                     table.cells.push(cell);
-                }
+                    table.cells.len() - 1
+                });
                 table.labels.push(place);
             }
             table.lines.push(line);
