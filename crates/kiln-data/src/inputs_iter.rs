@@ -179,7 +179,7 @@ fn ending(path: &Path) -> &str {
     path.extension().and_then(|e| e.to_str()).unwrap_or_default()
 }
 
-fn named(rows: crate::source::table::RowIter, place: String) -> Inputs {
+fn named(rows: crate::source::format::RowIter, place: String) -> Inputs {
     Box::new(rows.enumerate().map(move |(k, row)| match row {
         Ok(row) => (format!("{place}:{}", row.line), Ok(row.raw)),
         Err(fault) => (fault_name(&fault, &place, k), Err(fault)),

@@ -161,12 +161,13 @@ impl Preprocessor {
             }
             (Program::Text { text, columns }, raw) => {
                 let fits = columns.pair.is_some() == matches!(raw, Raw::Pair(..));
-                let made = text.run(&raw).filter(|_| fits);
-                let mut made = made.unwrap_or_else(|| Err(self.other(&raw, name)))?;
-                if let Some(seed) = augment {
-                    text.transforms.augment_tokens(&mut made, text, seed);
-                }
-                Ok(made)
+                let made = match augment.filter(|_| text.transforms.acts_on_tokens()) {
+                    Some(seed) => {
+                        text.encode(&raw).map(|made| Ok(text.transforms.augmented_tokens(&made?, text, seed)))
+                    }
+                    None => text.run(&raw),
+                };
+                made.filter(|_| fits).unwrap_or_else(|| Err(self.other(&raw, name)))
             }
             (Program::Table(table), Raw::Row { numbers, categories }) => table
                 .run(&numbers, &categories, name)

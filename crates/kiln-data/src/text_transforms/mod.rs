@@ -16,7 +16,6 @@ mod token_dropout;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use kiln_core::TaskKind;
@@ -47,7 +46,7 @@ pub(crate) trait TextOp: Debug {
     fn augment(&self, _draft: &mut Draft<'_>, _rng: &mut Generator) {}
 
     /// Training, on the tokens and segments of a sample.
-    fn augment_tokens(&self, _tokens: &mut Sequence<'_>, _rng: &mut Generator) {}
+    fn augment_tokens(&self, _tokens: &mut Sequence, _rng: &mut Generator) {}
 
     fn stage(&self) -> Stage;
 }
@@ -76,11 +75,12 @@ pub(crate) struct Draft<'a> {
 
 /// A sample in training after it was tokenized.
 #[derive(Debug)]
-pub(crate) struct Sequence<'a> {
-    pub(crate) ids: &'a mut Vec<u32>,
+pub(crate) struct Sequence {
+    pub(crate) ids: Vec<u32>,
     /// Segments.
-    pub(crate) types: &'a mut Vec<u32>,
-    pub(crate) special: &'a BTreeSet<u32>,
+    pub(crate) types: Vec<u32>,
+    /// Which tokens are special ones.
+    pub(crate) special: Vec<bool>,
     /// The token that hides another.
     pub(crate) mask: Option<u32>,
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use kiln_core::seed::{Purpose, mix};
+use tokenizers::Encoding;
 
 use super::{Draft, DroppedAs, Sequence, Stage, TextTransform, Texts, text_faults};
 use crate::batch::Features;
@@ -85,12 +86,21 @@ impl TextTransforms {
         (raw, label)
     }
 
-    /// What is done to the tokens of a sample of this seed.
-    pub(crate) fn augment_tokens(&self, features: &mut Features, text: &TextProgram, seed: u64) {
-        let (Features::Tokens { ids, types }, Some(_)) = (features, self.list.last()) else { return };
+    /// Whether training changes tokens.
+    pub(crate) fn acts_on_tokens(&self) -> bool {
+        self.list.iter().any(|t| t.op().stage() == Stage::Tokens)
+    }
+
+    /// The tokens of a sample of this seed, changed as training changes them.
+    pub(crate) fn augmented_tokens(&self, encoding: &Encoding, text: &TextProgram, seed: u64) -> Features {
         let mut rng = generator(mix(seed, Purpose::Augment, &[1]));
+        let (ids, types) = (encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec());
+        let framing = encoding.get_special_tokens_mask().iter();
+        let special =
+            ids.iter().zip(framing).map(|(id, own)| *own == 1 || text.special.contains(id)).collect();
         let mask = text.mask.as_ref().map(|(id, _)| *id);
-        let mut tokens = Sequence { ids, types, special: &text.special, mask };
+        let mut tokens = Sequence { ids, types, special, mask };
         self.list.iter().for_each(|t| t.op().augment_tokens(&mut tokens, &mut rng));
+        Features::Tokens { ids: tokens.ids, types: tokens.types }
     }
 }

@@ -43,9 +43,8 @@ impl TextOp for TokenDropout {
         faults.add_if(masked, "", problem, "leave it out; task.mlm_probability says how many are hidden");
     }
 
-    fn augment_tokens(&self, tokens: &mut Sequence<'_>, rng: &mut Generator) {
-        let places: Vec<usize> =
-            (0..tokens.ids.len()).filter(|&at| !tokens.special.contains(&tokens.ids[at])).collect();
+    fn augment_tokens(&self, tokens: &mut Sequence, rng: &mut Generator) {
+        let places: Vec<usize> = (0..tokens.ids.len()).filter(|&at| !tokens.special[at]).collect();
         let mut dropped: Vec<usize> = places.iter().copied().filter(|_| chance(rng, self.p)).collect();
         if dropped.len() == places.len() && !places.is_empty() {
             dropped.remove(below(rng, places.len()));
@@ -57,6 +56,7 @@ impl TextOp for TokenDropout {
                 dropped.into_iter().rev().for_each(|at| {
                     tokens.ids.remove(at);
                     tokens.types.remove(at);
+                    tokens.special.remove(at);
                 });
             }
         }

@@ -153,6 +153,11 @@ impl Cells {
 /// Cells below which columns are read one after the other: threads cost more than they bring.
 const FEW: usize = 100_000;
 
+/// Rows of a flat column that are decoded at a time: their levels stay in the nearest cache.
+const STEP: usize = 8192;
+/// Values for which memory is asked ahead of reading them.
+const MOST_AHEAD: usize = 1 << 20;
+
 /// The cells of some columns of a row group, and how many rows it has. Columns of many cells are read by as many threads
 /// as the machine offers.
 pub(super) fn read(
@@ -225,21 +230,32 @@ fn cells<T: DataType>(
     typed: impl FnOnce(Vec<T::T>) -> Values,
 ) -> Parquet<Cells> {
     let (full, max_rep) = (column.max_def_level(), column.max_rep_level());
-    let (mut defs, mut reps, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    let mut done = 0;
+    let (mut defs, mut reps) = (Vec::new(), Vec::new());
+    // A damaged footer may speak of more rows than there are.
+    let mut values = Vec::with_capacity(rows.min(MOST_AHEAD));
+    // Of a flat column the levels of one step are forgotten while none of them is null.
+    let (mut done, mut nulls) = (0, false);
     while done < rows {
-        let (defs, reps) = ((full > 0).then_some(&mut defs), (max_rep > 0).then_some(&mut reps));
-        let (records, _, _) = reader.read_records(rows - done, defs, reps, &mut values)?;
+        let (own_defs, own_reps) = ((full > 0).then_some(&mut defs), (max_rep > 0).then_some(&mut reps));
+        let step = if max_rep > 0 { rows - done } else { STEP.min(rows - done) };
+        let (records, there, _) = reader.read_records(step, own_defs, own_reps, &mut values)?;
         if records == 0 {
             let name = column.path().string();
             let message = format!("column \"{name}\" ends after {done} of {rows} rows");
             return Err(ParquetError::EOF(message));
         }
+        if full > 0 && max_rep == 0 && !nulls {
+            nulls = there < records;
+            match nulls {
+                true => drop(defs.splice(0..0, std::iter::repeat_n(full, done))),
+                false => defs.clear(),
+            }
+        }
         done += records;
     }
     let levels = match (full, max_rep) {
         (0, _) => Levels::All,
-        (_, 0) if values.len() == rows => Levels::All,
+        (_, 0) if !nulls => Levels::All,
         (_, 0) => Levels::Some { levels: defs, full },
         _ => {
             // From this level on a list has an element, which may itself be null.
