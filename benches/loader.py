@@ -2,7 +2,7 @@
 
 Run: python benches/loader.py BINARY DATA [CASE ...] > benches/results/loader.md
 BINARY is target/release/examples/loader_speed (`cargo build --release -p kiln-data --example loader_speed`); DATA is a folder
-with cifar10/train/CLASS/*.jpg, sst2/train.tsv and all-MiniLM-L6-v2/tokenizer.json (what the tests read by
+with cifar10/test/CLASS/*.jpg, sst2/train.tsv and all-MiniLM-L6-v2/tokenizer.json (what the tests read by
 KILN_TEST_DATA). Needs torch, torchvision, pillow, tokenizers and pyarrow. Each run is a process of its own that makes a pass to
 warm up and then passes of which the median counts; 2 workers or threads on both sides.
 """
@@ -22,7 +22,7 @@ NUMBERS = [f"x{i}" for i in range(8)]
 # case: (what, unit, passes of kiln, passes of the peer, the peer's name, bar)
 CASES = {
     "jpeg": ("500x375 JPEG: decode, RandomResizedCrop 224, flip, normalise", "images/s", 5, 5, "torchvision + Pillow, DataLoader", 1.5),
-    "cifar": ("CIFAR-10 JPEG folder: decode, crop with padding 4, flip, normalise", "images/s", 4, 3, "torchvision + Pillow, DataLoader", 3.0),
+    "cifar": ("CIFAR-10 JPEG folder (10,000 images): decode, crop with padding 4, flip, normalise", "images/s", 4, 3, "torchvision + Pillow, DataLoader", 3.0),
     "text": ("SST-2, WordPiece, at most 128 tokens", "sentences/s", 8, 8, "tokenizers, encode_batch", 1.0),
     "scan": ("Parquet: 8 columns of doubles and one of whole numbers, snappy", "rows/s", 8, 8, "pyarrow, read_table", 1.0),
     "scan_text": ("Parquet: a column of strings and one of whole numbers, snappy", "rows/s", 8, 8, "pyarrow, read_table", 1.0),
@@ -99,7 +99,7 @@ def same(one, other):
 def measure(case, binary, data, made):
     _, _, own_passes, peer_passes, _, _ = CASES[case]
     tokenizer = str(data / "all-MiniLM-L6-v2" / "tokenizer.json")
-    path = {"jpeg": made / "jpeg", "cifar": data / "cifar10" / "train", "text": data / "sst2" / "train.tsv",
+    path = {"jpeg": made / "jpeg", "cifar": data / "cifar10" / "test", "text": data / "sst2" / "train.tsv",
             "scan": made / "numbers.parquet", "scan_text": made / "text.parquet"}[case]
     # torchvision's folder holds the classes, kiln's may too.
     path = str(path / "train" if case == "jpeg" else path)
@@ -128,8 +128,8 @@ def main(binary, data, cases):
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     versions = ", ".join(f"{p} {meta.version(p)}" for p in ["torch", "torchvision", "pillow", "tokenizers", "pyarrow"])
     print("# The loader beside its peers\n")
-    print(f"`benches/loader.py`: {os.cpu_count()} cores of {cpu[1] if cpu else platform.processor()}, {WORKERS} workers or")
-    print(f"threads on both sides, median of {RUNS} alternating runs (least to most in brackets). {versions}.\n")
+    print(f"`benches/loader.py`: {os.cpu_count()} cores of {cpu[1] if cpu else platform.processor()}, {WORKERS} workers or threads on both")
+    print(f"sides, median of {RUNS} alternating runs (least to most in brackets). {versions}.\n")
     print("| case | unit | kiln | peer | ratio | bar |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as made:
         made = Path(made)

@@ -4,7 +4,7 @@
 //! `loader_speed scan|rows PARQUET WORKERS PASSES COLUMN...` (`scan`: columns to typed values; `rows`: rows ready to train on,
 //! the last column the label).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a measuring tool, not part of kiln
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // a measuring tool, not part of kiln
 
 use std::path::Path;
 use std::time::Instant;

@@ -10,6 +10,7 @@ use kiln_core::{Exit, RegressionConfig, TaskConfig};
 use kiln_data::config::{DataConfig, LoaderConfig, ShuffleBy};
 use kiln_data::{
     DataError, Dataset, HostBatch, Label, Loader, OpenOptions, Order, Raw, Split, holds_validation, inputs,
+    scan,
 };
 use serde_json::{Value, json};
 
@@ -83,6 +84,36 @@ fn every_type_is_read_as_pyarrow_reads_it() {
         assert_eq!(found, (0..10).map(|i| Raw::Words(words(i))).collect::<Vec<_>>());
         assert_eq!(data.classes, ["B-X", "O"]);
     }
+}
+
+#[test]
+fn long_row_groups_keep_their_nulls_in_place() {
+    let file = "long.parquet";
+    let rows = json!({"features": ["x", "y"], "label": "z", "table": {"missing": "mean", "numeric": "none"}});
+    let train = open(table(file, rows), TaskConfig::default()).unwrap().train.unwrap();
+    assert_eq!(train.len(), 20_000);
+    for (i, raw) in raws(&train).into_iter().enumerate() {
+        let Raw::Row { numbers, .. } = raw else { panic!("{raw:?}") };
+        let x = if [15_000, 15_001, 19_999].contains(&i) { f32::NAN } else { (i % 7) as f32 };
+        let y = if i % 9_999 == 5 { f32::NAN } else { (i % 5) as f32 };
+        assert_eq!(
+            numbers.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+            [x.to_bits(), y.to_bits()],
+            "row {i}"
+        );
+        assert_eq!(train.label(i), &Label::Class(i % 3), "row {i}");
+    }
+    let words = json!({"tokens": "words", "label": "tags", "classes": ["t", "u"]});
+    let train = open(table(file, words), TaskConfig::TokenClassification).unwrap().train.unwrap();
+    for i in [0, 1, 8_191, 8_192, 8_193, 19_999] {
+        assert_eq!(train.raw(i).unwrap(), Raw::Words(vec!["a".into(); i % 3 + 1]), "row {i}");
+    }
+    let scanned = scan(&fixture("parquet").join(file), &["x", "z"].map(String::from)).unwrap();
+    assert_eq!(scanned[0].len(), 20_000);
+    let sum = |f: fn(usize) -> usize| (0..20_000).map(f).sum::<usize>() as f64;
+    assert_eq!(scanned[1].checksum(), sum(|i| i % 3));
+    let without = [15_000, 15_001, 19_999].into_iter().map(|i| (i % 7) as f64).sum::<f64>();
+    assert_eq!(scanned[0].checksum(), sum(|i| i % 7) - without);
 }
 
 #[test]
