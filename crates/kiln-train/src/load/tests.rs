@@ -217,7 +217,6 @@ fn rules_of_text_transforms() {
     let list = |words: &str| format!("data.text_transforms=[{words}]");
     let swap = list("{ kind = 'random_swap' }");
     assert_eq!(records(TEXT, &[&swap]), []);
-    refused(TEXT, &[&list("{ kind = 'random_swap', alpha = 2 }")], "alpha");
     refused(TEXT, &[&list("{ kind = 'random_swop' }")], "random_swop");
     refused(TEXT, &[&list("{ kind = 'random_insert' }")], "neither `words` nor `synonyms`");
     let rule = |labels: &str| {

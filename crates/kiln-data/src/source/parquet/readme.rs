@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     const CARD: &str = "---\nlicense: mit\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: label\n    \
-                        dtype:\n      class_label:\n        names:\n          '0': air plane\n          '1': it''s\n          \
+                        dtype:\n      class_label:\n        names:\n          '0': air plane\n          '1': 'it''s'\n          \
                         '2': \"a: b\"\n  - name: tags\n    sequence:\n      class_label:\n        names:\n        - O\n        - B-X\n  \
                         splits:\n  - name: train\n    num_bytes: 1\n---\n# label\n- name: label\n";
 
@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_gives_no_names() {
-        for (from, to) in [("---\nlicense", "license"), ("'1': it", "'5': it"), ("dataset_info:", "dataset:")]
+        for (from, to) in
+            [("---\nlicense", "license"), ("'1': 'it", "'5': 'it"), ("dataset_info:", "dataset:")]
         {
             assert!(names(&CARD.replacen(from, to, 1), "label").is_empty(), "{to}");
         }
