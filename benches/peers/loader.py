@@ -1,10 +1,9 @@
-"""Images per second of torchvision and Pillow in a DataLoader: decode, RandomResizedCrop 224, flip, normalise.
+"""Makes the JPEG files that benches/loader.py reads: `train/CLASS/*.jpg`, 500x375 pixels of quality 90
+with gradients, shapes and noise.
 
-Run: python loader.py FOLDER WORKERS PASSES; the folder holds `train/CLASS/*.jpg` (`make FOLDER COUNT` writes one:
-500x375 JPEGs of quality 90 with gradients, shapes and noise). kiln's side is crates/kiln-data/examples/loader_speed.rs.
+Run: python loader.py FOLDER COUNT
 """
 import sys
-import time
 from pathlib import Path
 
 
@@ -26,23 +25,5 @@ def make(folder, count):
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(place / f"{i}.jpg", quality=90)
 
 
-def run(folder, workers, passes):
-    import torch
-    from torchvision import transforms as T
-    from torchvision.datasets import ImageFolder
-
-    chain = T.Compose([T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.ToTensor(),
-                       T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
-    data = ImageFolder(Path(folder) / "train", chain)
-    loader = torch.utils.data.DataLoader(data, 64, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
-    for _ in range(passes):
-        start = time.perf_counter()
-        images = sum(len(labels) for _, labels in loader)
-        print(f"{images / (time.perf_counter() - start):.1f}")
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "make":
-        make(sys.argv[2], int(sys.argv[3]))
-    else:
-        run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    make(sys.argv[1], int(sys.argv[2]))

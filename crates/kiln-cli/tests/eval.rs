@@ -80,6 +80,26 @@ fn what_cannot_be_scored_is_said() {
 }
 
 #[test]
+fn a_changed_pipeline_is_refused_by_eval_and_predict() {
+    let Trained { run, folder } = trained();
+    support::images(folder.path(), &["grey"], 1);
+    let predict = || Said::by(kiln().arg("predict").arg(&run).arg(folder.path().join("images/grey")));
+    let file = run.join("model/preprocessor_config.json");
+    let own = fs::read_to_string(&file).expect("the pipeline");
+    let edited = own.replacen("transforms", "transforms ", 1);
+    assert_ne!(edited, own);
+    let words = ["preprocessor_config.json", "not the preprocessing of these weights", "hint"];
+    for edited in [edited, format!("{own}\n")] {
+        fs::write(&file, edited).expect("written");
+        eval(&run, &[]).expect(4, &words);
+        predict().expect(4, &words);
+    }
+    fs::write(&file, own).expect("written");
+    eval(&run, &[]).expect(0, &[]);
+    predict().expect(0, &[]);
+}
+
+#[test]
 fn a_config_is_scored_with_its_start_weights() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = support::digits(folder.path(), "");

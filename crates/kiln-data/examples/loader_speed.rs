@@ -1,32 +1,77 @@
-//! Images per second of one pass over a folder of classes: decode, random_resized_crop 224, flip, normalise.
-//! Run: loader_speed FOLDER WORKERS PASSES (benches/peers/loader.py is the same in torchvision).
+//! Samples per second of passes over data, each pass a line: kiln's side of benches/loader.py, which runs the same in Python.
+//!
+//! Run: `loader_speed jpeg|cifar FOLDER WORKERS PASSES`, `loader_speed text TSV WORKERS PASSES TOKENIZER`,
+//! `loader_speed scan|rows PARQUET WORKERS PASSES COLUMN...` (`scan`: columns to typed values; `rows`: rows ready to train on,
+//! the last column the label).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a measuring tool, not part of kiln
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // a measuring tool, not part of kiln
 
+use std::path::Path;
 use std::time::Instant;
 
-use kiln_data::config::{DataConfig, ImageData, LoaderConfig};
-use kiln_data::{Dataset, Loader, OpenOptions, Order};
+use kiln_data::config::{DataConfig, LoaderConfig};
+use kiln_data::{Dataset, Loader, OpenOptions, Order, scan};
+use serde_json::{Value, json};
+
+fn images(folder: &str, transforms: Value) -> Value {
+    json!({"kind": "image_folder", "path": folder, "transforms": transforms})
+}
+
+fn normalize() -> Value {
+    json!({"kind": "normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]})
+}
+
+fn open(config: Value) -> Dataset {
+    let config: DataConfig = serde_json::from_value(config).unwrap();
+    Dataset::open(&config, &OpenOptions::default()).unwrap()
+}
 
 fn main() {
-    let mut args = std::env::args().skip(1);
-    let folder = args.next().expect("a folder of classes");
-    let workers = args.next().map_or(2, |n| n.parse().unwrap());
-    let passes: u64 = args.next().map_or(3, |n| n.parse().unwrap());
-    let words = serde_json::json!({"path": folder, "transforms": [
-        {"kind": "random_resized_crop", "size": 224}, {"kind": "random_horizontal_flip"},
-        {"kind": "normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}]});
-    let data: ImageData = serde_json::from_value(words).unwrap();
-    let data = Dataset::open(&DataConfig::ImageFolder(data), &OpenOptions::default()).unwrap();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (case, path) = (args[0].as_str(), args[1].as_str());
+    let (workers, passes): (usize, u64) = (args[2].parse().unwrap(), args[3].parse().unwrap());
+    let flip = json!({"kind": "random_horizontal_flip"});
+    let config = match case {
+        "jpeg" => images(path, json!([{"kind": "random_resized_crop", "size": 224}, flip, normalize()])),
+        "cifar" => {
+            images(path, json!([{"kind": "random_crop", "size": 32, "padding": 4}, flip, normalize()]))
+        }
+        "text" => json!({"kind": "tsv", "path": path, "header": false, "text": 0, "label": 1,
+            "tokenizer": {"path": args[4], "max_length": 128}}),
+        "scan" => return columns(Path::new(path), passes, &args[4..]),
+        "rows" => return rows(path, passes, &args[4..]),
+        other => panic!("no case {other}"),
+    };
+    let data = open(config);
     let split = data.train.unwrap();
     let config = LoaderConfig { batch_size: 64, workers, ..LoaderConfig::default() };
     for epoch in 0..passes {
-        let (start, mut images) = (Instant::now(), 0);
+        let (start, mut samples) = (Instant::now(), 0);
         for batch in
             Loader::new(&split, &data.preprocessor, &config, Order::Train { seed: 1, epoch }).unwrap()
         {
-            images += batch.unwrap().size();
+            samples += batch.unwrap().size();
         }
-        println!("{:.1}", images as f64 / start.elapsed().as_secs_f64());
+        println!("{:.1}", samples as f64 / start.elapsed().as_secs_f64());
+    }
+}
+
+fn columns(path: &Path, passes: u64, names: &[String]) {
+    for _ in 0..passes {
+        let start = Instant::now();
+        let columns = scan(path, names).unwrap();
+        println!("{:.1}", columns[0].len() as f64 / start.elapsed().as_secs_f64());
+    }
+    for column in scan(path, names).unwrap() {
+        println!("# {} {}", column.len(), column.checksum());
+    }
+}
+
+fn rows(path: &str, passes: u64, names: &[String]) {
+    let (label, features) = names.split_last().unwrap();
+    for _ in 0..passes {
+        let start = Instant::now();
+        let data = open(json!({"kind": "parquet", "path": path, "features": features, "label": label}));
+        println!("{:.1}", data.train.unwrap().len() as f64 / start.elapsed().as_secs_f64());
     }
 }

@@ -9,14 +9,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::mixup::{MixupConfig, MixupMode};
+pub use crate::text_transforms::{
+    CollapseWhitespace, DroppedAs, Lowercase, Part, Pattern, RandomDelete, RandomInsert, RandomSwap, Replace,
+    ReplaceSynonyms, Rewrite, StripAccents, TextTransform, Texts, TokenDropout, UnicodeForm,
+    UnicodeNormalize, text_faults,
+};
 pub use crate::transforms::{
     AugMix, AutoAugment, AutoAugmentPolicy, CenterCrop, ColorJitter, Erased, ErasedWith, Fault, Fill,
     GaussianBlur, Interpolation, Normalize, Pad, Padding, PaddingMode, Preset, PresetName, RandAugment,
     RandomAdjustSharpness, RandomAffine, RandomAutocontrast, RandomCrop, RandomEqualize, RandomErasing,
     RandomGrayscale, RandomHorizontalFlip, RandomInvert, RandomPerspective, RandomPosterize,
     RandomResizedCrop, RandomRotation, RandomSolarize, RandomVerticalFlip, Resize, Shear, Size, Span,
-    Transform, TrivialAugmentWide, WarpInterpolation, expand, faults,
+    ThreeAugment, Transform, TrivialAugmentWide, WarpInterpolation, expand, faults,
 };
+use crate::transforms::{PresetOrList, preset_or_list};
 pub use corpus::*;
 
 /// Where samples come from and what is done to them.
@@ -106,6 +112,30 @@ impl DataConfig {
         }
     }
 
+    /// What is done to texts before they are tokenized.
+    pub fn text_transforms(&self) -> &[TextTransform] {
+        match self {
+            DataConfig::Conll(data) => &data.text_transforms,
+            _ => self.table().map_or(&[], |table| &table.text_transforms),
+        }
+    }
+
+    /// Replaces what is done to texts before they are tokenized; samples of other kinds have no such transforms.
+    pub fn set_text_transforms(&mut self, transforms: Vec<TextTransform>) {
+        match self {
+            DataConfig::Conll(data) => data.text_transforms = transforms,
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => data.text_transforms = transforms,
+            DataConfig::ImageFolder(_)
+            | DataConfig::Idx(_)
+            | DataConfig::Webdataset(_)
+            | DataConfig::Npz(_)
+            | DataConfig::Text(_) => {}
+        }
+    }
+
     /// How training batches of images are mixed.
     pub fn mixup(&self) -> Option<MixupConfig> {
         self.images().and_then(|data| data.mixup).or_else(|| self.table()?.mixup)
@@ -173,8 +203,10 @@ pub struct ImageData {
     /// `convert` does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<Fill>,
-    /// Applied in order. Random ones act in training only; where a `random_crop` stands, evaluation crops the centre.
-    #[serde(default)]
+    /// Applied in order, or the name of a preset. Random ones act in training only; where a `random_crop` stands, evaluation
+    /// crops the centre.
+    #[serde(default, deserialize_with = "preset_or_list")]
+    #[schemars(with = "PresetOrList")]
     pub transforms: Vec<Transform>,
     /// Mixes the images of each training batch, and their classes: MixUp and CutMix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -247,6 +279,10 @@ pub struct TableData {
     /// Text to token ids.
     #[serde(default)]
     pub tokenizer: TokenizerConfig,
+    /// What is done to texts before they are tokenized, in order; kept in the model folder. Random ones act in training
+    /// only. Other tools that read the folder's tokenizer.json do none of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub text_transforms: Vec<TextTransform>,
     /// What is done to columns of numbers.
     #[serde(default)]
     pub table: NumbersConfig,
@@ -257,8 +293,9 @@ pub struct TableData {
     /// What shows behind transparent pixels of images: a level, or red, green and blue. Without it alpha is dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<Fill>,
-    /// What is done to images, in order. Random ones act in training only.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// What is done to images, in order, or the name of a preset. Random ones act in training only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "preset_or_list")]
+    #[schemars(with = "PresetOrList")]
     pub transforms: Vec<Transform>,
     /// Mixes the images of each training batch, and their classes: MixUp and CutMix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -310,6 +347,9 @@ pub struct ConllData {
     /// Words to token ids.
     #[serde(default)]
     pub tokenizer: TokenizerConfig,
+    /// What is done to each word before it is tokenized, in order; kept in the model folder. Normalisers only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub text_transforms: Vec<TextTransform>,
     /// Batches.
     #[serde(default)]
     pub loader: LoaderConfig,
@@ -493,9 +533,11 @@ pub enum OnBadSample {
     /// Ends the run.
     #[default]
     Fail,
-    /// Is left out, counted, and named with the reason in the run's `bad_samples.jsonl`.
+    /// Is left out, counted, and named with the reason in the run's `bad_samples.jsonl`. Rows of CSV, TSV, JSON Lines and
+    /// Parquet too: damaged ones and those without a usable label. A class that is not known always ends the run, and so does a
+    /// faulty line of CoNLL.
     Skip,
-    /// As `skip`, and a copy of its file is left in the run's `quarantine` folder.
+    /// As `skip`, and a copy of its file is left in the run's `quarantine` folder (not of rows, which no file holds alone).
     Quarantine,
 }
 

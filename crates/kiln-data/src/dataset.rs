@@ -73,7 +73,8 @@ impl Dataset {
         distinct(&classes)?;
         let splits = assemble(config, &layout, sources.clone(), task, &classes)?;
         let training = splits.iter().flatten().next();
-        let mut preprocessor = build(config, options, || first_size(config, reference), training)?;
+        let mut preprocessor =
+            build(config, options, || first_size(config, reference), training)?.naming(&classes, task)?;
         if let (TaskConfig::Regression(regression), Some(training)) = (options.task, training) {
             let targets = table_program::targets(training, &classes)?;
             preprocessor =
@@ -123,8 +124,14 @@ impl Dataset {
             true => layout.places().iter().flatten().next().map_or(Ok(None), |p| p.first_size(config)),
             false => Ok(Some((1, 1))),
         };
-        let program = build(config, options, size, None).map_err(|fault| faults.push(fault));
-        let classes = outlined(config, options.task.kind()).map_err(|fault| faults.push(fault));
+        let task = options.task.kind();
+        let classes = outlined(config, task);
+        let program = build(config, options, size, None).and_then(|program| match &classes {
+            Ok(Some(classes)) => program.naming(classes, task),
+            _ => Ok(program),
+        });
+        let program = program.map_err(|fault| faults.push(fault));
+        let classes = classes.map_err(|fault| faults.push(fault));
         match (program, classes) {
             (Ok(program), Ok(classes)) if faults.is_empty() => Ok(Outline {
                 input: (!program.learns_input(config)).then(|| program.input().clone()),

@@ -243,6 +243,17 @@ impl DataError {
         DataError::Config { field: field.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// Opens a file that must not be a folder.
+    pub(crate) fn open(path: &std::path::Path, expected: &str) -> Result<std::fs::File, Self> {
+        if path.is_dir() {
+            return Err(DataError::Missing {
+                path: path.into(),
+                expected: format!("{expected}, not a folder"),
+            });
+        }
+        std::fs::File::open(path).map_err(Self::opening(path, expected))
+    }
+
     /// For a path that could not be opened: absent, or refused by the system.
     pub(crate) fn opening(path: &std::path::Path, expected: &str) -> impl FnOnce(std::io::Error) -> Self {
         let (path, expected) = (path.to_path_buf(), expected.to_string());

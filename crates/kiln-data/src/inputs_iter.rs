@@ -14,6 +14,7 @@ use crate::error::DataError;
 use crate::preprocessor::{Columns, Preprocessor, Program, Wanted};
 use crate::source::Source;
 use crate::source::conll::sentences;
+use crate::source::faulty::Faulty;
 use crate::source::folder::images_in;
 use crate::source::parquet::ParquetFile;
 use crate::source::rows::{Separated, row};
@@ -96,7 +97,8 @@ fn images(input: &str, columns: Option<&Columns>) -> Result<Inputs, DataError> {
 fn stored_images(path: &Path, columns: Option<&Columns>) -> Result<Inputs, DataError> {
     let usual = Columns { wanted: Wanted::Image(Column::Name("image".into())), ..Columns::text() };
     let file = Arc::new(ParquetFile::open(path)?);
-    let table = TableSource::parquet(&file, 0, &Arc::default(), columns.unwrap_or(&usual), &[])?;
+    let table =
+        TableSource::parquet(&file, 0, &Arc::default(), columns.unwrap_or(&usual), &[], Faulty::default())?;
     Ok(Box::new((0..table.len()).map(move |i| (table.name(i), table.raw(i)))))
 }
 
@@ -177,7 +179,7 @@ fn ending(path: &Path) -> &str {
     path.extension().and_then(|e| e.to_str()).unwrap_or_default()
 }
 
-fn named(rows: crate::source::table::RowIter, place: String) -> Inputs {
+fn named(rows: crate::source::format::RowIter, place: String) -> Inputs {
     Box::new(rows.enumerate().map(move |(k, row)| match row {
         Ok(row) => (format!("{place}:{}", row.line), Ok(row.raw)),
         Err(fault) => (fault_name(&fault, &place, k), Err(fault)),

@@ -14,6 +14,7 @@ use crate::program::columns;
 use crate::shards;
 use crate::source::Source;
 use crate::source::conll::ConllSource;
+use crate::source::faulty::Faulty;
 use crate::source::folder::{FolderSource, check_class, class_folders, images_in};
 use crate::source::idx::{IdxSource, Pair};
 use crate::source::many::Several;
@@ -85,7 +86,7 @@ impl Place {
             (Place::Folder(path), _) => Arc::new(FolderSource::open(path)?),
             (Place::Idx(pair), _) => Arc::new(IdxSource::open(pair)?),
             (Place::Table(path, format), Some(c)) => {
-                let table = TableSource::open(path, *format, &columns(c)?, &c.label_columns())?;
+                let table = TableSource::open(path, *format, &columns(c)?, &c.label_columns(), faulty(c))?;
                 Arc::new(table.with_several(several(c)))
             }
             (Place::Npz(arrays), _) => Arc::new(NpzSource::open(arrays)?),
@@ -108,7 +109,7 @@ impl Place {
             }
             (Place::Idx(pair), _) => pair.check(),
             (Place::Table(path, format), Some(c)) => {
-                TableSource::check(path, *format, &columns(c)?, &c.label_columns())
+                TableSource::check(path, *format, &columns(c)?, &c.label_columns(), &faulty(c))
             }
             (Place::Npz(arrays), _) => arrays.check(),
             (Place::Tar(shards), _) => label_member(config).and_then(|_| tar::check(shards)),
@@ -142,7 +143,9 @@ impl Place {
                 _ => Ok(None),
             },
             Place::Table(path, format) => match config.table() {
-                Some(c) if c.image.is_some() => TableSource::first_size(path, *format, &columns(c)?),
+                Some(c) if c.image.is_some() => {
+                    TableSource::first_size(path, *format, &columns(c)?, &faulty(c))
+                }
                 _ => Ok(None),
             },
         }
@@ -331,6 +334,11 @@ fn format(config: &DataConfig) -> Format {
         DataConfig::Jsonl(_) => Format::Jsonl,
         _ => Format::Separated(Separated::Comma),
     }
+}
+
+/// Whether rows may be left out.
+pub(crate) fn faulty(c: &TableData) -> Faulty {
+    Faulty::new(c.loader.on_bad_sample != OnBadSample::Fail)
 }
 
 /// What a row of several classes looks like.

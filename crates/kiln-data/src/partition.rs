@@ -35,13 +35,16 @@ pub(crate) fn partition(
     if fractions.validation == 0.0 && fractions.test == 0.0 {
         return Ok(Parts { train: (0..labels.len()).collect(), ..Parts::default() });
     }
+    let mut parts = Parts::default();
+    let stratified = labels.iter().any(|label| label.class().is_some());
     // Samples without one class each are one stratum.
     let mut by_class = vec![Vec::new(); classes.len().max(1)];
     for (i, label) in labels.iter().enumerate() {
-        by_class[label.class().unwrap_or(0)].push((source.hash(i), i));
+        match label.class() {
+            None if stratified => parts.train.push(i), // a faulty row, which the loader leaves out
+            class => by_class[class.unwrap_or(0)].push((source.hash(i), i)),
+        }
     }
-    let mut parts = Parts::default();
-    let stratified = matches!(labels.first(), Some(Label::Class(_)));
     for (k, members) in by_class.into_iter().enumerate().filter(|(_, members)| !members.is_empty()) {
         divide(members, fractions, &mut parts).map_err(|(needed, got)| DataError::TooFew {
             place: source.place(),

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use kiln_core::files;
 use kiln_core::seed::{Purpose, mix};
-use kiln_core::{InputSpec, MaskingConfig};
+use kiln_core::{InputSpec, MaskingConfig, TaskKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::batch::Features;
-use crate::config::{Column, DataConfig, Missing, TokenizerKind};
+pub(crate) use crate::columns::{Columns, Wanted};
+use crate::config::{DataConfig, TokenizerKind};
 use crate::error::DataError;
 use crate::image_program::{ImageProgram, validate};
 use crate::label::{Label, align};
@@ -18,6 +19,7 @@ use crate::masking::mask;
 use crate::split::Raw;
 use crate::table_program::{Scale, TableProgram};
 use crate::text_program::{TextProgram, features};
+use crate::text_transforms::{TextTransform, Texts};
 
 /// How raw samples become a model's input.
 #[derive(Debug, Clone)]
@@ -42,53 +44,30 @@ pub(crate) enum Program {
     Table(TableProgram),
 }
 
-/// Which columns of a table hold the sample, and whether its first row names them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Columns {
-    pub(crate) header: bool,
-    pub(crate) wanted: Wanted,
-    /// Beside `features`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) categories: Vec<Column>,
-    /// Beside `text`: the second text of a pair.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) pair: Option<Column>,
-    /// What a missing number is.
-    #[serde(default)]
-    pub(crate) missing: Missing,
-}
-
-/// The columns that make one sample.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Wanted {
-    Text(Column),
-    Image(Column),
-    Features(Vec<Column>),
-    /// The key of a list of words (JSON Lines), and their column in a CoNLL file.
-    Words {
-        tokens: Column,
-        token_column: i64,
-    },
-}
-
 /// The `kiln` object in the model folder.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Stored {
     Image(ImageProgram),
-    Text { max_length: usize, columns: Columns },
-    Corpus { block_size: usize },
+    Text {
+        max_length: usize,
+        columns: Columns,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        text_transforms: Vec<TextTransform>,
+    },
+    Corpus {
+        block_size: usize,
+    },
     Table(TableProgram),
 }
 
-const IMAGE_FILE: &str = "preprocessor_config.json";
-const TEXT_FILE: &str = "tokenizer_config.json";
+pub(crate) const IMAGE_FILE: &str = "preprocessor_config.json";
+pub(crate) const TEXT_FILE: &str = "tokenizer_config.json";
 /// Beside the `kiln` object: mean and standard deviation of each number to learn.
 const TARGETS: &str = "kiln_targets";
 /// Beside the `kiln` object: how tokens are hidden.
 const MASKING: &str = "kiln_masking";
-const TOKENIZER_FILE: &str = "tokenizer.json";
+pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
 impl Preprocessor {
     pub(crate) fn new(program: Program) -> Self {
@@ -114,6 +93,16 @@ impl Preprocessor {
     /// The same, hiding tokens of what is learned from and scored.
     pub(crate) fn with_masking(self, masking: Option<MaskingConfig>) -> Self {
         Self { masking, ..self }
+    }
+
+    /// The same, with the names of the classes that a text transform may speak of.
+    pub(crate) fn naming(mut self, classes: &[String], task: TaskKind) -> Result<Self, DataError> {
+        if let Program::Text { text, columns } = &mut self.program {
+            let words = matches!(columns.wanted, Wanted::Words { .. });
+            let of = Texts { task: Some(task), words, pair: columns.pair.is_some(), classes: Some(classes) };
+            text.transforms = text.transforms.for_classes(&of)?;
+        }
+        Ok(self)
     }
 
     /// The scales of the numbers that a regression learns, by which its answers are undone; empty where it learns
@@ -151,15 +140,34 @@ impl Preprocessor {
     /// # Errors
     /// As [`prepare`](Self::prepare).
     pub fn prepare_named(&self, raw: Raw, name: &str, augment: Option<u64>) -> Result<Features, DataError> {
+        let (raw, _) = self.reworded(raw, &Label::None, augment);
+        self.numbers(raw, name, augment)
+    }
+
+    /// A text as the tokenizer is to read it; other samples as they are.
+    fn reworded(&self, raw: Raw, label: &Label, augment: Option<u64>) -> (Raw, Label) {
+        match (&self.program, augment) {
+            (Program::Text { text, .. }, Some(seed)) => text.transforms.augmented(raw, label, seed),
+            (Program::Text { text, .. }, None) => (text.transforms.normalized(raw), label.clone()),
+            _ => (raw, label.clone()),
+        }
+    }
+
+    /// Of a sample whose texts are as the tokenizer is to read them.
+    fn numbers(&self, raw: Raw, name: &str, augment: Option<u64>) -> Result<Features, DataError> {
         match (&self.program, raw) {
             (Program::Image(program), Raw::Image(image)) => {
                 program.run(image, name, augment).map(Features::Image)
             }
             (Program::Text { text, columns }, raw) => {
-                match columns.pair.is_some() == matches!(raw, Raw::Pair(..)) {
-                    true => text.run(&raw).unwrap_or_else(|| Err(self.other(&raw, name))),
-                    false => Err(self.other(&raw, name)),
-                }
+                let fits = columns.pair.is_some() == matches!(raw, Raw::Pair(..));
+                let made = match augment.filter(|_| text.transforms.acts_on_tokens()) {
+                    Some(seed) => {
+                        text.encode(&raw).map(|made| Ok(text.transforms.augmented_tokens(&made?, text, seed)))
+                    }
+                    None => text.run(&raw),
+                };
+                made.filter(|_| fits).unwrap_or_else(|| Err(self.other(&raw, name)))
             }
             (Program::Table(table), Raw::Row { numbers, categories }) => table
                 .run(&numbers, &categories, name)
@@ -194,15 +202,16 @@ impl Preprocessor {
             Raw::Tokens(ids) => return Ok(next_tokens(ids)),
             raw => raw,
         };
-        if let Some(fitted) = self.fitted(&raw, label, augment, index).transpose()? {
+        let (raw, label) = self.reworded(raw, label, augment);
+        if let Some(fitted) = self.fitted(&raw, &label, augment, index).transpose()? {
             return Ok(fitted);
         }
-        let features = self.prepare_named(raw, name, augment)?;
+        let features = self.numbers(raw, name, augment)?;
         let label = match label {
             Label::Values(values) if !self.targets.is_empty() => {
                 Label::Values(values.iter().zip(&self.targets).map(|(x, scale)| scale.apply(*x)).collect())
             }
-            label => label.clone(),
+            label => label,
         };
         Ok((features, label))
     }
@@ -281,7 +290,11 @@ impl Preprocessor {
             }
             Program::Text { text, columns } => {
                 files::write_synced(&folder.join(TOKENIZER_FILE), &text.source)?;
-                let stored = Stored::Text { max_length: text.max_length, columns: columns.clone() };
+                let stored = Stored::Text {
+                    max_length: text.max_length,
+                    columns: columns.clone(),
+                    text_transforms: text.transforms.list().to_vec(),
+                };
                 (TEXT_FILE, text_fields(text), stored)
             }
         };
@@ -314,9 +327,12 @@ impl Preprocessor {
             Stored::Corpus { block_size } => {
                 Program::Corpus(TextProgram::open_unpadded(&folder.join(TOKENIZER_FILE), block_size)?)
             }
-            Stored::Text { max_length, columns } => {
-                let in_words = matches!(columns.wanted, Wanted::Words { .. });
-                let text = TextProgram::open(&folder.join(TOKENIZER_FILE), max_length, in_words)?;
+            Stored::Text { max_length, columns, text_transforms } => {
+                let words = matches!(columns.wanted, Wanted::Words { .. });
+                let text = TextProgram::open(&folder.join(TOKENIZER_FILE), max_length, words)?;
+                let of = Texts { words, pair: columns.pair.is_some(), ..Texts::default() };
+                let text =
+                    text.with_transforms(&text_transforms, &of).map_err(|e| program_fault(&path, e))?;
                 Program::Text { text, columns }
             }
         };
@@ -325,32 +341,6 @@ impl Preprocessor {
         let targets = value.remove(TARGETS).map(serde_json::from_value).transpose();
         let targets = targets.map_err(|e| program_fault(&path, e))?.unwrap_or_default();
         Ok(Self::new(program).with_targets(targets).with_masking(masking))
-    }
-}
-
-impl Columns {
-    /// Of a table with a column of prompts, called `text`.
-    pub(crate) fn text() -> Self {
-        let wanted = Wanted::Text(Column::Name("text".into()));
-        Self { header: true, wanted, pair: None, categories: Vec::new(), missing: Missing::default() }
-    }
-
-    /// Every column that the model reads.
-    pub(crate) fn inputs(&self) -> Vec<&Column> {
-        match &self.wanted {
-            Wanted::Text(column) | Wanted::Image(column) | Wanted::Words { tokens: column, .. } => {
-                std::iter::once(column).chain(&self.pair).collect()
-            }
-            Wanted::Features(numbers) => numbers.iter().chain(&self.categories).collect(),
-        }
-    }
-
-    /// `F`, or 0 for texts and images.
-    pub(crate) fn features(&self) -> usize {
-        match &self.wanted {
-            Wanted::Text(_) | Wanted::Image(_) | Wanted::Words { .. } => 0,
-            Wanted::Features(columns) => columns.len(),
-        }
     }
 }
 

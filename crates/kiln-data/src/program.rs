@@ -7,8 +7,8 @@ use kiln_core::{MaskingConfig, TaskConfig};
 
 use crate::build_tokenizer::words;
 use crate::config::{
-    Column, ConllData, DataConfig, Fill, LoaderConfig, Missing, TableData, TokenizerConfig, TokenizerKind,
-    Transform,
+    Column, ConllData, DataConfig, Fill, LoaderConfig, Missing, TableData, TextTransform, TokenizerConfig,
+    TokenizerKind, Transform,
 };
 use crate::dataset::OpenOptions;
 use crate::error::DataError;
@@ -17,6 +17,7 @@ use crate::preprocessor::{Columns, Preprocessor, Program, Wanted};
 use crate::split::{Raw, Split};
 use crate::table_program::TableProgram;
 use crate::text_program::{TextProgram, locate};
+use crate::text_transforms::{TextTransforms, Texts};
 
 /// The program of a config. `size` looks at the first image; what is learned from samples is learned from `training`,
 /// and left empty without (a check).
@@ -35,7 +36,9 @@ pub(crate) fn build(
             table(c, options, size, training)?
         }
         DataConfig::Conll(c) => {
-            Program::Text { text: tokenizer(&c.tokenizer, options, training, true)?, columns: conll(c) }
+            let of = texts_of(options, true, false);
+            let text = tokenizer(&c.tokenizer, &c.text_transforms, &of, options, training)?;
+            Program::Text { text, columns: conll(c) }
         }
         DataConfig::Text(_) => return Err(not_here()),
     };
@@ -81,8 +84,9 @@ fn table(
             TableProgram::fit(columns, c, training).map(Program::Table)
         }
         Wanted::Text(_) | Wanted::Words { .. } => {
-            let in_words = matches!(columns.wanted, Wanted::Words { .. });
-            let mut text = tokenizer(&c.tokenizer, options, training, in_words)?;
+            let words = matches!(columns.wanted, Wanted::Words { .. });
+            let of = texts_of(options, words, columns.pair.is_some());
+            let mut text = tokenizer(&c.tokenizer, &c.text_transforms, &of, options, training)?;
             if columns.pair.is_some() {
                 text = text.for_pairs()?;
             }
@@ -91,38 +95,46 @@ fn table(
     }
 }
 
-/// A tokenizer's file, or one built from the training texts.
+/// What the text transforms are for.
+fn texts_of<'a>(options: &OpenOptions<'_>, words: bool, pair: bool) -> Texts<'a> {
+    Texts { task: Some(options.task.kind()), words, pair, classes: None }
+}
+
+/// A tokenizer's file, or one built from the training texts as the transforms leave them; with the transforms.
 fn tokenizer(
     c: &TokenizerConfig,
+    transforms: &[TextTransform],
+    of: &Texts<'_>,
     options: &OpenOptions<'_>,
     training: Option<&Split>,
-    in_words: bool,
 ) -> Result<TextProgram, DataError> {
-    match c.kind {
+    let text = match c.kind {
         TokenizerKind::File => {
-            TextProgram::open(&locate(c.path.as_deref(), options.tokenizer_folder)?, c.max_length, in_words)
+            TextProgram::open(&locate(c.path.as_deref(), options.tokenizer_folder)?, c.max_length, of.words)?
         }
         TokenizerKind::Words => {
-            let texts = training.map(texts).transpose()?.unwrap_or_default();
+            let normalizers = TextTransforms::new(transforms, of, true)?;
+            let texts = training.map(|split| texts(split, &normalizers)).transpose()?.unwrap_or_default();
             let source = words(texts.iter().map(String::as_str), c.max_vocab, c.min_frequency)?;
             let mut config = serde_json::Map::new();
             config.insert("pad_token".into(), "[PAD]".into());
             config.insert("unk_token".into(), "[UNK]".into());
-            TextProgram::new(source, config, Path::new("the tokenizer of the training texts"), c.max_length)
+            TextProgram::new(source, config, Path::new("the tokenizer of the training texts"), c.max_length)?
         }
-    }
+    };
+    text.with_transforms(transforms, of)
 }
 
-fn texts(split: &Split) -> Result<Vec<String>, DataError> {
-    let text = |i: usize| {
-        Ok(match split.raw(i)? {
+fn texts(split: &Split, transforms: &TextTransforms) -> Result<Vec<String>, DataError> {
+    let text = |raw: Result<Raw, DataError>| {
+        Ok(match transforms.normalized(raw?) {
             Raw::Text(text) => text,
             Raw::Pair(a, b) => format!("{a} {b}"),
             Raw::Words(words) => words.join(" "),
             Raw::Image(_) | Raw::Row { .. } | Raw::Tokens(_) => String::new(),
         })
     };
-    (0..split.len()).map(text).collect()
+    split.usable().map(text).collect()
 }
 
 /// The columns that a table's config asks for.

@@ -38,8 +38,9 @@ impl Preprocessor {
     /// A text that the tokenizer refuses.
     pub fn reading(&self, raw: &Raw) -> Result<Option<Reading>, DataError> {
         let Program::Text { text: program, .. } = &self.program else { return Ok(None) };
-        let Some(encoding) = program.encode(raw).transpose()? else { return Ok(None) };
-        Ok(match raw {
+        let raw = program.transforms.normalized(raw.clone());
+        let Some(encoding) = program.encode(&raw).transpose()? else { return Ok(None) };
+        Ok(match &raw {
             Raw::Text(text) => {
                 let mut words = words(&encoding, |_, offsets| offsets);
                 let chars: Vec<char> = text.chars().collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::TableData;
 use crate::error::DataError;
-use crate::layout::{Place, one};
+use crate::layout::{Place, faulty, one};
 use crate::preprocessor::Wanted;
 use crate::program::columns;
 use crate::source::Source;
@@ -79,7 +79,7 @@ pub(crate) fn in_folder(folder: &Path, train_named: bool) -> Result<[Option<Plac
 pub(crate) fn open(files: &[PathBuf], c: &TableData, several: Several) -> Result<Arc<dyn Source>, DataError> {
     let (opened, columns, groups) = (same_schema(files, c)?, columns(c)?, Arc::new(Groups::default()));
     let table = |(number, file)| -> Result<Box<dyn Source>, DataError> {
-        let table = TableSource::parquet(file, number, &groups, &columns, &c.label_columns())?;
+        let table = TableSource::parquet(file, number, &groups, &columns, &c.label_columns(), faulty(c))?;
         Ok(Box::new(table.with_several(several.clone())))
     };
     let mut parts: Vec<Box<dyn Source>> =
@@ -108,7 +108,7 @@ pub(crate) fn check(files: &[PathBuf], c: &TableData) -> Result<(), DataError> {
         first.image(column)?;
     }
     match ParquetRows::new(Arc::clone(first), &columns, &c.label_columns())?.next() {
-        Some(row) => row.map(|_| ()),
+        Some(row) => row.map(|_| ()).or_else(|fault| faulty(c).keep(0, fault).map(|_| ())),
         None => Err(first.fault("holds no rows".into(), "give a file with rows")),
     }
 }

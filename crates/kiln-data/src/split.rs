@@ -108,6 +108,12 @@ impl Split {
         }
     }
 
+    /// Every sample, without those that have a fault of their own: where such may not be left out, the loader ends at them.
+    pub(crate) fn usable(&self) -> impl Iterator<Item = Result<Raw, DataError>> {
+        let faulty = |raw: &Result<Raw, DataError>| raw.as_ref().is_err_and(DataError::is_of_one_sample);
+        (0..self.len()).map(|i| self.raw(i)).filter(move |raw| !faulty(raw))
+    }
+
     /// The shard of each sample.
     pub(crate) fn shards(&self) -> Vec<usize> {
         self.0.rows.iter().map(|&row| self.0.source.shard(row)).collect()
@@ -191,8 +197,11 @@ impl Split {
         out: &mut [u32],
     ) -> Result<(), DataError> {
         for (k, length) in out.iter_mut().enumerate() {
-            if let Features::Tokens { ids, .. } = preprocessor.prepare(self.raw(from + k)?, None)? {
-                *length = ids.len() as u32;
+            match self.raw(from + k).and_then(|raw| preprocessor.prepare(raw, None)) {
+                Ok(Features::Tokens { ids, .. }) => *length = ids.len() as u32,
+                Ok(_) => {}
+                Err(fault) if fault.is_of_one_sample() => {} // the loader says it
+                Err(fault) => return Err(fault),
             }
         }
         Ok(())

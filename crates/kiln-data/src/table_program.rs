@@ -71,7 +71,7 @@ impl TableProgram {
         let (scales, categories) = (Vec::new(), vec![Vec::new(); columns.categories.len()]);
         let mut program = Self { columns, numeric, scales, categories };
         let Some(split) = rows else { return Ok(program) };
-        let rows = (0..split.len()).map(|i| split.raw(i)).collect::<Result<Vec<_>, _>>()?;
+        let rows = split.usable().collect::<Result<Vec<_>, _>>()?;
         if numeric == Numeric::Standard || config.table.missing == Missing::Mean {
             program.scales =
                 (0..program.columns.features()).map(|k| scale(&rows, k)).collect::<Result<_, _>>()?;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use kiln_core::files;
 use serde_json::{Map, Value};
-use tokenizers::{AddedToken, Encoding, Tokenizer, TruncationDirection, TruncationParams};
+use tokenizers::{AddedToken, EncodeInput, Encoding, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::batch::Features;
 use crate::build_tokenizer::{alphabet, characters};
 use crate::error::DataError;
 use crate::split::Raw;
+use crate::text_transforms::{TextTransform, TextTransforms, Texts};
 
 /// A tokenizer with its file.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub(crate) struct TextProgram {
     pub(crate) mask: Option<(u32, String)>,
     /// Ids of the special tokens.
     pub(crate) special: Arc<BTreeSet<u32>>,
+    /// What is done to texts before and to tokens after; the caller asks for it.
+    pub(crate) transforms: TextTransforms,
     /// Ids by character, where the vocabulary is one of characters.
     alphabet: Option<Arc<HashMap<char, u32>>>,
 }
@@ -124,7 +127,18 @@ impl TextProgram {
         let (tokenizer, source) = (Arc::new(tokenizer), source.into());
         let pad_id = padding.unwrap_or(0);
         Ok((
-            Self { tokenizer, source, config, max_length, vocab_size, pad_id, mask, special, alphabet },
+            Self {
+                tokenizer,
+                source,
+                config,
+                max_length,
+                vocab_size,
+                pad_id,
+                mask,
+                special,
+                transforms: TextTransforms::default(),
+                alphabet,
+            },
             padding,
         ))
     }
@@ -158,24 +172,23 @@ impl TextProgram {
     /// Ids and segments of one sample, special tokens included, at most `max_length`; of a pair the longer text is
     /// cut first. `None` where the sample is no text.
     pub(crate) fn run(&self, raw: &Raw) -> Option<Result<Features, DataError>> {
-        let encoding = match raw {
-            Raw::Text(text) => self.tokenizer.encode_fast(text.as_str(), true),
-            Raw::Pair(a, b) => self.tokenizer.encode_fast((a.as_str(), b.as_str()), true),
-            Raw::Words(words) => self.tokenizer.encode_fast(words.as_slice(), true),
-            Raw::Image(_) | Raw::Row { .. } | Raw::Tokens(_) => return None,
-        };
+        let encoding = self.tokenizer.encode_fast(input(raw)?, true);
         Some(encoding.map(|encoding| features(&encoding)).map_err(refused))
     }
 
     /// As [`run`](Self::run), with the word and the characters that each token comes from.
     pub(crate) fn encode(&self, raw: &Raw) -> Option<Result<Encoding, DataError>> {
-        let encoding = match raw {
-            Raw::Text(text) => self.tokenizer.encode_char_offsets(text.as_str(), true),
-            Raw::Pair(a, b) => self.tokenizer.encode_char_offsets((a.as_str(), b.as_str()), true),
-            Raw::Words(words) => self.tokenizer.encode_char_offsets(words.as_slice(), true),
-            Raw::Image(_) | Raw::Row { .. } | Raw::Tokens(_) => return None,
-        };
-        Some(encoding.map_err(refused))
+        Some(self.tokenizer.encode_char_offsets(input(raw)?, true).map_err(refused))
+    }
+
+    /// The same, with texts transformed before.
+    pub(crate) fn with_transforms(
+        self,
+        transforms: &[TextTransform],
+        of: &Texts<'_>,
+    ) -> Result<Self, DataError> {
+        let transforms = TextTransforms::new(transforms, of, self.mask.is_some())?;
+        Ok(Self { transforms, ..self })
     }
 
     /// Refuses a `max_length` that leaves no room for a pair beside its special tokens.
@@ -193,6 +206,16 @@ impl TextProgram {
     /// The token of an id.
     pub(crate) fn token(&self, id: u32) -> Option<String> {
         self.tokenizer.id_to_token(id)
+    }
+}
+
+/// A sample as the tokenizer takes it; `None` where it is no text.
+fn input(raw: &Raw) -> Option<EncodeInput<'_>> {
+    match raw {
+        Raw::Text(text) => Some(text.as_str().into()),
+        Raw::Pair(a, b) => Some((a.as_str(), b.as_str()).into()),
+        Raw::Words(words) => Some(words.as_slice().into()),
+        Raw::Image(_) | Raw::Row { .. } | Raw::Tokens(_) => None,
     }
 }
 

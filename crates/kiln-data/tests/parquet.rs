@@ -10,6 +10,7 @@ use kiln_core::{Exit, RegressionConfig, TaskConfig};
 use kiln_data::config::{DataConfig, LoaderConfig, ShuffleBy};
 use kiln_data::{
     DataError, Dataset, HostBatch, Label, Loader, OpenOptions, Order, Raw, Split, holds_validation, inputs,
+    scan,
 };
 use serde_json::{Value, json};
 
@@ -83,6 +84,61 @@ fn every_type_is_read_as_pyarrow_reads_it() {
         assert_eq!(found, (0..10).map(|i| Raw::Words(words(i))).collect::<Vec<_>>());
         assert_eq!(data.classes, ["B-X", "O"]);
     }
+}
+
+#[test]
+fn long_row_groups_keep_their_nulls_in_place() {
+    let file = "long.parquet";
+    let rows = json!({"features": ["x", "y"], "label": "z", "table": {"missing": "mean", "numeric": "none"}});
+    let train = open(table(file, rows), TaskConfig::default()).unwrap().train.unwrap();
+    assert_eq!(train.len(), 20_000);
+    for (i, raw) in raws(&train).into_iter().enumerate() {
+        let Raw::Row { numbers, .. } = raw else { panic!("{raw:?}") };
+        let x = if [15_000, 15_001, 19_999].contains(&i) { f32::NAN } else { (i % 7) as f32 };
+        let y = if i % 9_999 == 5 { f32::NAN } else { (i % 5) as f32 };
+        assert_eq!(
+            numbers.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+            [x.to_bits(), y.to_bits()],
+            "row {i}"
+        );
+        assert_eq!(train.label(i), &Label::Class(i % 3), "row {i}");
+    }
+    let words = json!({"tokens": "words", "label": "tags", "classes": ["t", "u"]});
+    let train = open(table(file, words), TaskConfig::TokenClassification).unwrap().train.unwrap();
+    for i in [0, 1, 8_191, 8_192, 8_193, 19_999] {
+        assert_eq!(train.raw(i).unwrap(), Raw::Words(vec!["a".into(); i % 3 + 1]), "row {i}");
+    }
+    let scanned = scan(&fixture("parquet").join(file), &["x", "z"].map(String::from)).unwrap();
+    assert_eq!(scanned[0].len(), 20_000);
+    let sum = |f: fn(usize) -> usize| (0..20_000).map(f).sum::<usize>() as f64;
+    assert_eq!(scanned[1].checksum(), sum(|i| i % 3));
+    let without = [15_000, 15_001, 19_999].into_iter().map(|i| (i % 7) as f64).sum::<f64>();
+    assert_eq!(scanned[0].checksum(), sum(|i| i % 7) - without);
+}
+
+#[test]
+fn a_dataset_card_names_the_classes_that_no_footer_names() {
+    let folder = fixture("parquet/card");
+    let config = json!({"kind": "parquet", "path": folder, "text": "text", "label": "label",
+        "tokenizer": {"path": fixture("tokenizer.json")}});
+    let data = open(config.clone(), TaskConfig::default()).unwrap();
+    assert_eq!(data.classes, ["zebra", "it's an ant", "bee: a", "007", "no"]);
+    let train = data.train.unwrap();
+    assert!((0..10).all(|i| train.label(i) == &Label::Class(i % 5)));
+    // A copy whose card is gone, and one whose card knows fewer classes.
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("data")).unwrap();
+    let file = "data/train-00000-of-00001.parquet";
+    fs::copy(folder.join(file), copy.path().join(file)).unwrap();
+    let mut alone = config;
+    alone["path"] = json!(copy.path());
+    assert_eq!(open(alone.clone(), TaskConfig::default()).unwrap().classes, ["0", "1", "2", "3", "4"]);
+    let card = fs::read_to_string(folder.join("README.md")).unwrap();
+    let shorter = card.replace("          '4': 'no'\n", "");
+    assert_ne!(shorter, card);
+    fs::write(copy.path().join("README.md"), shorter).unwrap();
+    let error = open(alone, TaskConfig::default()).unwrap_err().to_string();
+    assert!(error.contains(":5: expected 0 to 3 in \"label\", got 4"), "{error}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! Owns how the folder appears and is replaced; its files are kiln-models' and kiln-data's.
 //! `kiln train` saves one; evaluator and predictor open it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,16 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use kiln_core::files::{FileError, sync_folder};
 use kiln_core::{InputSpec, StateDict};
-use kiln_data::Preprocessor;
-use kiln_models::{Card, Model, SaveOptions};
+use kiln_data::{Preprocessor, pipeline_hashes};
+use kiln_models::weights::SAFETENSORS;
+use kiln_models::{Card, Model, ModelError, SaveOptions};
 
 use crate::EvalError;
 use crate::tasks::{self, Task};
 
 const CARD: &str = "config.json";
+/// In the weights' header: the hashes of the files that prepare samples for them, by name.
+const PIPELINE: &str = "kiln_pipeline";
 
 /// A model that can be asked.
 pub struct Bundle {
@@ -67,8 +71,10 @@ impl Bundle {
         fs::create_dir_all(parent).map_err(FileError::at(parent, "create"))?;
         let fresh = fresh(parent)?;
         preprocessor.save(fresh.path())?;
+        let pipeline = serde_json::json!(pipeline_hashes(fresh.path())?).to_string();
         let images = kiln_models::brought_preprocessing(fresh.path());
-        kiln_models::save_as(fresh.path(), &card.prepared_as(images.as_ref()), state, options)?;
+        let card = card.prepared_as(images.as_ref());
+        kiln_models::save_as(fresh.path(), &card, state, options, &[(PIPELINE, &pipeline)])?;
         sync_files(fresh.path())?;
         exchange(fresh, folder)
     }
@@ -76,6 +82,7 @@ impl Bundle {
 
 /// The program in a folder, which must fit the model beside it: every id of the tokenizer needs an embedding.
 pub(crate) fn preprocessor_of(folder: &Path, card: &Card) -> Result<Preprocessor, EvalError> {
+    as_recorded(folder)?;
     let Some(InputSpec::Tokens { vocab_size, max_length, .. }) = card.kiln_input else {
         return Ok(Preprocessor::load(folder)?);
     };
@@ -85,6 +92,34 @@ pub(crate) fn preprocessor_of(folder: &Path, card: &Card) -> Result<Preprocessor
             Err(EvalError::Tokenizer { path: folder.into(), got: *ids, expected: vocab_size })
         }
         _ => Ok(preprocessor),
+    }
+}
+
+/// Refuses a folder whose pipeline is not the one that its weights were saved with. Weights that kiln did not save say
+/// nothing of it.
+fn as_recorded(folder: &Path) -> Result<(), EvalError> {
+    let metadata = kiln_models::weights::metadata(folder).map_err(ModelError::from)?;
+    let Some(recorded) = metadata.get(PIPELINE) else { return Ok(()) };
+    let changed = |file: &str, problem: String| EvalError::Pipeline { path: folder.join(file), problem };
+    let recorded: BTreeMap<String, String> = serde_json::from_str(recorded)
+        .map_err(|e| changed(SAFETENSORS, format!("its record of the preprocessing is damaged: {e}")))?;
+    let found = pipeline_hashes(folder)?;
+    for (file, wanted) in &recorded {
+        let short = |hash: &str| hash.chars().take(12).collect::<String>();
+        match found.get(file) {
+            Some(hash) if hash == wanted => {}
+            Some(hash) => {
+                let (wanted, got) = (short(wanted), short(hash));
+                let problem =
+                    format!("the weights were saved with a file of hash {wanted}, this one has {got}");
+                return Err(changed(file, problem));
+            }
+            None => return Err(changed(file, "the weights were saved with it, and it is gone".into())),
+        }
+    }
+    match found.keys().find(|file| !recorded.contains_key(*file)) {
+        Some(file) => Err(changed(file, "the weights were saved without it".into())),
+        None => Ok(()),
     }
 }
 

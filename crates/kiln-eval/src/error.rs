@@ -44,6 +44,14 @@ pub enum EvalError {
         /// Tokens.
         got: usize,
     },
+    /// A folder whose preprocessing is not the one that its weights were trained with.
+    #[error("{}: not the preprocessing of these weights: {problem}", path.display())]
+    Pipeline {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A model would be saved over something else.
     #[error("{}: exists already and is not a model folder; it was left alone", path.display())]
     Occupied {
@@ -108,6 +116,11 @@ impl EvalError {
             EvalError::Tokenizer { .. } => {
                 Some("put the tokenizer.json that belongs to these weights into the folder".into())
             }
+            EvalError::Pipeline { .. } => Some(
+                "put back the file that `kiln train` left with these weights (the run's model/), or train again with \
+                 the other preprocessing"
+                    .into(),
+            ),
             EvalError::Occupied { .. } => Some("give the model a folder of its own".into()),
             EvalError::Input(_) | EvalError::Classes { .. } => {
                 Some("the data must be what the model was trained for".into())
@@ -133,6 +146,7 @@ impl EvalError {
             EvalError::Input(_)
             | EvalError::NotAModel { .. }
             | EvalError::Tokenizer { .. }
+            | EvalError::Pipeline { .. }
             | EvalError::EmptyPrompt
             | EvalError::NoText
             | EvalError::NoDecoder

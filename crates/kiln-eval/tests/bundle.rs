@@ -163,6 +163,55 @@ fn a_model_is_replaced_whole_and_nothing_else_is() {
 }
 
 #[test]
+fn another_pipeline_than_the_weights_were_saved_with_is_refused() {
+    let out = tempfile::tempdir().unwrap();
+    let dataset = dataset(out.path());
+    let (folder, other) = (out.path().join("model"), out.path().join("other"));
+    save(&folder, &dataset, 3);
+    let file = folder.join("preprocessor_config.json");
+    let own = fs::read_to_string(&file).unwrap();
+    let refusal = || {
+        let error = Bundle::open(&folder, &Device::flex()).err().expect("it was opened");
+        assert!(matches!(error, EvalError::Pipeline { .. }), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("put back")));
+        error.to_string()
+    };
+    // A changed number, as a person's editor would leave it.
+    let mut changed: serde_json::Value = serde_json::from_str(&own).unwrap();
+    let scale = changed["kiln"]["scales"][0]["mean"].as_f64().expect("a scale");
+    changed["kiln"]["scales"][0]["mean"] = serde_json::json!(scale + 0.5);
+    fs::write(&file, serde_json::to_string_pretty(&changed).unwrap()).unwrap();
+    let said = refusal();
+    assert!(
+        said.contains("preprocessor_config.json") && said.contains("saved with a file of hash"),
+        "{said}"
+    );
+    // That of another model, which is whole in itself.
+    let shifted = fs::read_to_string(out.path().join("train.csv")).unwrap().replacen("0.000", "9.000", 1);
+    fs::write(out.path().join("train.csv"), shifted).unwrap();
+    save(&other, &Dataset::open(&config(out.path()), &OpenOptions::default()).unwrap(), 3);
+    Bundle::open(&other, &Device::flex()).unwrap();
+    fs::copy(other.join("preprocessor_config.json"), &file).unwrap();
+    assert!(refusal().contains("saved with a file of hash"));
+    fs::remove_file(&file).unwrap();
+    assert!(refusal().contains("it is gone"));
+    // A file beside it that would be read first.
+    fs::write(&file, &own).unwrap();
+    Bundle::open(&folder, &Device::flex()).unwrap();
+    fs::write(folder.join("tokenizer_config.json"), "{}").unwrap();
+    assert!(refusal().contains("saved without it"));
+    fs::remove_file(folder.join("tokenizer_config.json")).unwrap();
+    let model = kiln_models::open(&folder, &Device::flex()).unwrap();
+    let metadata = kiln_models::weights::metadata(&folder).unwrap();
+    assert_eq!(metadata.get("format").map(String::as_str), Some("pt"));
+    assert!(metadata["kiln_pipeline"].contains("preprocessor_config.json"));
+    // Weights that another tool wrote record nothing, and nothing is refused.
+    kiln_models::save(&folder, &model.card, &model.net.state()).unwrap();
+    fs::write(&file, serde_json::to_string(&changed).unwrap()).unwrap();
+    Bundle::open(&folder, &Device::flex()).unwrap();
+}
+
+#[test]
 fn what_is_no_model_is_said() {
     let out = tempfile::tempdir().unwrap();
     for path in [out.path().to_path_buf(), out.path().join("missing")] {

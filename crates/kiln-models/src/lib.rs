@@ -191,12 +191,12 @@ fn headless(card: &Card, folder: &Path) -> ModelError {
 /// # Errors
 /// As [`save_as`].
 pub fn save(folder: &Path, card: &Card, state: &StateDict) -> Result<(), ModelError> {
-    save_as(folder, card, state, &SaveOptions::default())
+    save_as(folder, card, state, &SaveOptions::default(), &[])
 }
 
 /// Writes `config.json` and `model.safetensors` (metadata `format=pt`; shards with an index where it is large) into
 /// `folder`, creating it if needed. Each file is replaced as a whole and synced. Tensors are named as the implementation
-/// names them that the card's `config.json` belongs to.
+/// names them that the card's `config.json` belongs to. `notes` stand beside the tensors ([`weights::metadata`]).
 ///
 /// # Errors
 /// Whatever the system reports while writing; a tensor of a type that safetensors lacks, or with a value that the
@@ -206,6 +206,7 @@ pub fn save_as(
     card: &Card,
     state: &StateDict,
     options: &SaveOptions,
+    notes: &[(&str, &str)],
 ) -> Result<(), ModelError> {
     fs::create_dir_all(folder).map_err(FileError::at(folder, "create"))?;
     let family = families::of_card(card, folder)?;
@@ -216,7 +217,7 @@ pub fn save_as(
         Some(dialect) => dialect.write(state),
         None => state,
     };
-    weights::write(folder, &state, options)?;
+    weights::write(folder, &state, options, notes)?;
     files::write_atomic(&folder.join(card::FILE), card.stored_as(options.dtype).to_json().as_bytes())?;
     Ok(())
 }

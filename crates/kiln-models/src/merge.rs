@@ -38,7 +38,11 @@ pub fn merge(base: &Path, adapter: &Path, out: &Path, device: &Device) -> Result
     }
     let mut state = model.net.state();
     lora.merge(&mut state)?;
-    save_as(out, &own, &state, &SaveOptions::default())?;
+    // What the base's weights record goes with the files that it speaks of.
+    let notes = weights::metadata(base)?;
+    let notes: Vec<(&str, &str)> =
+        notes.iter().filter(|(key, _)| *key != "format").map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    save_as(out, &own, &state, &SaveOptions::default(), &notes)?;
     for name in files::OF_INPUTS {
         let from = base.join(name);
         if from.is_file() {

@@ -8,6 +8,7 @@ mod data_rules;
 mod encoder_rules;
 mod finetune_rules;
 mod model_rules;
+mod text_rules;
 mod train_rules;
 
 use std::path::Path;
@@ -101,6 +102,7 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     let mut rules = Rules { config: &config, resolved: &resolved, faults: Vec::new() };
     rules.top();
     rules.data();
+    rules.text_transforms();
     rules.model();
     rules.optimizer();
     rules.finetune();
@@ -137,6 +139,12 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
                 resolved.fault("model.pretrained", message, "say data.transforms, for example with bicubic");
             return Err(Report::new(vec![fault]));
         }
+    }
+    if let Some(normalizers) = brought::text_transforms(&config, resolved.is_set("data.text_transforms")) {
+        let json = serde_json::to_value(&normalizers).unwrap_or_default();
+        notes.push(format!("texts are normalised as the pretrained model's: data.text_transforms = {json}"));
+        resolved.set_default("data.text_transforms", json);
+        config.data.set_text_transforms(normalizers);
     }
     Ok(Loaded { config, resolved, notes })
 }

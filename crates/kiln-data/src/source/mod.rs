@@ -2,7 +2,9 @@
 //! Owns what the kinds have in common; never splits or prepares. Hands raw samples to `Split`.
 
 pub(crate) mod conll;
+pub(crate) mod faulty;
 pub(crate) mod folder;
+pub(crate) mod format;
 pub(crate) mod idx;
 pub(crate) mod joined;
 pub(crate) mod jsonl;

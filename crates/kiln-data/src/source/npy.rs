@@ -40,13 +40,7 @@ pub(crate) struct Array {
 impl Npz {
     pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
         let expected = "a NumPy .npz file";
-        if path.is_dir() {
-            return Err(DataError::Missing {
-                path: path.into(),
-                expected: format!("{expected}, not a folder"),
-            });
-        }
-        let file = File::open(path).map_err(DataError::opening(path, expected))?;
+        let file = DataError::open(path, expected)?;
         let mut npz = Self { path: path.into(), file, entries: Vec::new() };
         npz.entries = npz.directory()?;
         Ok(npz)

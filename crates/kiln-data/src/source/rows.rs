@@ -274,7 +274,8 @@ fn line_of(record: &ByteRecord) -> u64 {
 
 fn broken(path: &Path, error: &csv::Error) -> DataError {
     let line = error.position().map_or(1, csv::Position::line);
-    row(path, line, "a readable row", &error.to_string(), "check the file")
+    let problem = format!("line {line} and what follows cannot be read: {error}");
+    DataError::Unreadable { path: path.into(), problem, remedy: "check the file".into() }
 }
 
 /// A fault of one row.

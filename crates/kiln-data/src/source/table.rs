@@ -1,17 +1,17 @@
 //! A whole table in memory: texts or rows of numbers, and the word of each row's class.
 //! Owns the rows; never parses (rows.rs and jsonl.rs do). Hands samples to `Split`.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_core::TaskKind;
 
-use super::jsonl::Objects;
+use super::faulty::Faulty;
+use super::format::RowIter;
+pub(crate) use super::format::{Format, rows, stream};
 use super::many::{self, Place, Several};
 use super::parquet::{Groups, ParquetFile, ParquetRows, Pictures};
-use super::rows::{Cell, Row, Rows, Separated, labelled, row};
+use super::rows::{Cell, Row, labelled, row};
 use super::{Source, class_index, file, only_classes};
 use crate::config::Column;
 use crate::decode::{decode_bytes, decode_file, size_in, size_of};
@@ -19,46 +19,6 @@ use crate::error::DataError;
 use crate::label::Label;
 use crate::preprocessor::{Columns, Wanted};
 use crate::split::Raw;
-
-/// What a table's file looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    Separated(Separated),
-    Jsonl,
-    Parquet,
-}
-
-/// Rows from a file or a stream.
-pub(crate) type RowIter = Box<dyn Iterator<Item = Result<Row, DataError>> + Send>;
-
-/// Rows of a stream that errors call `path`.
-pub(crate) fn stream(
-    input: impl Read + Send + 'static,
-    path: &Path,
-    format: Format,
-    columns: &Columns,
-    label: &[Column],
-) -> Result<RowIter, DataError> {
-    Ok(match format {
-        Format::Separated(kind) => Box::new(Rows::new(input, path, kind, columns, label)?),
-        Format::Jsonl => Box::new(Objects::new(BufReader::new(input), path, columns, label)?),
-        Format::Parquet => Box::new(ParquetRows::open(path, columns, label)?),
-    })
-}
-
-/// Rows of a file.
-pub(crate) fn rows(
-    path: &Path,
-    format: Format,
-    columns: &Columns,
-    label: &[Column],
-) -> Result<RowIter, DataError> {
-    let file = File::open(path).map_err(DataError::opening(path, "a table"))?;
-    if path.is_dir() {
-        return Err(DataError::Missing { path: path.into(), expected: "a table, not a folder".into() });
-    }
-    stream(file, path, format, columns, label)
-}
 
 /// One file, read whole.
 #[derive(Debug)]
@@ -78,7 +38,12 @@ pub(crate) struct TableSource {
     named: Option<Vec<String>>,
     /// Images in the table itself.
     pictures: Option<Pictures>,
+    /// Rows that keep their places and have neither a sample nor a label.
+    faulty: Faulty,
 }
+
+/// Stands for the label's cells of a faulty row.
+const NO_CELL: usize = usize::MAX;
 
 impl TableSource {
     pub(crate) fn open(
@@ -86,8 +51,9 @@ impl TableSource {
         format: Format,
         columns: &Columns,
         label: &[Column],
+        faulty: Faulty,
     ) -> Result<Self, DataError> {
-        Self::of(path, rows(path, format, columns, label)?, columns, label)
+        Self::of(path, rows(path, format, columns, label)?, columns, label, faulty)
     }
 
     /// A Parquet file with its own class names and images; `number` says which of its source's files it is.
@@ -97,6 +63,7 @@ impl TableSource {
         groups: &Arc<Groups>,
         columns: &Columns,
         label: &[Column],
+        faulty: Faulty,
     ) -> Result<Self, DataError> {
         let pictures = match &columns.wanted {
             Wanted::Image(column) => Pictures::new(file, number, column, groups)?,
@@ -104,11 +71,17 @@ impl TableSource {
         };
         let rows = ParquetRows::new(Arc::clone(file), columns, label)?;
         let named = rows.class_names();
-        let table = Self::of(file.path(), Box::new(rows), columns, label)?;
+        let table = Self::of(file.path(), Box::new(rows), columns, label, faulty)?;
         Ok(Self { named, pictures, ..table })
     }
 
-    fn of(path: &Path, rows: RowIter, columns: &Columns, label: &[Column]) -> Result<Self, DataError> {
+    fn of(
+        path: &Path,
+        rows: RowIter,
+        columns: &Columns,
+        label: &[Column],
+        faulty: Faulty,
+    ) -> Result<Self, DataError> {
         let mut table = Self {
             path: path.into(),
             lines: vec![],
@@ -120,15 +93,24 @@ impl TableSource {
             several: Several::default(),
             named: None,
             pictures: None,
+            faulty,
         };
         let mut known = std::collections::HashMap::new();
         for next in rows {
-            let Row { line, raw, label } = next?;
-            for cell in label {
-                let place = *known.entry(cell.clone()).or_insert(table.cells.len());
-                if place == table.cells.len() {
-                    table.cells.push(cell);
+            let Row { line, raw, label } = match next {
+                Ok(row) => row,
+                Err(fault) => {
+                    let line = table.faulty.keep(table.raws.len(), fault)?;
+                    table.labels.extend(std::iter::repeat_n(NO_CELL, table.width));
+                    Row { line, raw: Raw::Text(String::new()), label: Vec::new() }
                 }
+            };
+            for cell in label {
+                let place = known.get(&cell).copied().unwrap_or_else(|| {
+                    known.insert(cell.clone(), table.cells.len());
+                    table.cells.push(cell);
+                    table.cells.len() - 1
+                });
                 table.labels.push(place);
             }
             table.lines.push(line);
@@ -151,22 +133,29 @@ impl TableSource {
         format: Format,
         columns: &Columns,
         label: &[Column],
+        faulty: &Faulty,
     ) -> Result<(), DataError> {
         match rows(path, format, columns, label)?.next() {
-            Some(first) => first.map(|_| ()),
+            Some(first) => first.map(|_| ()).or_else(|fault| faulty.keep(0, fault).map(|_| ())),
             None => Err(row(path, 1, "at least one row", "none", "give a file with rows")),
         }
     }
 }
 
 impl TableSource {
-    /// `(H, W)` of the first row's image.
+    /// `(H, W)` of the image of the first row that can be read.
     pub(crate) fn first_size(
         path: &Path,
         format: Format,
         columns: &Columns,
+        faulty: &Faulty,
     ) -> Result<Option<(usize, usize)>, DataError> {
-        match rows(path, format, columns, &[])?.next().transpose()? {
+        let mut rows = rows(path, format, columns, &[])?;
+        let first = match faulty.is_allowed() {
+            true => rows.find_map(Result::ok),
+            false => rows.next().transpose()?,
+        };
+        match first {
             Some(Row { raw: Raw::Text(image), .. }) => size_of(&beside(path, &image)).map(Some),
             _ => Ok(None),
         }
@@ -191,10 +180,13 @@ impl TableSource {
 
     /// Refuses the first row without a label, where each row has one cell.
     fn all_labelled(&self) -> Result<(), DataError> {
-        let mut rows = self.labels.iter().zip(&self.lines);
-        rows.try_for_each(|(&cell, &line)| match &self.cells[cell] {
-            Cell::Word(word) => labelled(&self.path, line, word).map(|_| ()),
-            Cell::List(_) => Ok(()),
+        let mut rows = self.labels.iter().zip(&self.lines).enumerate();
+        rows.try_for_each(|(at, (&cell, &line))| match self.cells.get(cell) {
+            Some(Cell::Word(word)) => match labelled(&self.path, line, word) {
+                Ok(_) => Ok(()),
+                Err(fault) => self.faulty.keep(at, fault).map(|_| ()),
+            },
+            Some(Cell::List(_)) | None => Ok(()),
         })
     }
 
@@ -205,9 +197,10 @@ impl TableSource {
         }
         let first = |word: usize| self.labels.iter().position(|&w| w == word).unwrap_or_default();
         let index = |(k, cell): (usize, &Cell)| match cell {
+            Cell::Word(word) if self.faulty.contains(first(k)) && word.trim().is_empty() => Ok(None),
             Cell::Word(word) => {
                 labelled(&self.path, self.lines[first(k)], word)?;
-                class_index(word, classes, || self.name(first(k)))
+                class_index(word, classes, || self.name(first(k))).map(Some)
             }
             Cell::List(list) => {
                 let remedy = "keep one class, or set [task] kind = \"multi_label_classification\"";
@@ -215,8 +208,11 @@ impl TableSource {
                 Err(row(&self.path, self.lines[first(k)], "one class", &got, remedy))
             }
         };
-        let map: Vec<usize> = self.cells.iter().enumerate().map(index).collect::<Result<_, _>>()?;
-        Ok(self.labels.iter().map(|&word| Label::Class(map[word])).collect())
+        self.all_labelled()?; // which keeps the rows without a label, where they may be left out
+        let map: Vec<Option<usize>> =
+            self.cells.iter().enumerate().map(index).collect::<Result<_, DataError>>()?;
+        let label = |&cell: &usize| map.get(cell).copied().flatten().map_or(Label::None, Label::Class);
+        Ok(self.labels.iter().map(label).collect())
     }
 
     /// The label of every row from its cells.
@@ -227,10 +223,14 @@ impl TableSource {
         if self.width == 0 {
             return Err(DataError::config("label", "expected the label's column, got none", "name it"));
         }
-        let rows = self.labels.chunks_exact(self.width).zip(&self.lines);
-        rows.map(|(cells, line)| {
-            let cells: Vec<&Cell> = cells.iter().map(|&cell| &self.cells[cell]).collect();
-            label(&cells, &Place { path: &self.path, line: *line })
+        let rows = self.labels.chunks_exact(self.width).zip(&self.lines).enumerate();
+        rows.map(|(at, (cells, line))| {
+            let cells: Vec<&Cell> = cells.iter().filter_map(|&cell| self.cells.get(cell)).collect();
+            match cells.len() == self.width {
+                true => label(&cells, &Place { path: &self.path, line: *line })
+                    .or_else(|fault| self.faulty.keep(at, fault).map(|_| Label::None)),
+                false => Ok(Label::None),
+            }
         })
         .collect()
     }
@@ -241,9 +241,10 @@ impl TableSource {
             return Err(DataError::config("label", problem, "name the columns that the model learned"));
         }
         let number = |row_at: usize, k: usize| {
-            let word = match &self.cells[self.labels[row_at * self.width + k]] {
-                Cell::Word(word) => word.clone(),
-                Cell::List(list) => format!("[{}]", list.join(", ")),
+            let word = match self.cells.get(self.labels[row_at * self.width + k]) {
+                Some(Cell::Word(word)) => word.clone(),
+                Some(Cell::List(list)) => format!("[{}]", list.join(", ")),
+                None => String::new(),
             };
             word.trim().parse::<f32>().ok().filter(|value| value.is_finite()).ok_or_else(|| {
                 let expected = format!("a finite number in \"{}\"", names[k]);
@@ -252,7 +253,12 @@ impl TableSource {
             })
         };
         let values = |at: usize| (0..self.width).map(|k| number(at, k)).collect::<Result<Vec<f32>, _>>();
-        (0..self.raws.len()).map(|at| values(at).map(Label::Values)).collect()
+        let label = |at: usize| match values(at) {
+            Ok(values) => Ok(Label::Values(values)),
+            Err(_) if self.faulty.contains(at) => Ok(Label::None),
+            Err(fault) => self.faulty.keep(at, fault).map(|_| Label::None),
+        };
+        (0..self.raws.len()).map(label).collect()
     }
 }
 
@@ -271,6 +277,7 @@ impl Source for TableSource {
     }
 
     fn raw(&self, i: usize) -> Result<Raw, DataError> {
+        self.faulty.check(i, &self.path)?;
         if let Some(bytes) = self.picture(i)? {
             return decode_bytes(&bytes, &self.name(i)).map(Raw::Image);
         }
@@ -318,8 +325,8 @@ impl Source for TableSource {
 
     fn hash(&self, i: usize) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        if self.pictures.is_some() {
-            // Paths of images inside a table are often missing or all the same.
+        if self.pictures.is_some() || self.faulty.contains(i) {
+            // Paths of images inside a table are often missing or all the same, and a faulty row has nothing.
             let file = self.path.file_name().unwrap_or_default().to_string_lossy();
             hasher.update(format!("{file}:{}:", self.lines[i]).as_bytes());
         }
@@ -340,6 +347,7 @@ impl Source for TableSource {
     }
 
     fn size(&self, i: usize) -> Result<Option<(usize, usize)>, DataError> {
+        self.faulty.check(i, &self.path)?;
         match self.picture(i)? {
             Some(bytes) => size_in(&bytes, &self.name(i)).map(Some),
             None => self.image(i)?.map(|path| size_of(&path)).transpose(),
@@ -347,6 +355,9 @@ impl Source for TableSource {
     }
 
     fn encoded(&self, i: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
+        if self.faulty.contains(i) {
+            return Ok(None);
+        }
         if let Some(bytes) = self.picture(i)? {
             let file = self.path.file_name().unwrap_or_default().to_string_lossy();
             return Ok(Some((format!("{file}-{}", self.lines[i]), bytes)));

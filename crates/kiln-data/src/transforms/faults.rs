@@ -18,6 +18,15 @@ pub struct Fault {
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
+impl IntoIterator for Faults {
+    type Item = Fault;
+    type IntoIter = std::vec::IntoIter<Fault>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl Faults {
     pub(crate) fn add(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         self.0.push(Fault { key: key.into(), problem: problem.into(), remedy: remedy.into() });
@@ -61,7 +70,7 @@ pub fn faults(transforms: &[Transform], channels: usize) -> Vec<(usize, Fault)> 
         let mut own = Faults::default();
         transform.op().check(channels, &mut own);
         order(transforms, i, &mut own);
-        all.extend(own.0.into_iter().map(|fault| (i, fault)));
+        all.extend(own.into_iter().map(|fault| (i, fault)));
     }
     all
 }

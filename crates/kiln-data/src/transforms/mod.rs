@@ -16,21 +16,20 @@ mod policy;
 mod preset;
 mod resize;
 mod resized_crop;
+mod three_augment;
 mod tones;
 mod warps;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt::Debug;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 pub use args::{Fill, Interpolation, Padding, PaddingMode, Size, Span, WarpInterpolation};
 pub use color_jitter::ColorJitter;
 pub use crop::{CenterCrop, RandomCrop};
 pub use erasing::{Erased, ErasedWith, RandomErasing};
+pub(crate) use faults::Faults;
 pub use faults::{Fault, faults};
 pub use flip::{RandomHorizontalFlip, RandomVerticalFlip};
 pub use gaussian_blur::GaussianBlur;
@@ -39,8 +38,10 @@ pub use normalize::Normalize;
 pub use pad::Pad;
 pub use policy::{AugMix, AutoAugment, AutoAugmentPolicy, RandAugment, TrivialAugmentWide};
 pub use preset::{Preset, PresetName, expand};
+pub(crate) use preset::{PresetOrList, preset_or_list};
 pub use resize::Resize;
 pub use resized_crop::RandomResizedCrop;
+pub use three_augment::ThreeAugment;
 pub use tones::{
     RandomAdjustSharpness, RandomAutocontrast, RandomEqualize, RandomGrayscale, RandomInvert,
     RandomPosterize, RandomSolarize,
@@ -49,7 +50,7 @@ pub use warps::{RandomAffine, RandomPerspective, RandomRotation, Shear};
 
 use crate::decode::DecodedImage;
 use crate::draw::Generator;
-use faults::Faults;
+use crate::kinds::kinds;
 
 /// What a transform does. Random ones draw from the sample's generator, in order, and act in training only.
 pub(crate) trait Op: Debug {
@@ -99,58 +100,35 @@ pub(crate) struct Misfit {
     pub(crate) remedy: &'static str,
 }
 
-macro_rules! transforms {
-    ($($name:ident,)*) => {
-        /// One image transform. Each is documented at its type, of which this is the list.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-        #[serde(tag = "kind", rename_all = "snake_case")]
-        // A comment here would hide the types' own in the schema.
-        #[allow(missing_docs)]
-        pub enum Transform {
-            $($name($name),)*
-        }
-
-        impl Transform {
-            pub(crate) fn op(&self) -> &dyn Op {
-                match self {
-                    $(Transform::$name(op) => op,)*
-                }
-            }
-        }
-
-        $(impl From<$name> for Transform {
-            fn from(own: $name) -> Self {
-                Transform::$name(own)
-            }
-        })*
-    };
-}
-
-transforms! {
-    Resize,
-    CenterCrop,
-    RandomCrop,
-    RandomResizedCrop,
-    Pad,
-    RandomHorizontalFlip,
-    RandomVerticalFlip,
-    RandomRotation,
-    RandomAffine,
-    RandomPerspective,
-    ColorJitter,
-    RandomGrayscale,
-    GaussianBlur,
-    RandomSolarize,
-    RandomPosterize,
-    RandomEqualize,
-    RandomAutocontrast,
-    RandomAdjustSharpness,
-    RandomInvert,
-    RandAugment,
-    TrivialAugmentWide,
-    AutoAugment,
-    AugMix,
-    Normalize,
-    RandomErasing,
-    Preset,
+kinds! {
+    /// One image transform. Each is documented at its type, of which this is the list.
+    pub enum Transform: Op {
+        Resize,
+        CenterCrop,
+        RandomCrop,
+        RandomResizedCrop,
+        Pad,
+        RandomHorizontalFlip,
+        RandomVerticalFlip,
+        RandomRotation,
+        RandomAffine,
+        RandomPerspective,
+        ColorJitter,
+        RandomGrayscale,
+        GaussianBlur,
+        RandomSolarize,
+        RandomPosterize,
+        RandomEqualize,
+        RandomAutocontrast,
+        RandomAdjustSharpness,
+        RandomInvert,
+        RandAugment,
+        TrivialAugmentWide,
+        AutoAugment,
+        AugMix,
+        ThreeAugment,
+        Normalize,
+        RandomErasing,
+        Preset,
+    }
 }

@@ -2,7 +2,9 @@
 //! Owns what each name stands for; a preset is replaced by its transforms before anything reads the list.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{IntoDeserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::faults::Faults;
 use super::policy::RandAugment;
@@ -100,6 +102,41 @@ fn normalize(channels: usize, mean: [f32; 3], std: [f32; 3]) -> Transform {
         _ => values.to_vec(),
     };
     Normalize { mean: fitted(mean), std: fitted(std) }.into()
+}
+
+/// How `data.transforms` may be written; it is read as a list.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code)] // the schema's words
+pub(crate) enum PresetOrList {
+    /// One after the other.
+    List(Vec<Transform>),
+    /// A preset of its usual size.
+    Name(PresetName),
+}
+
+/// Reads `transforms = "imagenet"` as `transforms = [{ kind = "preset", name = "imagenet" }]`.
+pub(crate) fn preset_or_list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Transform>, D::Error> {
+    struct Either;
+
+    impl<'de> Visitor<'de> for Either {
+        type Value = Vec<Transform>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list of transforms or the name of a preset")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+            let name = PresetName::deserialize(name.into_deserializer())?;
+            Ok(vec![Preset { name, size: None }.into()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+
+    from.deserialize_any(Either)
 }
 
 /// The same list with every preset replaced by what it stands for.

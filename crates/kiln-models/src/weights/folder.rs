@@ -35,33 +35,50 @@ pub(super) fn read(folder: &Path, what: What) -> Result<StateDict, WeightsError>
     }
 }
 
+/// The folder's safetensors file, or the first of its shards; `None` where it has none.
+pub(super) fn first_file(folder: &Path) -> Result<Option<PathBuf>, WeightsError> {
+    let Some(path) = find(folder) else { return Ok(None) };
+    let path = match path.extension().is_some_and(|e| e == "json") {
+        true => shards(&path)?.1.into_iter().next().map(|shard| path.with_file_name(shard)),
+        false => Some(path),
+    };
+    Ok(path.filter(|path| path.extension().is_some_and(|e| e == "safetensors")))
+}
+
 fn find(folder: &Path) -> Option<PathBuf> {
     let model = folder.join("model"); // of a run folder
     [folder, &model].into_iter().flat_map(|f| NAMES.map(|n| f.join(n))).find(|path| path.is_file())
 }
 
-fn read_shards(index_path: &Path, what: What) -> Result<StateDict, WeightsError> {
+/// The index of shards, and their files by name, all of which are there.
+fn shards(index_path: &Path) -> Result<(Index, BTreeSet<String>), WeightsError> {
     let text = files::read_text(index_path)?;
-    let fault = |message: String| {
-        WeightsError::content(index_path, message, "fetch the folder again, with all its files")
-    };
-    let index: Index = serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
-    let shards: BTreeSet<&String> = index.weight_map.values().collect();
+    let index: Index = serde_json::from_str(&text).map_err(|e| fault(index_path, e.to_string()))?;
+    let shards: BTreeSet<String> = index.weight_map.values().cloned().collect();
+    for shard in &shards {
+        if Path::new(shard).file_name().is_none_or(|name| name != shard.as_str()) {
+            let message = format!("weight_map names {shard:?}, expected a file name in the same folder");
+            return Err(fault(index_path, message));
+        }
+        if !index_path.with_file_name(shard).is_file() {
+            return Err(fault(index_path, format!("the shard {shard} is missing")));
+        }
+    }
+    Ok((index, shards))
+}
+
+fn fault(index_path: &Path, message: String) -> WeightsError {
+    WeightsError::content(index_path, message, "fetch the folder again, with all its files")
+}
+
+fn read_shards(index_path: &Path, what: What) -> Result<StateDict, WeightsError> {
+    let (index, shards) = shards(index_path)?;
     let mut state = StateDict::new();
     for shard in shards {
-        if Path::new(shard).file_name().is_none_or(|name| name != shard.as_str()) {
-            return Err(fault(format!(
-                "weight_map names {shard:?}, expected a file name in the same folder"
-            )));
-        }
-        let path = index_path.with_file_name(shard);
-        if !path.is_file() {
-            return Err(fault(format!("the shard {shard} is missing")));
-        }
-        state.extend(read_file(&path, what)?);
+        state.extend(read_file(&index_path.with_file_name(shard), what)?);
     }
     match index.weight_map.iter().find(|(name, _)| !state.contains_key(*name)) {
-        Some((name, shard)) => Err(fault(format!("tensor {name} is not in its shard {shard}"))),
+        Some((name, shard)) => Err(fault(index_path, format!("tensor {name} is not in its shard {shard}"))),
         None => Ok(state),
     }
 }

@@ -7,6 +7,7 @@ mod pytorch;
 mod safetensors;
 mod shards;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,18 @@ pub fn read(path: &Path) -> Result<StateDict, WeightsError> {
 /// As [`read`], but for what only the values show.
 pub fn outline(path: &Path) -> Result<StateDict, WeightsError> {
     read_as(path, What::Outline)
+}
+
+/// What the header of a folder's weights says beside the tensors, as `format`; of shards the first one's. Nothing where
+/// the weights are PyTorch's.
+///
+/// # Errors
+/// As [`outline`].
+pub fn metadata(folder: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
+    match folder::first_file(folder)? {
+        Some(path) => safetensors::metadata(&path),
+        None => Ok(BTreeMap::new()),
+    }
 }
 
 /// How much of a file is wanted.

@@ -2,6 +2,7 @@
 //! Owns a writer whose output depends on nothing but the tensors (no map order), and a reader that checks every
 //! offset; never names or shapes of a net. Checkpoints use it for optimizer state too.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -89,14 +90,28 @@ pub fn from_safetensors(bytes: &[u8], name: &Path) -> Result<StateDict, WeightsE
 /// # Errors
 /// As [`from_safetensors`], and the system refuses.
 pub(super) fn outline(path: &Path) -> Result<StateDict, WeightsError> {
+    let (start, header) = read_header(path)?;
+    tensors(&header, path, |from, to| Bytes::from_file(path, (to - from) as u64, (start + from) as u64))
+}
+
+/// What a file's header says beside the tensors.
+///
+/// # Errors
+/// As [`outline`].
+pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
+    let (_, header) = read_header(path)?;
+    Ok(header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+/// As [`header`], of which only so much is read.
+fn read_header(path: &Path) -> Result<(usize, Metadata), WeightsError> {
     let mut file = File::open(path).map_err(FileError::at(path, "open"))?;
     let length = file.metadata().map_err(FileError::at(path, "read"))?.len();
     let mut head = Vec::new();
     file.by_ref().take(8).read_to_end(&mut head).map_err(FileError::at(path, "read"))?;
     let text = head.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
     file.take(text).read_to_end(&mut head).map_err(FileError::at(path, "read"))?;
-    let (start, header) = header(&head, length, path)?;
-    tensors(&header, path, |from, to| Bytes::from_file(path, (to - from) as u64, (start + from) as u64))
+    header(&head, length, path)
 }
 
 /// Where the tensors' bytes start, and the header, which fits a file of `length` bytes; `bytes` holds it at least.

@@ -62,17 +62,22 @@ impl SaveType {
     }
 }
 
-/// Writes the weights into `folder`, each file whole and synced, the index last.
+/// Writes the weights into `folder`, each file whole and synced, the index last; `notes` stand in the header of each file.
 ///
 /// # Errors
 /// The system refuses; a tensor of a type that safetensors lacks, or with a value that the type cannot hold.
-pub(crate) fn write(folder: &Path, state: &StateDict, options: &SaveOptions) -> Result<(), WeightsError> {
+pub(crate) fn write(
+    folder: &Path,
+    state: &StateDict,
+    options: &SaveOptions,
+    notes: &[(&str, &str)],
+) -> Result<(), WeightsError> {
     let cast: Vec<(&String, TensorData)> = state
         .iter()
         .map(|(name, data)| Ok((name, converted(name, data, options.dtype)?)))
         .collect::<Result<_, WeightsError>>()?;
     let shards = divide(&cast, options.max_shard_mb.saturating_mul(1_000_000));
-    let metadata = [("format", "pt")];
+    let metadata = [&[("format", "pt")], notes].concat();
     if let [only] = shards.as_slice() {
         return Ok(files::write_atomic(&folder.join(SAFETENSORS), &encode(only, &metadata)?)?);
     }

@@ -185,7 +185,7 @@ fn a_large_model_is_written_as_shards_and_comes_back() {
     let state: StateDict =
         (0..5).map(|k| (format!("t{k}"), TensorData::new(vec![k as f32; 100_000], [100, 1000]))).collect();
     let save = |folder: &Path, max_shard_mb, dtype| {
-        kiln_models::save_as(folder, &model.card, &state, &SaveOptions { dtype, max_shard_mb }).unwrap()
+        kiln_models::save_as(folder, &model.card, &state, &SaveOptions { dtype, max_shard_mb }, &[]).unwrap()
     };
     save(whole.path(), 2, SaveType::Float32); // 5 times 400 kB
     assert!(whole.path().join("model.safetensors").is_file());
@@ -215,13 +215,13 @@ fn half_precision_weights_are_rounded_once_and_what_overflows_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let state: StateDict = [("w".to_string(), TensorData::new(vec![1.0f32, 1.0009765, 70000.0], [3]))].into();
     let options = |dtype| SaveOptions { dtype, ..SaveOptions::default() };
-    kiln_models::save_as(folder.path(), &model.card, &state, &options(SaveType::Bfloat16)).unwrap();
+    kiln_models::save_as(folder.path(), &model.card, &state, &options(SaveType::Bfloat16), &[]).unwrap();
     let read = weights::read(folder.path()).unwrap();
     assert_eq!(read["w"].dtype(), DType::BF16);
     assert_eq!(read["w"].iter::<f32>().collect::<Vec<_>>(), [1.0, 1.0, 70144.0]);
     let card = fs::read_to_string(folder.path().join("config.json")).unwrap();
     assert!(card.contains("\"dtype\": \"bfloat16\""), "{card}");
-    let error =
-        kiln_models::save_as(folder.path(), &model.card, &state, &options(SaveType::Float16)).unwrap_err();
+    let error = kiln_models::save_as(folder.path(), &model.card, &state, &options(SaveType::Float16), &[])
+        .unwrap_err();
     assert!(error.to_string().contains("tensor w") && error.hint().unwrap().contains("bfloat16"), "{error}");
 }

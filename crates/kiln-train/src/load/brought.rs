@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_data::config::{CenterCrop, DataConfig, Interpolation, Normalize, Resize, Size, Transform, expand};
+use kiln_data::config::{
+    CenterCrop, DataConfig, Interpolation, Normalize, Resize, Size, TextTransform, Transform, expand,
+};
 use kiln_models::{BroughtPreprocessing, brought_preprocessing};
 
 use crate::config::Config;
@@ -40,6 +42,19 @@ pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Tra
         Some(brought) => of(&brought, channels).map(|list| Some(list).filter(|list| !list.is_empty())),
         None => Ok(None),
     }
+}
+
+/// The normalisers of a text model that kiln trained; `None` where the config has text transforms of its own or the folder
+/// has no such.
+pub(super) fn text_transforms(config: &Config, is_set: bool) -> Option<Vec<TextTransform>> {
+    config.data.tokenizer()?;
+    let folder = config.model.pretrained().filter(|path| !is_set && path.is_dir())?;
+    let text = std::fs::read_to_string(model_folder(folder).join("tokenizer_config.json")).ok()?;
+    let mut file: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let list = file.get_mut("kiln")?.get_mut("text_transforms")?.take();
+    let list: Vec<TextTransform> = serde_json::from_value(list).ok()?;
+    let own: Vec<TextTransform> = list.into_iter().filter(TextTransform::is_normalizer).collect();
+    (!own.is_empty()).then_some(own)
 }
 
 /// The config's own transforms with its presets replaced by what they stand for; `None` where it has no preset.

@@ -13,14 +13,14 @@ use kiln_data::config::{
 use super::Rules;
 
 /// The keys that both shapes of `[data]` share.
-struct Sources<'a> {
+pub(super) struct Sources<'a> {
     path: &'a Option<PathBuf>,
     train: &'a Option<PathBuf>,
     validation: &'a Option<PathBuf>,
     test: &'a Option<PathBuf>,
     validation_fraction: Option<f64>,
     test_fraction: Option<f64>,
-    classes: &'a Option<Vec<String>>,
+    pub(super) classes: &'a Option<Vec<String>>,
 }
 
 macro_rules! sources {
@@ -42,7 +42,7 @@ const FROM_HUB: &str = "to pull a model org/name from the Hugging Face Hub, buil
                         cargo build --release -p kiln-cli --features hub";
 
 impl<'a> Rules<'a> {
-    fn sources(&self) -> Sources<'a> {
+    pub(super) fn sources(&self) -> Sources<'a> {
         match &self.config.data {
             DataConfig::ImageFolder(data)
             | DataConfig::Idx(data)

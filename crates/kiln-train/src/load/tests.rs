@@ -213,6 +213,68 @@ fn rules_of_pairs_words_and_several_classes() {
 }
 
 #[test]
+fn rules_of_text_transforms() {
+    let list = |words: &str| format!("data.text_transforms=[{words}]");
+    let swap = list("{ kind = 'random_swap' }");
+    assert_eq!(records(TEXT, &[&swap]), []);
+    refused(TEXT, &[&list("{ kind = 'random_swop' }")], "random_swop");
+    refused(TEXT, &[&list("{ kind = 'random_insert' }")], "neither `words` nor `synonyms`");
+    let rule = |labels: &str| {
+        list(&format!("{{ kind = 'rewrite', pattern = 'is', replacement = 'is not', labels = {labels} }}"))
+    };
+    let classes = "data.classes=['neg', 'pos']";
+    assert_eq!(records(TEXT, &[&rule("[['neg', 'pos'], ['pos', 'neg']]"), classes]), []);
+    refused(TEXT, &[&rule("[['neg', 'good']]"), classes], "`labels` names \"good\", which is no class");
+    refused(TEXT, &[&rule("[['a', 'b']]"), "task.kind=regression"], "`labels` changes the class");
+    refused(TEXT, &[&list("{ kind = 'replace', pattern = '(', replacement = '' }")], "no regular expression");
+    let numbers = TEXT.replace("text = \"sentence\"", "features = ['a']").replace("bert", "mlp");
+    refused(&numbers, &[&swap], "`text_transforms` is for a column of text");
+    refused(IMAGES, &[&swap], "unknown key `text_transforms`");
+    let lists = TEXT.replace("text =", "tokens =").replace("\"tsv\"", "\"jsonl\"");
+    refused(&lists, &["task.kind=token_classification", &swap], "part the words from their tags");
+    let hidden = TEXT.replace("label = \"label\"", "");
+    let masked = "task.kind=masked_language_modeling";
+    refused(&hidden, &[masked, &list("{ kind = 'token_dropout' }")], "has its tokens hidden already");
+}
+
+#[test]
+fn a_pretrained_models_normalisers_are_the_default() {
+    let (folder, path) = folder(TEXT);
+    let kiln = serde_json::json!({"kiln": {"kind": "text", "text_transforms": [
+        {"kind": "lowercase"}, {"kind": "random_swap", "alpha": 0.1, "p": 0.5}]}});
+    fs::write(folder.path().join("there/tokenizer_config.json"), kiln.to_string()).unwrap();
+    let of = |overrides: &[String]| {
+        let loaded = load(&path, overrides).unwrap();
+        (serde_json::to_value(loaded.config.data.text_transforms()).unwrap(), loaded.notes)
+    };
+    let (list, notes) = of(&[]);
+    assert_eq!(list, serde_json::json!([{"kind": "lowercase"}]), "random ones are each training's own");
+    assert!(notes.iter().any(|note| note.contains("texts are normalised")), "{notes:?}");
+    let (list, notes) = of(&["data.text_transforms=[]".into()]);
+    assert_eq!((list, notes), (serde_json::json!([]), vec![]));
+}
+
+#[test]
+fn a_preset_may_be_named_alone() {
+    let of = |words: &str| {
+        let (_folder, path) = folder(IMAGES);
+        let loaded = load(&path, &[format!("data.transforms={words}")]).unwrap();
+        serde_json::to_value(&loaded.config.data).unwrap()["transforms"].clone()
+    };
+    let named = of("imagenet");
+    assert_eq!(named[0]["kind"], "random_resized_crop");
+    assert_eq!(named, of("[{ kind = 'preset', name = 'imagenet' }]"));
+    let text = IMAGES.replace("path = \"there\"", "path = \"there\"\ntransforms = \"cifar\"");
+    let (_folder, path) = folder(&text);
+    let loaded = load(&path, &[]).unwrap();
+    let again = from_resolved_toml(&loaded.resolved.to_toml(), &path).unwrap();
+    assert_eq!(again.config, loaded.config, "a resumed run reads the list that it stands for");
+    assert_eq!(serde_json::to_value(&again.config.data).unwrap()["transforms"], of("cifar"));
+    refused(IMAGES, &["data.transforms=imagnet"], "imagnet");
+    refused(IMAGES, &["data.transforms=3"], "transforms");
+}
+
+#[test]
 fn keys_that_would_do_nothing_are_refused() {
     refused(TEXT, &["data.tokenizer.max_vocab=5000"], "`max_vocab` is of kind = \"words\"");
     refused(TEXT, &["data.tokenizer.min_frequency=2"], "`min_frequency` is of kind = \"words\"");

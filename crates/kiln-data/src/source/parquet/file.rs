@@ -2,9 +2,9 @@
 //! Owns the file's handle and the refusals of columns; reads no rows (values.rs does).
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
@@ -40,15 +40,9 @@ pub(crate) struct ImageColumn {
 impl ParquetFile {
     pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
         let expected = "a Parquet file";
-        if path.is_dir() {
-            return Err(DataError::Missing {
-                path: path.into(),
-                expected: format!("{expected}, not a folder"),
-            });
-        }
-        let file = File::open(path).map_err(DataError::opening(path, expected))?;
+        let file = DataError::open(path, expected)?;
         let length = file.metadata().map_err(DataError::opening(path, expected))?.len();
-        let shared = Shared { file: Arc::new(Mutex::new(file)), length };
+        let shared = Shared { file: Arc::new(Handle::new(file)), length };
         let reader = SerializedFileReader::new(shared).map_err(|e| broken(path, e.to_string()))?;
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let names = schema.root_schema().get_fields().iter().map(|field| field.name().to_string()).collect();
@@ -196,7 +190,7 @@ fn broken(path: &Path, problem: String) -> DataError {
 
 /// One handle for all threads: every read says where it begins.
 pub(super) struct Shared {
-    file: Arc<Mutex<File>>,
+    file: Arc<Handle>,
     length: u64,
 }
 
@@ -214,8 +208,9 @@ impl ChunkReader for Shared {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        // A damaged footer may ask for more than there is: read what is there, allocate nothing ahead of it.
-        let mut bytes = Vec::new();
+        // A damaged footer may ask for more than there is: no more than the file has is allocated.
+        let there = self.length.saturating_sub(start).min(length as u64);
+        let mut bytes = Vec::with_capacity(usize::try_from(there).unwrap_or(0));
         let from = Onward { file: Arc::clone(&self.file), at: start };
         from.take(length as u64).read_to_end(&mut bytes)?;
         if bytes.len() < length {
@@ -229,16 +224,46 @@ impl ChunkReader for Shared {
 
 /// The file from one place on.
 pub(super) struct Onward {
-    file: Arc<Mutex<File>>,
+    file: Arc<Handle>,
     at: u64,
 }
 
 impl Read for Onward {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(self.at))?;
-        let read = file.read(buffer)?;
+        let read = self.file.read_at(buffer, self.at)?;
         self.at += read as u64;
         Ok(read)
+    }
+}
+
+/// A file that is read at places: on Unix by threads beside each other, elsewhere one after the other.
+#[cfg(unix)]
+struct Handle(File);
+
+#[cfg(unix)]
+impl Handle {
+    fn new(file: File) -> Self {
+        Self(file)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.0, buffer, at)
+    }
+}
+
+#[cfg(not(unix))]
+struct Handle(std::sync::Mutex<File>);
+
+#[cfg(not(unix))]
+impl Handle {
+    fn new(file: File) -> Self {
+        Self(std::sync::Mutex::new(file))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        use std::io::{Seek, SeekFrom};
+        let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.seek(SeekFrom::Start(at))?;
+        file.read(buffer)
     }
 }

@@ -4,14 +4,18 @@
 
 mod file;
 mod pictures;
+mod readme;
+mod scan;
 mod values;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use file::ParquetFile;
+use parquet::data_type::ByteArray;
 pub(crate) use pictures::{Groups, Pictures};
-use values::{Value, read};
+pub use scan::{ScannedColumn, scan};
+use values::{Cells, Value, read};
 
 use super::rows::{Cell, Row, row};
 use crate::config::{Column, Missing};
@@ -56,7 +60,7 @@ enum Fields {
 
 /// The columns of one row group, in the order of `ParquetRows::fields`.
 struct Rows {
-    columns: Vec<std::vec::IntoIter<Value>>,
+    columns: Vec<Cells>,
     left: usize,
 }
 
@@ -87,7 +91,14 @@ impl ParquetRows {
                 categories: columns.categories.iter().map(field).collect::<Result<_, _>>()?,
             },
         };
-        let named = |column: &Column| field(column).map(|f| (f.clone(), file.class_names(&f.name)));
+        let named = |column: &Column| -> Result<_, DataError> {
+            let field = field(column)?;
+            let names = match file.class_names(&field.name) {
+                Some(names) => Some(names),
+                None => readme::class_names(file.path(), &field.name)?,
+            };
+            Ok((field, names))
+        };
         let label = label.iter().map(named).collect::<Result<_, _>>()?;
         let missing = columns.missing;
         Ok(Self { file, wanted, missing, label, group: 0, rows: None, done: 0, failed: false })
@@ -113,26 +124,26 @@ impl ParquetRows {
         let leaves: Vec<usize> = self.fields().into_iter().map(|field| field.leaf).collect();
         let (columns, left) = read(&self.file, self.group, &leaves)?;
         self.group += 1;
-        self.rows = Some(Rows { columns: columns.into_iter().map(Vec::into_iter).collect(), left });
+        self.rows = Some(Rows { columns, left });
         Ok(())
     }
 
-    /// The cells of the next row; `None` at the end of the file.
-    fn cells(&mut self) -> Result<Option<Vec<Value>>, DataError> {
+    /// Whether there is a next row; reads its row group where need be.
+    fn advance(&mut self) -> Result<bool, DataError> {
         while self.rows.as_ref().is_none_or(|rows| rows.left == 0) {
             if self.group == self.file.groups() {
-                return Ok(None);
+                return Ok(false);
             }
             self.read_group()?;
         }
-        let Some(rows) = &mut self.rows else { return Ok(None) };
-        rows.left -= 1;
         self.done += 1;
-        Ok(Some(rows.columns.iter_mut().map(|column| column.next().unwrap_or(Value::Null)).collect()))
+        Ok(true)
     }
 
-    fn row(&self, cells: Vec<Value>) -> Result<Row, DataError> {
-        let mut cells = cells.into_iter();
+    /// The next row of a group that has one. Each column moves on by one cell, whatever is wrong with the others.
+    fn row(&self, rows: &mut Rows) -> Result<Row, DataError> {
+        rows.left -= 1;
+        let mut cells = rows.columns.iter_mut().map(Cells::next).collect::<Vec<_>>().into_iter();
         let mut next = || cells.next().unwrap_or(Value::Null);
         let raw = match &self.wanted {
             Fields::Text(field) => Raw::Text(self.text(field, next())?),
@@ -165,13 +176,13 @@ impl ParquetRows {
 
     fn text(&self, field: &Field, value: Value) -> Result<String, DataError> {
         match value {
-            Value::Bytes(bytes) => self.utf8(field, bytes),
+            Value::Bytes(bytes) => self.utf8(field, &bytes),
             other => Err(self.fault(&format!("a string in \"{}\"", field.name), &other.to_string())),
         }
     }
 
-    fn utf8(&self, field: &Field, bytes: Vec<u8>) -> Result<String, DataError> {
-        String::from_utf8(bytes).map_err(|e| {
+    fn utf8(&self, field: &Field, bytes: &ByteArray) -> Result<String, DataError> {
+        String::from_utf8(bytes.data().to_vec()).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
             let byte = e.as_bytes().get(at).copied().unwrap_or_default();
             let expected = format!("UTF-8 text in \"{}\"", field.name);
@@ -234,8 +245,10 @@ impl ParquetRows {
                     self.fault(&expected, &i.to_string())
                 })
             }
-            (Value::Bytes(bytes), _) => self.utf8(field, bytes),
-            (value @ (Value::Int(_) | Value::Float(_) | Value::Bool(_)), _) => Ok(value.to_string()),
+            (Value::Bytes(bytes), _) => self.utf8(field, &bytes),
+            (value @ (Value::Int(_) | Value::Single(_) | Value::Double(_) | Value::Bool(_)), _) => {
+                Ok(value.to_string())
+            }
             (other, _) => {
                 let expected = format!("a string, number or boolean in \"{}\"", field.name);
                 Err(self.fault(&expected, &other.to_string()))
@@ -255,8 +268,14 @@ impl Iterator for ParquetRows {
         if self.failed {
             return None;
         }
-        match self.cells().transpose()? {
-            Ok(cells) => Some(self.row(cells)),
+        match self.advance() {
+            Ok(true) => {
+                let mut rows = self.rows.take()?;
+                let row = self.row(&mut rows);
+                self.rows = Some(rows);
+                Some(row)
+            }
+            Ok(false) => None,
             Err(fault) => {
                 self.failed = true;
                 Some(Err(fault))

@@ -3,8 +3,10 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use parquet::data_type::ByteArray;
+
 use super::file::ParquetFile;
-use super::values::{Value, read};
+use super::values::{Cells, Value, read};
 use crate::config::Column;
 use crate::error::DataError;
 
@@ -12,7 +14,7 @@ use crate::error::DataError;
 const KEPT: usize = 128 << 20;
 
 /// The images of a row group.
-type Group = Arc<Vec<Option<Vec<u8>>>>;
+type Group = Arc<Vec<Option<ByteArray>>>;
 type Key = (usize, usize);
 
 /// Row groups of all files of a source, the last used first.
@@ -31,7 +33,7 @@ impl Groups {
             all.insert(0, (key, Arc::clone(&slot)));
             let mut kept = 0;
             all.retain(|(own, slot)| {
-                kept += slot.get().map_or(0, |group| group.iter().flatten().map(Vec::len).sum());
+                kept += slot.get().map_or(0, |group| group.iter().flatten().map(ByteArray::len).sum());
                 kept <= KEPT || *own == key
             });
             slot
@@ -79,15 +81,16 @@ impl Pictures {
         let group = self.group(row);
         let all = self.groups.get((self.number, group), || self.load(group))?;
         let from = self.starts.get(group).copied().unwrap_or_default();
-        Ok(all.get(row - from).cloned().flatten())
+        Ok(all.get(row - from).and_then(|own| own.as_ref().map(|bytes| bytes.data().to_vec())))
     }
 
     fn load(&self, group: usize) -> Result<Group, DataError> {
-        let (columns, _) = read(&self.file, group, &[self.leaf])?;
+        let (mut columns, rows) = read(&self.file, group, &[self.leaf])?;
+        let cells = (0..rows).map(|_| columns.first_mut().map(Cells::next));
         let bytes = |value| match value {
-            Value::Bytes(bytes) => Some(bytes),
+            Some(Value::Bytes(bytes)) => Some(bytes),
             _ => None,
         };
-        Ok(Arc::new(columns.into_iter().flatten().map(bytes).collect()))
+        Ok(Arc::new(cells.map(bytes).collect()))
     }
 }

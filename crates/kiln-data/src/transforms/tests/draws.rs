@@ -10,6 +10,7 @@ use crate::order::generator;
 use crate::transforms::Op;
 use crate::transforms::color_jitter::Change;
 use crate::transforms::policy::{AUTO_AUGMENT, Operation, RAND_AUGMENT, TRIVIAL_AUGMENT, policies};
+use crate::transforms::three_augment::Choice;
 
 const N: usize = 4000;
 
@@ -205,6 +206,50 @@ fn policies_choose_operations_evenly() {
     let op: AugMix = made(json!({}));
     let depths = (0..N).map(|_| op.draw((9, 9), &mut rng).len() - 1).collect::<Vec<_>>();
     evenly(depths.into_iter(), 3, "depth of a chain");
+}
+
+#[test]
+fn three_augment_chooses_evenly_and_blurs_by_a_uniform_width() {
+    let op: ThreeAugment = made(json!({}));
+    let mut rng = generator(9);
+    let drawn: Vec<_> = (0..N).map(|_| op.draw(&mut rng)).collect();
+    let kind = |choice: &Choice| match choice {
+        Choice::Grey => 0,
+        Choice::Solarize => 1,
+        Choice::Blur(_) => 2,
+    };
+    evenly(drawn.iter().map(kind), 3, "three_augment");
+    let widths = drawn.iter().filter_map(|choice| match choice {
+        Choice::Blur(sigma) => Some(*sigma),
+        _ => None,
+    });
+    uniform(widths.collect(), [0.1, 2.0], "width of the blur");
+    // Each of the three is what stands in the list under its own name.
+    let image = DecodedImage {
+        height: 9,
+        width: 7,
+        channels: 3,
+        pixels: (0..189).map(|v| (v * 37 % 251) as u8).collect(),
+    };
+    let of = |words: Value, rng: &mut crate::draw::Generator| {
+        made::<Transform>(words).op().train(image.clone(), rng).unwrap()
+    };
+    let mut seen = [0; 3];
+    for seed in 0..60 {
+        let choice = op.draw(&mut generator(seed));
+        let wanted = match choice {
+            Choice::Grey => of(json!({"kind": "random_grayscale", "p": 1}), &mut rng),
+            Choice::Solarize => of(json!({"kind": "random_solarize", "threshold": 128, "p": 1}), &mut rng),
+            Choice::Blur(sigma) => {
+                let side = 2 * (3.0 * sigma).ceil() as usize + 1;
+                of(json!({"kind": "gaussian_blur", "kernel_size": side, "sigma": sigma}), &mut rng)
+            }
+        };
+        assert_eq!(op.train(image.clone(), &mut generator(seed)).unwrap(), wanted, "{choice:?}");
+        seen[kind(&choice)] += 1;
+    }
+    assert!(seen.iter().all(|n| *n > 5), "{seen:?}");
+    assert_eq!(op.evaluate(image.clone()).unwrap(), image);
 }
 
 #[test]

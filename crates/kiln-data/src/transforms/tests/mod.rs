@@ -5,7 +5,7 @@
 mod draws;
 mod faults;
 mod images;
-mod statistics;
+pub(crate) mod statistics;
 mod tables;
 
 use std::io::Read;

@@ -2,7 +2,7 @@
 //! Seeds are fixed, so that a test's answer is; the bounds are those of one false alarm in a thousand.
 
 /// Asserts that `values` have the distribution function `cdf`.
-pub(super) fn follows(mut values: Vec<f64>, cdf: impl Fn(f64) -> f64, what: &str) {
+pub(crate) fn follows(mut values: Vec<f64>, cdf: impl Fn(f64) -> f64, what: &str) {
     values.sort_by(f64::total_cmp);
     let n = values.len() as f64;
     let distance = values.iter().enumerate().fold(0.0, |most: f64, (i, v)| {
@@ -13,14 +13,14 @@ pub(super) fn follows(mut values: Vec<f64>, cdf: impl Fn(f64) -> f64, what: &str
 }
 
 /// Asserts that `values` are uniform in `[low, high]`.
-pub(super) fn uniform(values: Vec<f64>, [low, high]: [f64; 2], what: &str) {
+pub(crate) fn uniform(values: Vec<f64>, [low, high]: [f64; 2], what: &str) {
     let outside = values.iter().find(|v| !(low..=high).contains(*v));
     assert_eq!(outside, None, "{what}");
     follows(values, |v| (v - low) / (high - low), what);
 }
 
 /// Asserts that choice `k` fell `counts[k]` times in proportion to `shares[k]`.
-pub(super) fn chosen(counts: &[usize], shares: &[f64], what: &str) {
+pub(crate) fn chosen(counts: &[usize], shares: &[f64], what: &str) {
     assert_eq!(counts.len(), shares.len());
     let (n, whole): (usize, f64) = (counts.iter().sum(), shares.iter().sum());
     let statistic: f64 = counts
@@ -39,7 +39,7 @@ pub(super) fn chosen(counts: &[usize], shares: &[f64], what: &str) {
 }
 
 /// Asserts that each of `n` choices is as frequent.
-pub(super) fn evenly(choices: impl Iterator<Item = usize>, n: usize, what: &str) {
+pub(crate) fn evenly(choices: impl Iterator<Item = usize>, n: usize, what: &str) {
     let mut counts = vec![0; n];
     choices.for_each(|k| counts[k] += 1);
     chosen(&counts, &vec![1.0; n], what);
