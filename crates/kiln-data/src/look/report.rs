@@ -18,10 +18,8 @@ pub fn page(stats: &Stats) -> String {
         text += &of_split(split, stats.kind);
     }
     text += &balance(&stats.splits);
-    let first = stats.splits.iter().find(|split| !split.columns.is_empty());
     for split in stats.splits.iter().filter(|split| !split.columns.is_empty()) {
-        let whole = first.is_some_and(|first| first.name == split.name);
-        text += &of_columns(split, whole);
+        text += &of_columns(split);
     }
     if let Some(duplicates) = &stats.duplicates {
         text += &of_duplicates(duplicates);
@@ -135,11 +133,10 @@ fn balance(splits: &[SplitStats]) -> String {
     text
 }
 
-fn of_columns(split: &SplitStats, all: bool) -> String {
-    let rows = if all { "all rows of the file" } else { "all rows of its file" };
+fn of_columns(split: &SplitStats) -> String {
     let width = split.columns.iter().map(|c| c.name.chars().count()).max().unwrap_or(0).clamp(6, 30);
     let mut text = format!(
-        "columns of {} ({rows})\n{:<width$}  {:<8} {:>8}  {:>9}  values\n",
+        "columns of {} (all rows of its file)\n{:<width$}  {:<8} {:>8}  {:>9}  values\n",
         split.name, "name", "holds", "missing", "different"
     );
     for column in &split.columns {

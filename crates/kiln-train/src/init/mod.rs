@@ -94,6 +94,7 @@ pub fn draft(
     let recipe = Recipe::new(&sketch, asked, &place)?;
     let mut notes = sketch.notes.clone();
     let shares = shares(&sketch, &mut notes);
+    notes.extend(recipe.notes.clone());
     let written =
         |leaks: Option<&str>, notes: &[String]| text(data, &sketch, &recipe, shares, &place, leaks, notes);
     let first = written(None, &notes);
@@ -174,7 +175,7 @@ fn text(
     line(&format!("# Written by kiln after a look at {}.", plain(&data.display().to_string())));
     line("# What it saw and guessed; change what is wrong, then: kiln check, kiln data preview, kiln train");
     line("#");
-    notes.iter().chain(&recipe.notes).for_each(|note| line(&format!("# - {}", plain(note))));
+    notes.iter().for_each(|note| line(&format!("# - {}", plain(note))));
     line("");
     if sketch.task != TaskKind::Classification {
         line("[task]");
@@ -208,7 +209,8 @@ fn text(
         }
     }
     if let Some(problem) = leaks {
-        line(&format!("allow_leakage = true                      # {}", plain(problem)));
+        let counts = problem.split(" (").next().unwrap_or_default();
+        line(&format!("allow_leakage = true                      # {}", plain(counts)));
     }
     recipe.transforms.iter().for_each(|transform| line(transform));
     line("");

@@ -72,13 +72,15 @@ pub(super) fn before_and_after(
     Ok(html + "</table>")
 }
 
-/// The images of a batch with their labels; nothing where they are none.
-pub(super) fn batch(data: &Dataset, split: &Split, batch: &HostBatch) -> String {
+/// The first images of a batch with their labels; nothing where they are none.
+pub(super) fn batch(data: &Dataset, split: &Split, batch: &HostBatch, most: usize) -> String {
     let HostFeatures::Image { values, shape: [_, c, h, w] } = &batch.features else { return String::new() };
     let mut html = String::from(
         "<h2>The first training batch</h2><p>In the order of epoch 0, with every augmentation and mixing.</p><div class=\"grid\">",
     );
-    for (row, (values, &index)) in values.chunks_exact((c * h * w).max(1)).zip(&batch.indices).enumerate() {
+    for (row, (values, &index)) in
+        values.chunks_exact((c * h * w).max(1)).zip(&batch.indices).enumerate().take(most)
+    {
         let uri =
             pixels(&data.preprocessor, values).and_then(|image| picture(&image, SIDE)).unwrap_or_default();
         let label = match &batch.target {

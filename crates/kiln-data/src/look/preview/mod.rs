@@ -11,7 +11,7 @@ use super::columns::{Bars, ColumnStats};
 use super::report;
 use super::stats::{self, SplitStats, Stats};
 use super::svg::{escaped, histogram, rows};
-use crate::config::DataConfig;
+use crate::config::{DataConfig, LoaderConfig};
 use crate::dataset::{Dataset, OpenOptions};
 use crate::error::DataError;
 use crate::loader::Loader;
@@ -125,17 +125,15 @@ fn samples(
     split: &Split,
     shown: &PreviewOptions,
 ) -> Result<String, DataError> {
-    let mut loader = config.loader().clone();
-    (loader.workers, loader.batch_size) = (0, loader.batch_size.min(shown.samples.max(2)));
-    // A shorter batch of the same order: its samples are those that a run sees first.
-    loader.drop_last = false;
+    // Threads are not worth their start for one batch.
+    let loader = LoaderConfig { workers: 0, ..config.loader().clone() };
     let order = Order::Train { seed: shown.seed, epoch: 0 };
     let mixup = config.mixup().map(|words| Mixup { config: words, classes: data.classes.len() });
     let batch = Loader::new(split, &data.preprocessor, &loader, order)?.mixed(mixup).next().transpose()?;
     let mut html = images::before_and_after(data, split, shown)?;
     if let Some(batch) = batch {
-        html += &images::batch(data, split, &batch);
-        html += &texts::batch(data, split, &batch);
+        html += &images::batch(data, split, &batch, shown.samples);
+        html += &texts::batch(data, split, &batch, shown.samples);
     }
     Ok(html)
 }

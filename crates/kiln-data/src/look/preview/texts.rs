@@ -18,8 +18,8 @@ const TOKENS: usize = 400;
 /// Columns of a row that are shown.
 const COLUMNS: usize = 40;
 
-/// The first training batch; nothing for images.
-pub(super) fn batch(data: &Dataset, split: &Split, batch: &HostBatch) -> String {
+/// The first rows of a batch; nothing for images.
+pub(super) fn batch(data: &Dataset, split: &Split, batch: &HostBatch, most: usize) -> String {
     match &batch.features {
         HostFeatures::Tokens { ids, mask, types, shape: [_, t] } => {
             let rows = ids.chunks_exact(*t).zip(mask.chunks_exact(*t)).zip(types.chunks_exact(*t));
@@ -29,7 +29,7 @@ pub(super) fn batch(data: &Dataset, split: &Split, batch: &HostBatch) -> String 
                  <span class=\"t pad\">padding</span> masked out of attention, \
                  <span class=\"t scored\">scored<small>target</small></span> in the loss.</p>",
             );
-            for (row, ((ids, mask), types)) in rows.enumerate() {
+            for (row, ((ids, mask), types)) in rows.enumerate().take(most) {
                 let index = batch.indices.get(row).copied().unwrap_or_default();
                 let label = word(split.label(index), &data.classes);
                 let _ = write!(
@@ -49,7 +49,7 @@ pub(super) fn batch(data: &Dataset, split: &Split, batch: &HostBatch) -> String 
             html
         }
         HostFeatures::Table { numbers, categories, shape: [_, f, n] } => {
-            table(data, split, batch, (numbers, *f), (categories, *n))
+            table(data, split, (batch, most), (numbers, *f), (categories, *n))
         }
         HostFeatures::Image { .. } => String::new(),
     }
@@ -91,14 +91,14 @@ fn token(data: &Dataset, id: i32, attended: bool, segment: i32, target: Option<i
 fn table(
     data: &Dataset,
     split: &Split,
-    batch: &HostBatch,
+    (batch, most): (&HostBatch, usize),
     (numbers, f): (&[f32], usize),
     (categories, n): (&[i32], usize),
 ) -> String {
     let mut html = String::from(
         "<h2>The first training batch</h2><p>Rows as the model gets them: numbers scaled, categories by their index.</p><table>",
     );
-    for (row, &index) in batch.indices.iter().enumerate() {
+    for (row, &index) in batch.indices.iter().enumerate().take(most) {
         let label = word(split.label(index), &data.classes);
         let _ = write!(
             html,
