@@ -138,6 +138,25 @@ fn tables_of_columns() {
         ],
     );
     assert!(text.contains("a regression"), "{text}");
+    // Names of a few words are no texts to learn from beside other columns.
+    let rows: String = (0..60)
+        .map(|i| {
+            format!(
+                "Villa {i} of the green hills,{},{},{}\n",
+                i % 7 + 1,
+                ["Rome", "Oslo"][i % 2],
+                1000.5 + i as f64
+            )
+        })
+        .collect();
+    write(dir.path(), "houses.csv", format!("name,rooms,city,price\n{rows}"));
+    let text = trains(
+        dir.path(),
+        "houses.csv",
+        &[],
+        &["features = [\"rooms\"]", "categories = [\"city\"]", "label = \"price\""],
+    );
+    assert!(text.contains("\"name\" has 60 different values and is left out"), "{text}");
     let rows: String = (0..80)
         .map(|i| {
             format!(
@@ -199,7 +218,7 @@ fn what_cannot_be_guessed_is_refused_with_what_is_there() {
     write(dir.path(), "x.json", "[]");
     refused("x.json", &["one object a line"]);
     write(dir.path(), "same.csv", "text,label\na b c d e f g,x\nb c d e f g h,x\n");
-    refused("same.csv", &["\"label\" has 1 different value", "data.label=COLUMN"]);
+    refused("same.csv", &["same.csv", "\"label\" has 1 different value", "data.label=COLUMN"]);
     write(dir.path(), "rows.csv", "price,size\n1.5,2\n2.5,3\n");
     let (said, _) = init(dir.path(), "rows.csv", &["data.label=prize"]);
     said.expect(4, &["no column \"prize\"", "price, size", "did you mean \"price\"?"]);

@@ -64,7 +64,10 @@ const FEW: usize = 20;
 /// Different words that may be classes.
 const CLASSES: usize = 1000;
 
-/// What a column looks like.
+/// Texts of fewer words under an unusual name are left out where a table has other columns.
+const LONG: f64 = 15.0;
+
+/// Whether a column only numbers the rows.
 fn is_id(column: &Profile) -> bool {
     let name = column.name.trim().to_lowercase();
     let unique = column.values.len() == column.there() && column.there() > 20;
@@ -85,15 +88,24 @@ pub(super) fn may_be_classes(column: &Profile) -> bool {
     few && (column.classes > 0 || distinct * 2 <= column.there().max(1))
 }
 
-/// Whether it is text to read rather than a word.
-pub(super) fn is_text(column: &Profile) -> bool {
+/// Whether its name is a usual one of a text.
+fn is_called_text(column: &Profile) -> bool {
     let name = column.name.trim().to_lowercase();
-    let usual = TEXTS.contains(&name.as_str()) || PAIRS.iter().any(|(a, b)| *a == name || *b == name);
-    column.kind() == "text" && (column.mean_words() >= 6.0 || (usual && column.mean_words() > 1.2))
+    TEXTS.contains(&name.as_str()) || PAIRS.iter().any(|(a, b)| *a == name || *b == name)
+}
+
+/// Whether it is text to read rather than a word; `alone` where the table has little else.
+fn is_text(column: &Profile, alone: bool) -> bool {
+    let enough = match (is_called_text(column), alone) {
+        (true, _) => 1.2,
+        (false, true) => 6.0,
+        (false, false) => LONG,
+    };
+    column.kind() == "text" && column.mean_words() >= enough
 }
 
 /// Whether its values are names of image files.
-pub(super) fn is_image_path(column: &Profile) -> bool {
+fn is_image_path(column: &Profile) -> bool {
     let texts = column.texts > 0 && column.numbers == 0 && column.lists + column.opaque == 0;
     let named = ["image", "img", "file", "filename", "file_name", "path", "image_path", "picture", "photo"]
         .contains(&column.name.trim().to_lowercase().as_str());
@@ -126,7 +138,9 @@ pub(super) fn roles(columns: &[Profile], label: Option<usize>, text: Option<usiz
     let lower = |k: usize| columns[k].name.trim().to_lowercase();
     let all = || 0..columns.len();
     roles.image = all().find(|&k| columns[k].images > 0 || (Some(k) != label && is_image_path(&columns[k])));
-    let texts: Vec<usize> = all().filter(|&k| Some(k) != label && is_text(&columns[k])).collect();
+    let other = |k: &usize| matches!(columns[*k].kind(), "numbers" | "words") && !is_id(&columns[*k]);
+    let alone = all().filter(other).count() < 3; // one may be the label
+    let texts: Vec<usize> = all().filter(|&k| Some(k) != label && is_text(&columns[k], alone)).collect();
     if roles.image.is_none() && roles.text.is_none() {
         let pair = PAIRS.iter().find_map(|(a, b)| {
             let at = |word: &str| texts.iter().copied().find(|&k| lower(k) == word);

@@ -55,7 +55,7 @@ pub(super) fn table(
         ));
     };
     let name = |k: usize| columns[k].name.clone();
-    let task = task(&columns[label], wish, &mut notes)?;
+    let task = task(first, &columns[label], wish, &mut notes)?;
     let inputs = match (guessed.image, guessed.text) {
         (Some(image), _) => {
             SketchInputs::Images { column: Some(name(image)), one_size: None, side: 0, grey: false }
@@ -168,7 +168,7 @@ fn named(path: &Path, columns: &[Profile], name: &str) -> Result<usize, DataErro
 }
 
 /// Classes or numbers; what could be both is said.
-fn task(label: &Profile, wish: &Wish, notes: &mut Vec<String>) -> Result<TaskKind, DataError> {
+fn task(path: &Path, label: &Profile, wish: &Wish, notes: &mut Vec<String>) -> Result<TaskKind, DataError> {
     let name = &label.name;
     let distinct = label.values.len();
     if label.missing > 0 {
@@ -199,7 +199,7 @@ fn task(label: &Profile, wish: &Wish, notes: &mut Vec<String>) -> Result<TaskKin
         (false, n) => format!("{n} different value(s) in {} rows", label.there()),
     };
     Err(refused(
-        Path::new(name),
+        path,
         format!("the label's column \"{name}\" has {seen}: neither classes nor numbers"),
         "name another column: data.label=COLUMN",
     ))

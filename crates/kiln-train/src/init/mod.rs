@@ -4,7 +4,6 @@
 
 mod recipe;
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use kiln_core::TaskKind;
@@ -181,9 +180,10 @@ fn text(
         line("[task]");
         line(&format!("kind = \"{}\"", sketch.task));
         if sketch.task == TaskKind::Regression {
-            line(
-                "standardize = true                        # learn (y - mean) / std; scores stay in the label's own units",
-            );
+            line(&noted(
+                "standardize = true",
+                "learn (y - mean) / std; scores stay in the label's own units",
+            ));
         }
         line("");
     }
@@ -193,7 +193,7 @@ fn text(
         line(&format!("{key} = {}", quoted(&place(path).display().to_string())));
     }
     if !sketch.header {
-        line("header = false                            # columns by their places, from 0");
+        line(&noted("header = false", "columns by their places, from 0"));
     }
     inputs(sketch, recipe, &mut line);
     for (key, share) in ["validation", "test"].into_iter().zip(shares) {
@@ -203,14 +203,15 @@ fn text(
             } else {
                 "is scored once, at the end"
             };
-            line(&format!(
-                "{key}_fraction = {share}                 # {what}; of every class, fixed by a hash"
+            line(&noted(
+                &format!("{key}_fraction = {share}"),
+                &format!("{what}; fixed by a hash of each sample"),
             ));
         }
     }
     if let Some(problem) = leaks {
         let counts = problem.split(" (").next().unwrap_or_default();
-        line(&format!("allow_leakage = true                      # {}", plain(counts)));
+        line(&noted("allow_leakage = true", counts));
     }
     recipe.transforms.iter().for_each(|transform| line(transform));
     line("");
@@ -227,7 +228,7 @@ fn text(
     line("");
     line("[schedule]");
     line("lr_scheduler_type = \"cosine\"");
-    line("warmup_steps = 0.1                        # a tenth of all steps");
+    line(&noted("warmup_steps = 0.1", "a tenth of all steps"));
     line("");
     line("[train]");
     line(&format!("epochs = {}", recipe.epochs));
@@ -262,27 +263,29 @@ fn inputs(sketch: &Sketch, recipe: &Recipe, line: &mut impl FnMut(&str)) {
                 line(&format!("categories = {}", list(sketch, categories)));
             }
             if sketch.missing {
-                line(
-                    "table = { missing = \"mean\" }              # missing numbers become the training rows' mean",
-                );
+                line(&noted(
+                    "table = { missing = \"mean\" }",
+                    "missing numbers become the training rows' mean",
+                ));
             }
         }
     }
     if let Some(label) = &sketch.label {
-        line(&format!("label = {}{}", column(sketch, label), classes(sketch)));
+        let label = format!("label = {}", column(sketch, label));
+        line(&if sketch.classes.is_empty() { label } else { noted(&label, &classes(sketch)) });
     }
 }
 
-/// The first classes, as a comment.
+/// The first classes.
 fn classes(sketch: &Sketch) -> String {
-    let mut text = String::new();
-    if sketch.classes.is_empty() {
-        return text;
-    }
-    let few: Vec<String> = sketch.classes.iter().take(6).map(|class| plain(class)).collect();
+    let few = sketch.classes.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
     let more = if sketch.classes.len() > 6 { ", ..." } else { "" };
-    let _ = write!(text, "  # {} classes: {}{more}", sketch.classes.len(), few.join(", "));
-    text
+    format!("{} classes: {few}{more}", sketch.classes.len())
+}
+
+/// A line with a comment.
+fn noted(text: &str, comment: &str) -> String {
+    format!("{text:<41} # {}", plain(comment))
 }
 
 /// One line without control characters, for a comment.
