@@ -31,12 +31,16 @@ enum Verb {
     Check(verbs::check::Args),
     /// Show a config resolved, or its JSON Schema
     Config(verbs::config::Args),
+    /// Count, show and divide data
+    Data(verbs::data::Args),
     /// List devices, features, threads, memory and disk, and test each device
     Doctor(verbs::doctor::Args),
     /// Score a model, a run or a config's start weights on a split
     Eval(verbs::eval::Args),
     /// Pull a model from the Hugging Face Hub, or push one
     Hub(verbs::hub::Args),
+    /// Look at data and write a config for it
+    Init(verbs::init::Args),
     /// List model families and presets, show what a model costs, or merge an adapter
     Models(verbs::models::Args),
     /// Compare what two devices compute from the same weights and batch, layer by layer
@@ -65,9 +69,11 @@ fn main() -> ExitCode {
         Verb::Bench(args) => verbs::bench::run(args),
         Verb::Check(args) => verbs::check::run(args),
         Verb::Config(args) => verbs::config::run(args),
+        Verb::Data(args) => verbs::data::run(args),
         Verb::Doctor(args) => verbs::doctor::run(args),
         Verb::Eval(args) => verbs::eval::run(args),
         Verb::Hub(args) => verbs::hub::run(args),
+        Verb::Init(args) => verbs::init::run(args),
         Verb::Models(args) => verbs::models::run(args),
         Verb::Parity(args) => verbs::parity::run(args),
         Verb::Predict(args) => verbs::predict::run(args),

@@ -136,6 +136,18 @@ impl DataConfig {
         }
     }
 
+    /// Whether the same input may be in training and in another split. Blocks of plain text are not compared.
+    pub fn allows_leakage(&self) -> bool {
+        match self {
+            DataConfig::Conll(data) => data.allow_leakage,
+            DataConfig::Text(_) => true,
+            _ => {
+                self.images().is_some_and(|data| data.allow_leakage)
+                    || self.table().is_some_and(|data| data.allow_leakage)
+            }
+        }
+    }
+
     /// How training batches of images are mixed.
     pub fn mixup(&self) -> Option<MixupConfig> {
         self.images().and_then(|data| data.mixup).or_else(|| self.table()?.mixup)
@@ -211,6 +223,9 @@ pub struct ImageData {
     /// Mixes the images of each training batch, and their classes: MixUp and CutMix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixup: Option<MixupConfig>,
+    /// Let `kiln check` pass although a training input, exactly the same, is also in validation or test.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_leakage: bool,
     /// Batches.
     #[serde(default)]
     pub loader: LoaderConfig,
@@ -300,6 +315,9 @@ pub struct TableData {
     /// Mixes the images of each training batch, and their classes: MixUp and CutMix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixup: Option<MixupConfig>,
+    /// Let `kiln check` pass although a training input, exactly the same, is also in validation or test.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_leakage: bool,
     /// Batches.
     #[serde(default)]
     pub loader: LoaderConfig,
@@ -350,6 +368,9 @@ pub struct ConllData {
     /// What is done to each word before it is tokenized, in order; kept in the model folder. Normalisers only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub text_transforms: Vec<TextTransform>,
+    /// Let `kiln check` pass although a training input, exactly the same, is also in validation or test.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_leakage: bool,
     /// Batches.
     #[serde(default)]
     pub loader: LoaderConfig,
@@ -558,6 +579,10 @@ impl Default for LoaderConfig {
             max_bad_fraction: 0.01,
         }
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn last() -> i64 {

@@ -50,7 +50,7 @@ pub struct OpenOptions<'a> {
 type Sources = [Option<Arc<dyn Source>>; 3];
 
 /// Train, validation and test.
-type Splits = [Option<Split>; 3];
+pub(crate) type Splits = [Option<Split>; 3];
 
 impl Dataset {
     /// Opens what a config describes. Classes are the config's, else those of the training samples.
@@ -107,6 +107,25 @@ impl Dataset {
         let sources = open_sources(config, &layout)?;
         let splits = assemble(config, &layout, sources, task, classes)?;
         Ok(Self::new(splits, classes.to_vec(), preprocessor))
+    }
+
+    /// The samples of each split and the classes, without what prepares them.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for tokenizer and transforms.
+    pub(crate) fn samples(
+        config: &DataConfig,
+        options: &OpenOptions<'_>,
+    ) -> Result<(Splits, Vec<String>), DataError> {
+        let layout = Layout::new(config)?;
+        let sources = open_sources(config, &layout)?;
+        let task = options.task.kind();
+        let classes = match task {
+            TaskKind::Regression => value_names(config)?,
+            task if task.has_classes() => classes(config, reference(&sources)?, task, options.known_classes)?,
+            _ => Vec::new(),
+        };
+        Ok((assemble(config, &layout, sources, task, &classes)?, classes))
     }
 
     /// Looks at what can be seen without reading the samples: paths, class folders, headers, columns, the tokenizer.

@@ -92,7 +92,7 @@ impl ImageProgram {
     }
 
     /// Mean and standard deviation a channel; 0 and 1 where nothing is normalised.
-    fn normalization(&self) -> (Cow<'_, [f32]>, Cow<'_, [f32]>) {
+    pub(crate) fn normalization(&self) -> (Cow<'_, [f32]>, Cow<'_, [f32]>) {
         let found = self.transforms.iter().find_map(|t| match t {
             Transform::Normalize(own) => Some((Cow::from(&own.mean), Cow::from(&own.std))),
             _ => None,

@@ -101,6 +101,17 @@ impl Place {
         })
     }
 
+    /// The files that are read as a whole; none for a folder of images.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        match self {
+            Place::Folder(_) => Vec::new(),
+            Place::Idx(pair) => pair.files(),
+            Place::Table(path, _) | Place::Conll(path) => vec![path],
+            Place::Npz(arrays) => vec![arrays.file()],
+            Place::Tar(files) | Place::Parquet(files) => files.iter().map(PathBuf::as_path).collect(),
+        }
+    }
+
     /// What can be seen without reading the samples.
     pub(crate) fn check(&self, config: &DataConfig) -> Result<(), DataError> {
         match (self, config.table()) {

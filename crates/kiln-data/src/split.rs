@@ -142,6 +142,11 @@ impl Split {
         self.0.rows.get(i).map_or(Ok(None), |&row| self.0.source.encoded(row))
     }
 
+    /// Bytes of the file that sample `i` is decoded from, where that is known without reading it.
+    pub(crate) fn file_size(&self, i: usize) -> Option<u64> {
+        self.0.rows.get(i).and_then(|&row| self.0.source.file_size(row))
+    }
+
     /// Samples of each of `classes` classes.
     pub fn class_counts(&self, classes: usize) -> Vec<usize> {
         let mut counts = vec![0; classes];

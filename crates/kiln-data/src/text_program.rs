@@ -191,6 +191,13 @@ impl TextProgram {
         Ok(Self { transforms, ..self })
     }
 
+    /// The same without a longest length, for counting.
+    pub(crate) fn uncut(&self) -> Result<Self, DataError> {
+        let mut tokenizer = Tokenizer::clone(&self.tokenizer);
+        tokenizer.with_truncation(None).map_err(refused)?;
+        Ok(Self { tokenizer: Arc::new(tokenizer), ..self.clone() })
+    }
+
     /// Refuses a `max_length` that leaves no room for a pair beside its special tokens.
     pub(crate) fn for_pairs(self) -> Result<Self, DataError> {
         let post = self.tokenizer.get_post_processor();

@@ -357,3 +357,29 @@ fn images_without_pixels() {
         says(&error, &[kind, "expected a whole image"]);
     }
 }
+
+#[test]
+fn a_label_outside_the_classes_that_are_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().display().to_string();
+    let rows = "text,label\nfine,good\npoor,bad\nso so,mixed\n";
+    let mut config = two_files(dir.path(), rows, "text,label\nhm,good\n");
+    config["classes"] = json!(["good", "bad"]);
+    let message =
+        format!("{here}/train.csv:4: class \"mixed\" is not one of the 2 known classes (good, bad)");
+    assert_eq!(fault(config).to_string(), message);
+    classes(&dir.path().join("images"), &["cat", "dog", "cow"]);
+    let mut config = folder(&dir.path().join("images"));
+    config["classes"] = json!(["cat", "dog"]);
+    says(&fault(config), &["images/cow", "class \"cow\"", "2 known classes (cat, dog)"]);
+}
+
+#[test]
+fn split_folders_without_images() {
+    let dir = tempfile::tempdir().unwrap();
+    classes(&dir.path().join("train"), &["cat", "dog"]);
+    fs::create_dir(dir.path().join("validation")).unwrap();
+    says(&fault(folder(dir.path())), &["validation", "expected one folder a class, got none"]);
+    fs::create_dir(dir.path().join("validation/cat")).unwrap();
+    says(&fault(folder(dir.path())), &["validation/cat", "empty folder"]);
+}

@@ -10,6 +10,7 @@ pub mod config;
 mod error;
 pub mod finetune;
 mod finish;
+pub mod init;
 pub mod load;
 mod metrics_log;
 pub mod optim;

@@ -33,7 +33,7 @@ pub struct Loaded {
 }
 
 /// Keys that change where and how fast a run goes, not what it computes: left out of the hash.
-const UNHASHED: &[&str] = &["run_name", "output_dir", "device"];
+const UNHASHED: &[&str] = &["run_name", "output_dir", "device", "data.allow_leakage"];
 
 /// Keys of which an override displaces the other.
 const EXCLUSIVE: &[(&str, &str)] = &[

@@ -464,3 +464,6 @@ impl Run {
         Ok(folder)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,15 @@ pub enum Start {
         /// `key=value` overrides.
         overrides: Vec<String>,
     },
+    /// A new run of a config that is in no file.
+    Drafted {
+        /// The config.
+        text: String,
+        /// The path shown in faults; its stem names the run, its folder is where relative paths start.
+        origin: PathBuf,
+        /// `key=value` overrides.
+        overrides: Vec<String>,
+    },
     /// The newest run of a config.
     ResumeLatest {
         /// The config file.
@@ -74,7 +83,10 @@ impl Run {
     /// Config, device, data, weights, folder or checkpoint have a fault.
     pub fn start(start: &Start, session: &mut Session<'_>) -> Result<Self, TrainError> {
         match start {
-            Start::New { config, overrides } => new(config, overrides, session),
+            Start::New { config, overrides } => new(load::load(config, overrides)?, config, session),
+            Start::Drafted { text, origin, overrides } => {
+                new(load::load_text(text, origin, overrides)?, origin, session)
+            }
             Start::ResumeLatest { config, overrides } => {
                 let loaded = load::load(config, overrides)?;
                 let run = latest_run(&loaded, config)?;
@@ -91,8 +103,7 @@ impl Run {
     }
 }
 
-fn new(path: &Path, overrides: &[String], session: &mut Session<'_>) -> Result<Run, TrainError> {
-    let loaded = load::load(path, overrides)?;
+fn new(loaded: Loaded, path: &Path, session: &mut Session<'_>) -> Result<Run, TrainError> {
     let config = &loaded.config;
     for note in &loaded.notes {
         session.tell(&Event::Note(note));

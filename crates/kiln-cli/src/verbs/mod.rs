@@ -3,10 +3,12 @@
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod data;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod generation;
 pub(crate) mod hub;
+pub(crate) mod init;
 pub(crate) mod models;
 pub(crate) mod parity;
 pub(crate) mod predict;

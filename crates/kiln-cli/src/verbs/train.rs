@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_core::Exit;
+use kiln_train::init;
 use kiln_train::progress::Scored;
 use kiln_train::{Outcome, Run, Session, Start, Summary, TrainError};
 
@@ -15,7 +16,8 @@ use crate::stdout;
 /// Train from a config, or resume a run
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Config file, then `key=value` overrides (`train.epochs=3 optimizer.learning_rate=1e-4`)
+    /// Config file, then `key=value` overrides (`train.epochs=3 optimizer.learning_rate=1e-4`). Without a file
+    /// `data.path=DATA` is enough: the rest is what `kiln init DATA` would guess
     #[arg(value_name = "CONFIG [KEY=VALUE]...")]
     words: Vec<String>,
     /// Continue RUN, or without RUN the newest run of CONFIG, from its newest checkpoint
@@ -73,9 +75,33 @@ fn start(mut words: Vec<String>, resume: Option<String>) -> Result<Start, Failur
         (config, Some(run)) if !run.is_empty() => {
             Ok(Start::Resume { run: run.into(), config, overrides: words })
         }
+        (None, None) if data_of(&words).is_some() => drafted(words),
         _ => Err(Failure::new(Exit::Usage, "no config given")
-            .hint("kiln train CONFIG [key=value]..., or kiln train --resume RUN")),
+            .hint("kiln train CONFIG [key=value]..., kiln train data.path=DATA, or kiln train --resume RUN")),
     }
+}
+
+/// The data that overrides name.
+fn data_of(words: &[String]) -> Option<PathBuf> {
+    let value = |key: &str| words.iter().rev().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    value("data.path").or(value("data.train")).map(|path| PathBuf::from(path.trim_matches(['"', '\''])))
+}
+
+/// A run without a config: the guesses of `kiln init`, said, under the overrides.
+fn drafted(words: Vec<String>) -> Result<Start, Failure> {
+    let data = data_of(&words).unwrap_or_default();
+    let stem = data.canonicalize().unwrap_or_else(|_| data.clone());
+    let stem = stem.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let origin = PathBuf::from(format!("{stem}.toml"));
+    let draft = init::draft(&data, &init::Asked::of(&words)?, &origin, Path::to_path_buf)?;
+    let asked = words.iter().rev().find_map(|word| word.strip_prefix("data.kind="));
+    if let Some(asked) = asked.filter(|asked| asked.trim_matches(['"', '\'']) != draft.kind) {
+        let message = format!("data.kind={asked}: {} looks like {}", data.display(), draft.kind);
+        return Err(Failure::new(Exit::Usage, message).hint("leave data.kind out, or write a config"));
+    }
+    report::talk(&format!("no config: what follows is guessed from {}", data.display()));
+    draft.notes.iter().for_each(|note| report::talk(&format!("- {note}")));
+    Ok(Start::Drafted { text: draft.text, origin, overrides: words })
 }
 
 /// The same, with the folders of models that the config takes from the Hub.
@@ -91,7 +117,7 @@ fn with_pulled(start: Start) -> Result<Start, Failure> {
             let overrides = hub::pulled(&config, &overrides)?;
             Start::Resume { run, config: Some(config), overrides }
         }
-        resumed @ Start::Resume { config: None, .. } => resumed,
+        other @ (Start::Resume { config: None, .. } | Start::Drafted { .. }) => other,
     })
 }
 

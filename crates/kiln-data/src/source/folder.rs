@@ -87,6 +87,10 @@ impl Source for FolderSource {
         file(&self.root.join(&self.files[i].0))
     }
 
+    fn file_size(&self, i: usize) -> Option<u64> {
+        fs::metadata(self.root.join(&self.files[i].0)).ok().map(|meta| meta.len())
+    }
+
     fn place(&self) -> String {
         self.root.display().to_string()
     }

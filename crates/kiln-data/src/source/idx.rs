@@ -108,6 +108,11 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// Both files.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        vec![&self.images, &self.labels]
+    }
+
     /// The pair whose names start with one of `prefixes` in a folder, plain before gzipped; `None` if there is none.
     pub(crate) fn find(folder: &Path, prefixes: &[&str]) -> Result<Option<Self>, DataError> {
         for prefix in prefixes {

@@ -80,6 +80,11 @@ impl Source for Joined {
         part.encoded(i)
     }
 
+    fn file_size(&self, i: usize) -> Option<u64> {
+        let (part, i) = self.of(i);
+        part.file_size(i)
+    }
+
     fn shard(&self, i: usize) -> usize {
         let before = |start: usize| {
             self.parts[start].len().checked_sub(1).map_or(0, |last| self.parts[start].shard(last) + 1)

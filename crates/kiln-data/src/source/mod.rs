@@ -43,6 +43,10 @@ pub(crate) trait Source: std::fmt::Debug + Send + Sync {
     fn encoded(&self, _: usize) -> Result<Option<(String, Vec<u8>)>, DataError> {
         Ok(None)
     }
+    /// Bytes of the file that sample `i` is decoded from, without reading it; `None` where that is not known.
+    fn file_size(&self, _: usize) -> Option<u64> {
+        None
+    }
     /// The shard (row group, tar file) of sample `i`: what is read together cheaply, in the samples' order.
     fn shard(&self, _: usize) -> usize {
         0

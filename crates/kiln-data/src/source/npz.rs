@@ -30,6 +30,11 @@ pub(crate) struct Arrays {
 }
 
 impl Arrays {
+    /// The file that holds them.
+    pub(crate) fn file(&self) -> &Path {
+        &self.path
+    }
+
     /// Those of train, validation, test, and of one undivided set.
     pub(crate) fn find(path: &Path) -> Result<[Option<Self>; 4], DataError> {
         let npz = Npz::open(path)?;

@@ -167,7 +167,7 @@ impl<R: Read> Rows<R> {
 }
 
 /// What stands for a missing number, in lower case.
-const MISSING: [&str; 6] = ["", "na", "n/a", "nan", "null", "none"];
+pub(crate) const MISSING: [&str; 6] = ["", "na", "n/a", "nan", "null", "none"];
 
 impl<R: Read> Iterator for Rows<R> {
     type Item = Result<Row, DataError>;
@@ -244,7 +244,7 @@ pub(crate) fn nearest(word: &str, names: &[String]) -> Option<String> {
     (score(best) > 0.7).then(|| best.clone())
 }
 
-fn cell<'a>(path: &Path, record: &'a ByteRecord, i: usize) -> Result<&'a str, DataError> {
+pub(crate) fn cell<'a>(path: &Path, record: &'a ByteRecord, i: usize) -> Result<&'a str, DataError> {
     let bytes = record.get(i).unwrap_or_default();
     std::str::from_utf8(bytes).map_err(|e| {
         let got =
@@ -254,7 +254,7 @@ fn cell<'a>(path: &Path, record: &'a ByteRecord, i: usize) -> Result<&'a str, Da
 }
 
 /// The next row that is not blank, without the `\r` of its line's end; false at the end of the file.
-fn read<R: Read>(reader: &mut Reader<R>, record: &mut ByteRecord) -> Result<bool, csv::Error> {
+pub(crate) fn read<R: Read>(reader: &mut Reader<R>, record: &mut ByteRecord) -> Result<bool, csv::Error> {
     while reader.read_byte_record(record)? {
         let last = record.len() - 1;
         if let Some(cell) = record.get(last).and_then(|cell| cell.strip_suffix(b"\r")).map(<[u8]>::to_vec) {

@@ -365,6 +365,13 @@ impl Source for TableSource {
         self.image(i)?.map_or(Ok(None), |path| file(&path))
     }
 
+    fn file_size(&self, i: usize) -> Option<u64> {
+        if self.pictures.is_some() {
+            return None;
+        }
+        std::fs::metadata(self.image(i).ok()??).ok().map(|meta| meta.len())
+    }
+
     fn shard(&self, i: usize) -> usize {
         self.pictures.as_ref().map_or(0, |pictures| pictures.group(i))
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_core::config::{BAD_DATA, Fault, Report};
 use kiln_core::{Exit, InputSpec};
+use kiln_data::look::leakage;
 use kiln_data::{DataError, Dataset, OpenOptions, Outline};
 
 use super::{Loaded, load};
@@ -18,7 +19,7 @@ use crate::finetune::Finetune;
 /// Every fault of the config; where it has none, every fault of the data; else what a run would stop at before its
 /// first step.
 pub fn check(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
-    let loaded = load(path, overrides)?;
+    let mut loaded = load(path, overrides)?;
     let known = loaded.config.model.pretrained().and_then(|path| kiln_models::brought_classes(path));
     let options = OpenOptions {
         tokenizer_folder: loaded.config.model.pretrained().map(PathBuf::as_path),
@@ -28,7 +29,21 @@ pub fn check(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
     let outline = Dataset::check(&loaded.config.data, &options)
         .map_err(|errors| Report::new(errors.iter().map(|error| of_data(&loaded, error)).collect()))?;
     model(&loaded, outline, &options)?;
+    let left_out = leaks(&loaded, &options)?;
+    loaded.notes.extend(left_out);
     Ok(loaded)
+}
+
+/// Whether training inputs are held out too; answers what was not looked at.
+fn leaks(loaded: &Loaded, options: &OpenOptions<'_>) -> Result<Option<String>, Report> {
+    let leak = leakage(&loaded.config.data, options).map_err(|error| one(of_data(loaded, &error)))?;
+    match leak.problem() {
+        None => Ok(leak.left_out),
+        Some(problem) => {
+            let remedy = "remove them from one split (kiln data stats lists all), or set allow_leakage = true in [data]";
+            Err(one(loaded.resolved.fault_of(BAD_DATA, "data", problem, remedy)))
+        }
+    }
 }
 
 /// Lays the net out on the processor, whose weights are not drawn, and holds files and patterns against it.

@@ -53,6 +53,10 @@ impl ParquetFile {
         &self.path
     }
 
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     pub(super) fn reader(&self) -> &SerializedFileReader<Shared> {
         &self.reader
     }

@@ -2,6 +2,7 @@
 //! Owns which columns are read and their refusals, each with `file:row`; never keeps more than one row group.
 //! Hands `Row`s to the table source and to prediction; `Pictures` reads the images of single rows.
 
+mod cells;
 mod file;
 mod pictures;
 mod readme;
@@ -11,6 +12,7 @@ mod values;
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use cells::{Cells, names};
 pub(crate) use file::ParquetFile;
 use parquet::data_type::ByteArray;
 pub(crate) use pictures::{Groups, Pictures};
