@@ -1,0 +1,89 @@
+//! `[data.loader]`: how samples become batches.
+//! Owns the words and their defaults; makes no batch. The order and the loader read them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How samples become batches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LoaderConfig {
+    /// Samples a batch.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub batch_size: usize,
+    /// Samples a batch in evaluation; by default `batch_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub eval_batch_size: Option<usize>,
+    /// Threads that prepare samples; 0 prepares them between steps. The batches are the same for any number.
+    #[schemars(range(min = 0, max = 1024))]
+    pub workers: usize,
+    /// Batches kept ready.
+    #[schemars(range(min = 1, max = 1024))]
+    pub prefetch: usize,
+    /// Shuffle the training samples each epoch.
+    pub shuffle: bool,
+    /// What is shuffled. `shards` reads each file of Parquet or tar once, from its start to its end, in a random order of
+    /// files: for data that is larger than memory on a disk whose seeks are dear.
+    pub shuffle_by: ShuffleBy,
+    /// Samples that `shuffle_by = "shards"` mixes at a time.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub shuffle_buffer: usize,
+    /// Leave out the last training batch when it is not full.
+    pub drop_last: bool,
+    /// How often a chosen training sample is in an epoch, each time augmented anew; an epoch stays as long, with as many
+    /// fewer samples (repeated augmentation, timm's `aug_repeats`).
+    #[schemars(range(min = 1, max = 100))]
+    pub repeats: usize,
+    /// Put texts of similar length into one training batch, so that less is padding.
+    pub length_bucketing: bool,
+    /// What a sample that cannot be read does: a damaged image, a missing file.
+    pub on_bad_sample: OnBadSample,
+    /// Share of a split's samples that may be left out, rounded up; one more ends the run.
+    #[schemars(range(min = 0.0, max = 0.5))]
+    pub max_bad_fraction: f64,
+}
+
+/// What is shuffled each epoch; the order is a function of seed and epoch in both cases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShuffleBy {
+    /// All samples.
+    #[default]
+    Samples,
+    /// Shards (tar files, row groups of Parquet), and samples within `shuffle_buffer`.
+    Shards,
+}
+
+/// What a sample that cannot be read does. The other samples keep their places in every case: a batch is made of the
+/// good ones of its samples, and a training batch without any takes the next good sample of the pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadSample {
+    /// Ends the run.
+    #[default]
+    Fail,
+    /// Is left out, counted, and named with the reason in the run's `bad_samples.jsonl`.
+    Skip,
+    /// As `skip`, and a copy of its file is left in the run's `quarantine` folder.
+    Quarantine,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 32,
+            eval_batch_size: None,
+            workers: 2,
+            prefetch: 4,
+            shuffle: true,
+            shuffle_by: ShuffleBy::Samples,
+            shuffle_buffer: 10_000,
+            drop_last: false,
+            repeats: 1,
+            length_bucketing: false,
+            on_bad_sample: OnBadSample::Fail,
+            max_bad_fraction: 0.01,
+        }
+    }
+}
