@@ -5,6 +5,7 @@ mod conll;
 mod corpus;
 mod images;
 mod loader;
+mod sources;
 mod table;
 mod tokenizer;
 
@@ -24,6 +25,7 @@ pub use conll::*;
 pub use corpus::*;
 pub use images::*;
 pub use loader::*;
+pub use sources::*;
 pub use table::*;
 pub use tokenizer::*;
 
@@ -74,6 +76,22 @@ impl DataConfig {
 }
 
 impl DataConfig {
+    /// The same, to be changed.
+    pub fn loader_mut(&mut self) -> &mut LoaderConfig {
+        match self {
+            DataConfig::ImageFolder(data)
+            | DataConfig::Idx(data)
+            | DataConfig::Webdataset(data)
+            | DataConfig::Npz(data) => &mut data.loader,
+            DataConfig::Csv(data)
+            | DataConfig::Tsv(data)
+            | DataConfig::Jsonl(data)
+            | DataConfig::Parquet(data) => &mut data.loader,
+            DataConfig::Conll(data) => &mut data.loader,
+            DataConfig::Text(data) => &mut data.loader,
+        }
+    }
+
     /// The keys of images that are no table's.
     pub fn images(&self) -> Option<&ImageData> {
         match self {

@@ -198,13 +198,25 @@ impl Preprocessor {
             return Ok(fitted);
         }
         let features = self.prepare_named(raw, name, augment)?;
-        let label = match label {
+        Ok((features, self.scaled(label)))
+    }
+
+    /// The label as it is learned.
+    pub(crate) fn scaled(&self, label: &Label) -> Label {
+        match label {
             Label::Values(values) if !self.targets.is_empty() => {
                 Label::Values(values.iter().zip(&self.targets).map(|(x, scale)| scale.apply(*x)).collect())
             }
             label => label.clone(),
-        };
-        Ok((features, label))
+        }
+    }
+
+    /// What is done to images; `None` where samples are none.
+    pub(crate) fn images(&self) -> Option<&ImageProgram> {
+        match &self.program {
+            Program::Image(program) => Some(program),
+            Program::Text { .. } | Program::Corpus(_) | Program::Table(_) => None,
+        }
     }
 
     /// A sample whose label depends on its tokens.

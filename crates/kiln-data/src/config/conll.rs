@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LoaderConfig, TokenizerConfig};
+use super::{LoaderConfig, SourceConfig, TokenizerConfig};
 
 /// Sentences in words, each word with its tag: columns between blanks or tabs, a blank line between sentences;
 /// `-DOCSTART-` lines are no words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConllData {
+    /// Several sources instead of `path` or `train`, each with files (and columns) of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceConfig>,
     /// One file of all sentences, split by the fractions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]

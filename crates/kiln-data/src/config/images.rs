@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fill, LoaderConfig, MixupConfig, Transform};
+use super::{Fill, LoaderConfig, MixupConfig, SourceConfig, Transform};
 
 /// Images with one class each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageData {
+    /// Several sources instead of `path` or `train`, each with files (and columns) of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceConfig>,
     /// Folder that holds the splits: `train/`, `validation/` (or `val/`, `valid/`) and `test/`; without these, one
     /// folder a class, split by the fractions. For IDX: the folder of `train-images-idx3-ubyte[.gz]` and its siblings.
     /// For WebDataset: the shards; in a folder, `train-*.tar`, `validation-*.tar` and `test-*.tar` are the splits.
@@ -44,6 +47,10 @@ pub struct ImageData {
     /// value of a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_member: Option<String>,
+    /// Names of the arrays of images and classes (NumPy); by default those that Keras and MedMNIST use, or `x` and `y`. A
+    /// file is then one set of samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrays: Option<[String; 2]>,
     /// Colour channels of the model's input: 3 (RGB) or 1 (grey).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3))]

@@ -1,6 +1,8 @@
 //! `[data.loader]`: how samples become batches.
 //! Owns the words and their defaults; makes no batch. The order and the loader read them.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,11 +39,47 @@ pub struct LoaderConfig {
     pub repeats: usize,
     /// Put texts of similar length into one training batch, so that less is padding.
     pub length_bucketing: bool,
+    /// Tokens a batch of texts at most, padding included (fairseq's `max_tokens`), instead of a fixed number of samples:
+    /// training batches hold texts of nearly one length, all sorted. `batch_size` is then the most samples of a batch; by
+    /// default as many as fit. A text that is longer than this is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub max_tokens: Option<usize>,
+    /// When an epoch of weighted `data.sources` ends, as Hugging Face's `interleave_datasets` says it.
+    pub stopping_strategy: StoppingStrategy,
+    /// Samples of an epoch of weighted `data.sources`, instead of `stopping_strategy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub samples_per_epoch: Option<usize>,
+    /// Where decoded images are kept, after the transforms that come first and are fixed (`resize`, `center_crop`, `pad`) and
+    /// before the first random one. The batches are the same. An image whose file is changed is decoded again.
+    pub cache: CacheKind,
+    /// Most of the cache, in MiB; by default half of the memory, or of the disk, that is free at the start. What does not
+    /// fit is decoded in each epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub cache_max_mb: Option<u64>,
+    /// Folder of `cache = "disk"`; by default `images` in `$KILN_CACHE_DIR`, else in `~/.cache/kiln`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "path"))]
+    pub cache_dir: Option<PathBuf>,
+    /// Most memory of samples under way, in MiB: half of it for batches that are ready or being made, half for images while
+    /// they are decoded. A batch, or an image, that is larger than its half is prepared alone.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub max_in_flight_mb: u64,
     /// What a sample that cannot be read does: a damaged image, a missing file.
     pub on_bad_sample: OnBadSample,
     /// Share of a split's samples that may be left out, rounded up; one more ends the run.
     #[schemars(range(min = 0.0, max = 0.5))]
     pub max_bad_fraction: f64,
+}
+
+impl LoaderConfig {
+    /// Training batches of `samples` samples, `batch_size` a batch.
+    pub fn batches_of(&self, samples: usize) -> usize {
+        let size = self.batch_size.max(1);
+        if self.drop_last { samples / size } else { samples.div_ceil(size) }
+    }
 }
 
 /// What is shuffled each epoch; the order is a function of seed and epoch in both cases.
@@ -53,6 +91,30 @@ pub enum ShuffleBy {
     Samples,
     /// Shards (tar files, row groups of Parquet), and samples within `shuffle_buffer`.
     Shards,
+}
+
+/// When an epoch of weighted sources ends. Each source gives its exact share of the epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StoppingStrategy {
+    /// When the first source has given every sample once; the others go on in the next epoch where they stopped.
+    #[default]
+    FirstExhausted,
+    /// When every source has given every sample once; the others start again, each copy augmented anew.
+    AllExhausted,
+}
+
+/// Where decoded images are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheKind {
+    /// Nowhere.
+    #[default]
+    None,
+    /// In this process.
+    Memory,
+    /// In files, for later runs too.
+    Disk,
 }
 
 /// What a sample that cannot be read does. The other samples keep their places in every case: a batch is made of the
@@ -82,6 +144,13 @@ impl Default for LoaderConfig {
             drop_last: false,
             repeats: 1,
             length_bucketing: false,
+            max_tokens: None,
+            stopping_strategy: StoppingStrategy::FirstExhausted,
+            samples_per_epoch: None,
+            cache: CacheKind::None,
+            cache_max_mb: None,
+            cache_dir: None,
+            max_in_flight_mb: 2048,
             on_bad_sample: OnBadSample::Fail,
             max_bad_fraction: 0.01,
         }

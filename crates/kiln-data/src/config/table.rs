@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fill, LoaderConfig, MixupConfig, TokenizerConfig, Transform};
+use super::{Fill, LoaderConfig, MixupConfig, SourceConfig, TokenizerConfig, Transform};
 
 /// Rows with labels: a text column, a column of image files, or columns of numbers and categories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TableData {
+    /// Several sources instead of `path` or `train`, each with files (and columns) of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceConfig>,
     /// One file of all rows, split by the fractions. Parquet: also a folder, whose files `train-*`, `validation-*` and
     /// `test-*` (in it or in its `data/`) are the splits; without such names all its files are one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -87,6 +87,10 @@ impl Source for FolderSource {
         file(&self.root.join(&self.files[i].0))
     }
 
+    fn origin(&self, i: usize) -> Option<(PathBuf, u64)> {
+        Some((self.root.join(&self.files[i].0), 0))
+    }
+
     fn place(&self) -> String {
         self.root.display().to_string()
     }

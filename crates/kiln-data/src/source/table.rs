@@ -354,6 +354,17 @@ impl Source for TableSource {
         self.image(i)?.map_or(Ok(None), |path| file(&path))
     }
 
+    fn origin(&self, i: usize) -> Option<(PathBuf, u64)> {
+        match &self.pictures {
+            Some(_) => Some((self.path.clone(), self.lines[i])),
+            None => Some((self.image(i).ok()??, 0)),
+        }
+    }
+
+    fn is_in_origin(&self, i: usize) -> bool {
+        self.pictures.is_none() || self.picture(i).is_ok_and(|bytes| bytes.is_some())
+    }
+
     fn shard(&self, i: usize) -> usize {
         self.pictures.as_ref().map_or(0, |pictures| pictures.group(i))
     }
