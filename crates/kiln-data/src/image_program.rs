@@ -12,7 +12,7 @@ use crate::decode::DecodedImage;
 use crate::error::DataError;
 use crate::order::generator;
 use crate::pixels::{table, to_floats, with_channels};
-use crate::preprocessor::Columns;
+use crate::preprocessor::{Columns, Preprocessor, Program};
 use crate::transforms::{Misfit, fields};
 
 /// What is done to every image, and the shape that comes out.
@@ -151,6 +151,16 @@ impl ImageProgram {
         let mut out = out.as_object_mut().map(std::mem::take).unwrap_or_default();
         out.extend(fields(&self.transforms));
         out
+    }
+}
+
+impl Preprocessor {
+    /// What is done to images; `None` where samples are none.
+    pub(crate) fn images(&self) -> Option<&ImageProgram> {
+        match &self.program {
+            Program::Image(program) => Some(program),
+            Program::Text { .. } | Program::Corpus(_) | Program::Table(_) => None,
+        }
     }
 }
 

@@ -211,14 +211,6 @@ impl Preprocessor {
         }
     }
 
-    /// What is done to images; `None` where samples are none.
-    pub(crate) fn images(&self) -> Option<&ImageProgram> {
-        match &self.program {
-            Program::Image(program) => Some(program),
-            Program::Text { .. } | Program::Corpus(_) | Program::Table(_) => None,
-        }
-    }
-
     /// A sample whose label depends on its tokens.
     fn fitted(
         &self,
