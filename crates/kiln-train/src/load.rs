@@ -133,9 +133,10 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
         config.data.set_transforms(transforms);
     }
     if let Some(tokens) = config.data.loader().max_tokens.filter(|_| !resolved.is_set(BATCH_SIZE)) {
-        // No text has fewer tokens than one.
-        resolved.set_default(BATCH_SIZE, tokens);
-        config.data.loader_mut().batch_size = tokens;
+        // No text has fewer tokens than one, and no batch may be larger than the schema's most.
+        let most = tokens.min(1_000_000);
+        resolved.set_default(BATCH_SIZE, most);
+        config.data.loader_mut().batch_size = most;
     }
     let mut notes = Vec::new();
     match brought::transforms(&config, resolved.is_set("data.transforms")) {
