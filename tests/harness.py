@@ -133,6 +133,26 @@ def thaw(digits):
     return path
 
 
+def mixup(digits):
+    """Writes beside the digits config one that mixes images of two weighted sources by MixUp and CutMix."""
+    path = digits.with_name("mixup.toml")
+    lines = digits.read_text().replace(f'path = "{ROOT}/datasets/digits"\n', "")
+    source = f'[[data.sources]]\npath = "{ROOT}/datasets/digits"\nweight = '
+    path.write_text(f"{lines}{source}2\n{source}1\n"
+                    "[data.mixup]\nmixup_alpha = 0.8\ncutmix_alpha = 1.0\nmixup_mode = \"elem\"\n")
+    return path
+
+
+def tokens(minilm):
+    """Writes beside the MiniLM config one whose batches have at most 200 tokens; None where there is no MiniLM."""
+    if not minilm:
+        return None
+    path = minilm.with_name("tokens.toml")
+    text = minilm.read_text().replace("batch_size = 8\nlength_bucketing = true", "max_tokens = 200")
+    path.write_text(text)
+    return path
+
+
 def start(kiln, *words):
     """Starts `kiln words...` with its talk kept for the case that it fails."""
     return subprocess.Popen([kiln, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

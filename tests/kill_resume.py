@@ -4,8 +4,9 @@ byte: final weights, the last checkpoint's weights and optimizer state, and ever
 
 Every run has augmentation or dropout and gradient accumulation; data-loader workers 0, 1 and 4 take turns and are held
 against one reference run with 2.
-Recipes take turns: the convolutional net on the digits, the same thawing layer by layer and, with KILN_TEST_DATA, MiniLM
-on SST-2, whole and with adapters.
+Recipes take turns: the convolutional net on the digits, the same thawing layer by layer, and on mixed images of two weighted
+sources; with KILN_TEST_DATA, MiniLM on SST-2, whole, with adapters, and in batches by tokens.
+--only NAME takes one of them.
 Usage: python3 tests/kill_resume.py [--kiln BINARY] [--kills 5] [--seed 1] [--record FILE]
 """
 import itertools
@@ -42,12 +43,14 @@ def killed_run(kiln, config, run, workers, wait):
 
 
 def main():
-    args = harness.arguments(__doc__, kills=(5, "runs to kill"), seed=(1, "of the moments"), record=("", "file for the table"))
+    args = harness.arguments(__doc__, kills=(5, "runs to kill"), seed=(1, "of the moments"), record=("", "file for the table"),
+                             only=("", "recipe"))
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
         digits, minilm = harness.digits(scratch), harness.minilm(scratch)
-        recipes = {"digits": digits, "minilm": minilm, "thaw": harness.thaw(digits), "lora": harness.lora(minilm)}
-        configs = {name: path for name, path in recipes.items() if path}
+        recipes = {"digits": digits, "minilm": minilm, "thaw": harness.thaw(digits), "lora": harness.lora(minilm),
+                   "mixup": harness.mixup(digits), "tokens": harness.tokens(minilm)}
+        configs = {name: path for name, path in recipes.items() if path and args.only in ("", name)}
         left_alone = {}
         for name, path in configs.items():
             folder = Path(scratch) / name

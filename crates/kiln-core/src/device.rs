@@ -8,7 +8,7 @@ mod probe;
 
 use burn::tensor::Device;
 
-pub use kernels::{CACHE_VARIABLE, keep_kernels, keeps_kernels, kernel_bytes, kernel_folder};
+pub use kernels::{CACHE_VARIABLE, cache_folder, keep_kernels, keeps_kernels, kernel_bytes, kernel_folder};
 pub use name::{Backend, DeviceError, DeviceSpec};
 use probe::quietly;
 pub use probe::{PROBE_TOLERANCE, probe};

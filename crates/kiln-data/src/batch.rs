@@ -4,6 +4,8 @@
 //!
 //! Shapes: `B` batch, `C` channels, `H W` pixels, `T` tokens (longest of the batch), `F` features.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use kiln_core::{Batch, Input, InputSpec, Table, Tokens};
 
@@ -71,6 +73,8 @@ pub struct HostBatch {
     pub target: Option<HostTarget>,
     /// `[B]` places of the samples in their split.
     pub indices: Vec<usize>,
+    /// Whether its one sample is a copy of another rank's, which keeps ranks in step and counts for nothing.
+    pub padding: bool,
 }
 
 impl HostBatch {
@@ -87,8 +91,24 @@ impl HostBatch {
         gathering.finish(input)
     }
 
-    /// What a mean loss over this batch is a mean over: samples, or tokens that are scored.
+    /// Some of its images; batches of anything else stay whole.
+    pub(crate) fn part(self, range: Range<usize>) -> Self {
+        let HostFeatures::Image { values, shape: [n, c, h, w] } = self.features else { return self };
+        if range == (0..n) {
+            return Self { features: HostFeatures::Image { values, shape: [n, c, h, w] }, ..self };
+        }
+        let size = c * h * w;
+        let values = values[range.start * size..range.end * size].to_vec();
+        let features = HostFeatures::Image { values, shape: [range.len(), c, h, w] };
+        let target = self.target.map(|target| target.part(range.clone()));
+        Self { features, target, indices: self.indices[range].to_vec(), padding: self.padding }
+    }
+
+    /// What a mean loss over this batch is a mean over: samples, or tokens that are scored; 0 for padding.
     pub fn weight(&self) -> u64 {
+        if self.padding {
+            return 0;
+        }
         self.target.as_ref().map_or(self.size() as u64, HostTarget::weight)
     }
 }
@@ -150,7 +170,8 @@ impl Gathering {
             HostFeatures::Tokens { shape: [_, t], .. } => *t,
             HostFeatures::Image { .. } | HostFeatures::Table { .. } => 0,
         };
-        HostBatch { features, target: HostTarget::gather(self.labels, width), indices: self.indices }
+        let target = HostTarget::gather(self.labels, width);
+        HostBatch { features, target, indices: self.indices, padding: false }
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn open(
     let [train, validation, test] = &texts;
     let (train, validation, test) = (open(train, true)?, open(validation, false)?, open(test, false)?);
     let input = preprocessor.input().clone();
-    Ok(Dataset { train, validation, test, classes: Vec::new(), input, preprocessor })
+    Ok(Dataset { train, validation, test, classes: Vec::new(), input, preprocessor, cache: None })
 }
 
 /// What can be seen without tokenizing.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use kiln_core::{InputSpec, TaskConfig, TaskKind};
 
-use crate::config::{DataConfig, OnBadSample};
+use crate::cache::Cache;
+use crate::config::{DataConfig, LoaderConfig, OnBadSample};
 use crate::corpus;
 use crate::error::DataError;
-use crate::layout::{Layout, Place, fractions};
-use crate::partition::{Fractions, partition};
+use crate::parts::{OpenParts, Parts, Splits};
 use crate::preprocessor::Preprocessor;
 use crate::program::{build, fits, value_names};
 use crate::source::Source;
@@ -33,6 +33,7 @@ pub struct Dataset {
     pub input: InputSpec,
     /// Raw samples to numbers.
     pub preprocessor: Arc<Preprocessor>,
+    pub(crate) cache: Option<Arc<Cache>>,
 }
 
 /// What the data needs to know of the rest of a config.
@@ -46,12 +47,6 @@ pub struct OpenOptions<'a> {
     pub known_classes: Option<&'a [String]>,
 }
 
-/// The sources of train, validation and test.
-type Sources = [Option<Arc<dyn Source>>; 3];
-
-/// Train, validation and test.
-pub(crate) type Splits = [Option<Split>; 3];
-
 impl Dataset {
     /// Opens what a config describes. Classes are the config's, else those of the training samples.
     ///
@@ -61,31 +56,54 @@ impl Dataset {
         if let DataConfig::Text(c) = config {
             return corpus::open(c, options, None);
         }
-        let layout = Layout::new(config)?;
-        let sources = open_sources(config, &layout)?;
-        let reference = reference(&sources)?;
+        let parts = Parts::new(config)?;
+        let open = parts.open(config)?;
+        let (first, reference) = (parts.reference().unwrap_or(config), open.reference()?);
         let task = options.task.kind();
         let classes = match task {
-            TaskKind::Regression => value_names(config)?,
-            task if task.has_classes() => classes(config, reference, task, options.known_classes)?,
+            TaskKind::Regression => value_names(first)?,
+            task if task.has_classes() => classes(config, &open, task, options.known_classes)?,
             _ => Vec::new(),
         };
         distinct(&classes)?;
-        let splits = assemble(config, &layout, sources.clone(), task, &classes)?;
+        let splits = open.splits(task, &classes)?;
         let training = splits.iter().flatten().next();
         let mut preprocessor =
-            build(config, options, || first_size(config, reference), training)?.naming(&classes, task)?;
+            build(first, options, || first_size(config, reference), training)?.naming(&classes, task)?;
         if let (TaskConfig::Regression(regression), Some(training)) = (options.task, training) {
             let targets = table_program::targets(training, &classes)?;
             preprocessor =
                 preprocessor.with_targets(if regression.standardize { targets } else { Vec::new() });
         }
-        Ok(Self::new(splits, classes, Arc::new(preprocessor)))
+        Ok(Self::new(splits, classes, Arc::new(preprocessor), config.loader()))
     }
 
-    fn new(splits: Splits, classes: Vec<String>, preprocessor: Arc<Preprocessor>) -> Self {
-        let [train, validation, test] = splits;
-        Self { train, validation, test, classes, input: preprocessor.input().clone(), preprocessor }
+    fn new(
+        splits: Splits,
+        classes: Vec<String>,
+        preprocessor: Arc<Preprocessor>,
+        loader: &LoaderConfig,
+    ) -> Self {
+        let cache = preprocessor.images().and_then(|program| Cache::new(loader, program)).map(Arc::new);
+        let [train, validation, test] =
+            splits.map(|split| split.map(|split| split.with_cache(cache.clone())));
+        let input = preprocessor.input().clone();
+        Self { train, validation, test, classes, input, preprocessor, cache }
+    }
+
+    /// Where decoded images are kept and how many at most; `None` where none are.
+    pub fn cache_plan(&self) -> Option<String> {
+        self.cache.as_ref().map(|cache| cache.plan())
+    }
+
+    /// How many decoded images are kept, where that has changed since it was last asked.
+    pub fn cache_news(&self) -> Option<String> {
+        self.cache.as_ref()?.news()
+    }
+
+    /// Images that were found in the cache, and images that were decoded to be kept there, since the data was opened.
+    pub fn cache_counts(&self) -> Option<(u64, u64)> {
+        self.cache.as_ref().map(|cache| cache.counts())
     }
 
     /// Opens data for an existing model, whose classes and preprocessor hold instead of the config's.
@@ -102,11 +120,10 @@ impl Dataset {
             let task = TaskConfig::CausalLanguageModeling;
             return corpus::open(c, &OpenOptions { task, ..OpenOptions::default() }, Some(preprocessor));
         }
-        fits(config, &preprocessor)?;
-        let layout = Layout::new(config)?;
-        let sources = open_sources(config, &layout)?;
-        let splits = assemble(config, &layout, sources, task, classes)?;
-        Ok(Self::new(splits, classes.to_vec(), preprocessor))
+        let parts = Parts::new(config)?;
+        parts.configs().try_for_each(|own| fits(own, &preprocessor))?;
+        let splits = parts.open(config)?.splits(task, classes)?;
+        Ok(Self::new(splits, classes.to_vec(), preprocessor, config.loader()))
     }
 
     /// The samples of each split and the classes, without what prepares them.
@@ -117,15 +134,15 @@ impl Dataset {
         config: &DataConfig,
         options: &OpenOptions<'_>,
     ) -> Result<(Splits, Vec<String>), DataError> {
-        let layout = Layout::new(config)?;
-        let sources = open_sources(config, &layout)?;
+        let parts = Parts::new(config)?;
+        let open = parts.open(config)?;
         let task = options.task.kind();
         let classes = match task {
-            TaskKind::Regression => value_names(config)?,
-            task if task.has_classes() => classes(config, reference(&sources)?, task, options.known_classes)?,
+            TaskKind::Regression => value_names(parts.reference().unwrap_or(config))?,
+            task if task.has_classes() => classes(config, &open, task, options.known_classes)?,
             _ => Vec::new(),
         };
-        Ok((assemble(config, &layout, sources, task, &classes)?, classes))
+        Ok((open.splits(task, &classes)?, classes))
     }
 
     /// Looks at what can be seen without reading the samples: paths, class folders, headers, columns, the tokenizer.
@@ -136,16 +153,16 @@ impl Dataset {
         if let DataConfig::Text(c) = config {
             return corpus::check(c, options).map_err(|fault| vec![fault]);
         }
-        let layout = Layout::new(config).map_err(|fault| vec![fault])?;
-        let mut faults: Vec<DataError> =
-            layout.places().iter().flatten().filter_map(|place| place.check(config).err()).collect();
+        let parts = Parts::new(config).map_err(|fault| vec![fault])?;
+        let mut faults = parts.check(config);
+        let first = parts.reference().unwrap_or(config);
         let size = || match faults.is_empty() {
-            true => layout.places().iter().flatten().next().map_or(Ok(None), |p| p.first_size(config)),
+            true => parts.first_place().map_or(Ok(None), |(place, own)| place.first_size(own)),
             false => Ok(Some((1, 1))),
         };
         let task = options.task.kind();
-        let classes = outlined(config, task);
-        let program = build(config, options, size, None).and_then(|program| match &classes {
+        let classes = outlined(first, task);
+        let program = build(first, options, size, None).and_then(|program| match &classes {
             Ok(Some(classes)) => program.naming(classes, task),
             _ => Ok(program),
         });
@@ -193,32 +210,19 @@ fn first_size(config: &DataConfig, source: &dyn Source) -> Result<Option<(usize,
     }
 }
 
-fn open_sources(config: &DataConfig, layout: &Layout) -> Result<Sources, DataError> {
-    let open = |place: &Option<Place>| place.as_ref().map(|p| p.open(config)).transpose();
-    let [train, validation, test] = layout.places();
-    Ok([open(train)?, open(validation)?, open(test)?])
-}
-
-/// The samples that fix classes and sizes: training's, else the first there are.
-fn reference(sources: &Sources) -> Result<&dyn Source, DataError> {
-    sources.iter().flatten().next().map(|s| &**s).ok_or_else(|| {
-        DataError::config("path", "no data", "set data.path, or data.train, data.validation or data.test")
-    })
-}
-
 fn classes(
     config: &DataConfig,
-    reference: &dyn Source,
+    open: &OpenParts<'_>,
     task: TaskKind,
     known: Option<&[String]>,
 ) -> Result<Vec<String>, DataError> {
     let classes = match named_classes(config)? {
         Some(named) => named.to_vec(),
-        None => in_order_of(known.unwrap_or_default(), reference.classes(task)?),
+        None => in_order_of(known.unwrap_or_default(), open.classes(task)?),
     };
     match classes.len() {
         0 | 1 => Err(DataError::TooFew {
-            place: reference.place(),
+            place: open.reference()?.place(),
             of: "classes' worth".into(),
             needed: 2,
             got: classes.len(),
@@ -260,46 +264,4 @@ fn distinct(classes: &[String]) -> Result<(), DataError> {
         }
         None => Ok(()),
     }
-}
-
-fn assemble(
-    config: &DataConfig,
-    layout: &Layout,
-    sources: Sources,
-    task: TaskKind,
-    classes: &[String],
-) -> Result<Splits, DataError> {
-    let [train, validation, test] = sources;
-    let whole = |source: Option<Arc<dyn Source>>| source.map(|s| whole(s, task, classes)).transpose();
-    let (mut validation, mut test) = (whole(validation)?, whole(test)?);
-    let shares = fractions(config, layout)?;
-    let mut own = None;
-    if let Some(source) = train {
-        let [first, second, third] = divided(source, task, classes, shares)?;
-        own = first;
-        validation = validation.or(second);
-        test = test.or(third);
-    }
-    Ok([own, validation, test])
-}
-
-fn whole(source: Arc<dyn Source>, task: TaskKind, classes: &[String]) -> Result<Split, DataError> {
-    let labels = source.labels(task, classes)?;
-    let rows = (0..source.len()).collect();
-    Ok(Split::new(source, rows, labels))
-}
-
-/// Train, validation and test of one source; a part without a share is `None`.
-fn divided(
-    source: Arc<dyn Source>,
-    task: TaskKind,
-    classes: &[String],
-    shares: Fractions,
-) -> Result<Splits, DataError> {
-    let labels = source.labels(task, classes)?;
-    let parts = partition(&*source, &labels, classes, shares)?;
-    Ok([parts.train, parts.validation, parts.test].map(|rows| {
-        let own = rows.iter().map(|&row| labels[row].clone()).collect();
-        (!rows.is_empty()).then(|| Split::new(Arc::clone(&source), rows, own))
-    }))
 }

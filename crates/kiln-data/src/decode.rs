@@ -12,6 +12,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
 use crate::error::DataError;
+use crate::loader::{Gate, Pass};
 
 /// Largest image decoded, in pixels; Pillow refuses the same as a decompression bomb.
 const MAX_PIXELS: u64 = 178_956_970;
@@ -45,13 +46,30 @@ pub fn decode_file(path: &Path) -> Result<DecodedImage, DataError> {
 /// # Errors
 /// As [`decode_file`].
 pub fn decode_bytes(bytes: &[u8], name: &str) -> Result<DecodedImage, DataError> {
+    whole(bytes, name, |_| ())
+}
+
+/// `before` is told the bytes of the decoded pixels.
+fn whole(bytes: &[u8], name: &str, before: impl FnOnce(u64)) -> Result<DecodedImage, DataError> {
     if bytes.is_empty() {
         return Err(unreadable(name, "an empty file"));
     }
     if bytes.starts_with(&[0xFF, 0xD8]) && !ends(bytes) {
         return Err(unreadable(name, "a JPEG that is cut short (no end marker)"));
     }
-    decode(Cursor::new(bytes), name)
+    decode(Cursor::new(bytes), name, before)
+}
+
+/// As [`decode_bytes`]; waits until the pixels have room in the gate, which is theirs until the pass is dropped.
+pub(crate) fn decode_within(
+    bytes: &[u8],
+    name: &str,
+    gate: &Gate,
+) -> Result<(DecodedImage, Option<Pass>), DataError> {
+    // Pixels as the file has them, and once more while they are turned, converted or transformed.
+    let mut pass = None;
+    let image = whole(bytes, name, |pixels| pass = Some(gate.enter(2 * pixels + bytes.len() as u64)))?;
+    Ok((image, pass))
 }
 
 /// Whether a JPEG's first scan is followed by an end marker: the decoder fills what is missing with grey instead of
@@ -88,7 +106,7 @@ fn size(image: impl BufRead + Seek, name: &str) -> Result<(usize, usize), DataEr
     Ok(if on_its_side(orientation(&mut decoder)) { (width, height) } else { (height, width) })
 }
 
-fn decode(bytes: Cursor<&[u8]>, name: &str) -> Result<DecodedImage, DataError> {
+fn decode(bytes: Cursor<&[u8]>, name: &str, before: impl FnOnce(u64)) -> Result<DecodedImage, DataError> {
     let mut reader =
         ImageReader::new(bytes).with_guessed_format().map_err(|e| unreadable(name, &e.to_string()))?;
     let mut limits = Limits::no_limits();
@@ -100,6 +118,7 @@ fn decode(bytes: Cursor<&[u8]>, name: &str) -> Result<DecodedImage, DataError> {
         return Err(too_large(name, width, height));
     }
     let orientation = orientation(&mut decoder);
+    before(decoder.total_bytes());
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| refused(name, &e))?;
     image.apply_orientation(orientation);
     Ok(eight_bits(image))

@@ -12,7 +12,7 @@ use crate::decode::DecodedImage;
 use crate::error::DataError;
 use crate::order::generator;
 use crate::pixels::{table, to_floats, with_channels};
-use crate::preprocessor::Columns;
+use crate::preprocessor::{Columns, Preprocessor, Program};
 use crate::transforms::{Misfit, fields};
 
 /// What is done to every image, and the shape that comes out.
@@ -51,10 +51,46 @@ impl ImageProgram {
         name: &str,
         seed: Option<u64>,
     ) -> Result<Vec<f32>, DataError> {
-        let mut rng = seed.map(generator);
+        self.finish(self.begin(image, name)?, name, seed)
+    }
+
+    /// The first part of [`run`](Self::run), which is the same for an image each time and may be kept: channels, and the
+    /// transforms before the first random one.
+    pub(crate) fn begin(&self, image: DecodedImage, name: &str) -> Result<DecodedImage, DataError> {
         let background = self.background.as_ref().map(Fill::levels);
-        let mut image = with_channels(image, self.channels, background.as_ref().map(|b| &b[..]));
-        for transform in &self.transforms {
+        let image = with_channels(image, self.channels, background.as_ref().map(|b| &b[..]));
+        self.opening()
+            .try_fold(image, |image, t| t.op().evaluate(image).map_err(|misfit| refused(misfit, name)))
+    }
+
+    fn opening(&self) -> impl Iterator<Item = &Transform> {
+        self.transforms.iter().take_while(|t| t.op().is_fixed())
+    }
+
+    /// What [`begin`](Self::begin) does, in words: images that are kept are of one such text.
+    pub(crate) fn begins_with(&self) -> String {
+        let transforms: Vec<&Transform> = self.opening().collect();
+        json!({"channels": self.channels, "background": self.background, "transforms": transforms})
+            .to_string()
+    }
+
+    /// Whether [`begin`](Self::begin) does the same for both.
+    pub(crate) fn begins_as(&self, other: &Self) -> bool {
+        self.channels == other.channels
+            && self.background == other.background
+            && self.opening().eq(other.opening())
+    }
+
+    /// The rest of [`run`](Self::run).
+    pub(crate) fn finish(
+        &self,
+        image: DecodedImage,
+        name: &str,
+        seed: Option<u64>,
+    ) -> Result<Vec<f32>, DataError> {
+        let mut rng = seed.map(generator);
+        let mut image = image;
+        for transform in self.transforms.iter().skip(self.opening().count()) {
             let op = transform.op();
             let done = match &mut rng {
                 Some(rng) => op.train(image, rng),
@@ -115,6 +151,16 @@ impl ImageProgram {
         let mut out = out.as_object_mut().map(std::mem::take).unwrap_or_default();
         out.extend(fields(&self.transforms));
         out
+    }
+}
+
+impl Preprocessor {
+    /// What is done to images; `None` where samples are none.
+    pub(crate) fn images(&self) -> Option<&ImageProgram> {
+        match &self.program {
+            Program::Image(program) => Some(program),
+            Program::Text { .. } | Program::Corpus(_) | Program::Table(_) => None,
+        }
     }
 }
 

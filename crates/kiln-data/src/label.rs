@@ -4,6 +4,8 @@
 //!
 //! Shapes: `B` batch, `T` tokens, `K` classes or numbers.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln_core::{IGNORE, Target};
 
@@ -120,6 +122,24 @@ impl HostTarget {
                 })?;
                 Some(HostTarget::Tokens { ids, width })
             }
+        }
+    }
+
+    /// Those of some samples.
+    pub(crate) fn part(self, range: Range<usize>) -> Self {
+        let rows = |width: usize| range.start * width..range.end * width;
+        match self {
+            HostTarget::Classes(classes) => HostTarget::Classes(classes[range].to_vec()),
+            HostTarget::Soft { values, width } => {
+                HostTarget::Soft { values: values[rows(width)].to_vec(), width }
+            }
+            HostTarget::MultiHot { values, width } => {
+                HostTarget::MultiHot { values: values[rows(width)].to_vec(), width }
+            }
+            HostTarget::Values { values, width } => {
+                HostTarget::Values { values: values[rows(width)].to_vec(), width }
+            }
+            HostTarget::Tokens { ids, width } => HostTarget::Tokens { ids: ids[rows(width)].to_vec(), width },
         }
     }
 

@@ -9,6 +9,7 @@ use crate::config::{Column, DataConfig, LabelColumns, OnBadSample, TableData};
 use crate::decode::size_of;
 use crate::error::DataError;
 use crate::partition::Fractions;
+use crate::parts::Parts;
 use crate::pattern::expand;
 use crate::program::columns;
 use crate::shards;
@@ -77,7 +78,7 @@ impl Layout {
 
 /// Whether the paths of a config hold validation samples of their own.
 pub fn holds_validation(config: &DataConfig) -> bool {
-    Layout::new(config).is_ok_and(|layout| layout.0[1].is_some())
+    Parts::new(config).is_ok_and(|parts| parts.hold_validation())
 }
 
 impl Place {
@@ -250,9 +251,10 @@ fn in_path(config: &DataConfig, path: &Path, train_named: bool) -> Result<[Optio
                 false => one(Place::Parquet(vec![path.into()]), train_named),
             }
         }
-        DataConfig::Npz(_) => {
+        DataConfig::Npz(c) => {
             exists(path, "a NumPy .npz file")?;
-            let [train, validation, test, whole] = Arrays::find(path)?.map(|found| found.map(Place::Npz));
+            let [train, validation, test, whole] =
+                Arrays::find(path, c.arrays.as_ref())?.map(|found| found.map(Place::Npz));
             match whole {
                 Some(whole) if train.is_none() => one(whole, train_named),
                 _ => Ok([train, validation, test]),
@@ -314,8 +316,8 @@ fn named_place(config: &DataConfig, path: &Path, k: usize) -> Result<Place, Data
     }
     exists(path, &format!("the {} samples", KEYS[k]))?;
     Ok(match config {
-        DataConfig::Npz(_) => {
-            let [train, validation, test, whole] = Arrays::find(path)?;
+        DataConfig::Npz(c) => {
+            let [train, validation, test, whole] = Arrays::find(path, c.arrays.as_ref())?;
             let own = [train, validation, test].into_iter().nth(k).flatten();
             whole.or(own).map(Place::Npz).ok_or_else(|| {
                 let problem = format!("{} has no arrays of the {} split", path.display(), KEYS[k]);

@@ -1,33 +1,39 @@
 //! Batches of one pass over a split, prepared by threads and handed out in order.
-//! Owns threads and prefetch; which sample is in which batch, and how it is augmented, is order.rs's and depends on
-//! (seed, epoch, index) alone. Hands host batches to the loop, which puts them on a device.
+//! Owns the plan of a pass and the hand-out; which sample is in which batch is order.rs's, and depends on (seed, epoch,
+//! index) alone. `work` prepares a batch, `crew` is the threads. Hands host batches to the loop.
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod crew;
+mod gate;
+mod rank;
+mod work;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::sync::atomic::AtomicBool;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use kiln_core::seed::{Purpose, mix};
-
-use crate::bad::BadSample;
-use crate::batch::{Features, Gathering, HostBatch};
+use crate::batch::HostBatch;
 use crate::config::{LoaderConfig, OnBadSample, ShuffleBy};
 use crate::error::DataError;
-use crate::label::Label;
 use crate::mixup::Mixup;
-use crate::order::{Order, plan};
+use crate::order::{Order, Samples, count, plan};
 use crate::preprocessor::Preprocessor;
 use crate::split::Split;
+use crew::Crew;
+pub(crate) use gate::{Gate, Pass};
+use rank::Rank;
+use work::{Made, Work};
 
-/// Batches of a pass over `n` samples.
-pub fn batches(n: usize, config: &LoaderConfig, training: bool) -> usize {
-    match training {
-        true if config.drop_last => n / config.batch_size.max(1),
-        true => n.div_ceil(config.batch_size.max(1)),
-        false => n.div_ceil(config.eval_batch_size.unwrap_or(config.batch_size).max(1)),
-    }
+/// Batches of a pass over a split: the same number in each epoch.
+///
+/// # Errors
+/// As [`Loader::new`].
+pub fn batches(
+    split: &Split,
+    preprocessor: &Preprocessor,
+    config: &LoaderConfig,
+    training: bool,
+) -> Result<usize, DataError> {
+    let lengths = lengths(split, preprocessor, config, training)?;
+    count(Samples { n: split.len(), lengths, shards: None, sources: split.sources() }, config, training)
 }
 
 /// An iterator over the batches of one pass. Ends after the first error. Dropping it stops its threads.
@@ -44,8 +50,8 @@ impl Loader {
     /// Plans one pass. Threads start with the first batch asked for.
     ///
     /// # Errors
-    /// Length buckets without text or without shuffling; a training pass without a batch; a text that cannot be
-    /// tokenized while lengths are measured.
+    /// Length buckets or a budget of tokens without text or without shuffling; a text longer than the budget; weights that
+    /// make no epoch; a training pass without a batch; a text that cannot be tokenized while lengths are measured.
     pub fn new(
         split: &Split,
         preprocessor: &Arc<Preprocessor>,
@@ -53,14 +59,12 @@ impl Loader {
         order: Order,
     ) -> Result<Self, DataError> {
         let training = matches!(order, Order::Train { .. });
-        let lengths = if training && config.length_bucketing {
-            Some(lengths(split, preprocessor, config)?)
-        } else {
-            None
-        };
+        let lengths = lengths(split, preprocessor, config, training)?;
         let by_shard = training && config.shuffle && config.shuffle_by == ShuffleBy::Shards;
         let shards = by_shard.then(|| split.shards());
-        let batches = plan(split.len(), config, order, lengths, shards.as_deref());
+        let sources = split.sources();
+        let samples = Samples { n: split.len(), lengths, shards: shards.as_deref(), sources };
+        let batches = plan(samples, config, order)?;
         if training && batches.is_empty() {
             let problem = format!("{} samples do not fill one batch of {}", split.len(), config.batch_size);
             return Err(DataError::config(
@@ -69,13 +73,18 @@ impl Loader {
                 "lower data.loader.batch_size or set drop_last = false",
             ));
         }
+        let half = config.max_in_flight_mb.saturating_mul(1 << 19);
         let work = Work {
             split: split.clone(),
             preprocessor: Arc::clone(preprocessor),
             batches,
             order,
             mixup: None,
+            rank: Rank::default(),
             allowed: allowed(split.len(), config),
+            longest: lengths.and_then(|lengths| lengths.iter().max().copied()),
+            ready: Gate::new(half),
+            decoding: Gate::new(half),
             stop: AtomicBool::new(false),
         };
         let prefetch = config.prefetch.max(1);
@@ -84,12 +93,24 @@ impl Loader {
 
     /// The same, mixing the images of training batches.
     #[must_use]
-    pub fn mixed(mut self, mixup: Option<Mixup>) -> Self {
-        self.crew = None;
-        if let Some(work) = Arc::get_mut(&mut self.work) {
-            work.mixup = mixup;
-        }
-        self
+    pub fn mixed(self, mixup: Option<Mixup>) -> Self {
+        self.changed(|work| work.mixup = mixup)
+    }
+
+    /// One process's part of each batch, where `world` processes (ranks) share them: rank `r` of `w` takes samples
+    /// `r n / w` to `(r + 1) n / w` (rounded up) of a batch of `n`. So parts differ by one sample at most, those of all
+    /// ranks joined are the batch that one process alone gets, and there are as many batches for each rank. A rank without
+    /// a sample of its own in a batch (of fewer samples than ranks, or of bad ones) gets a copy of another's, with
+    /// [`HostBatch::padding`] set and weight 0. Texts are padded to the longest of the rank's own.
+    ///
+    /// Where batches are mixed, each rank prepares the whole batch, for partners may be another rank's. Bad samples are
+    /// counted by the rank whose they are, each rank against the whole allowance.
+    ///
+    /// # Errors
+    /// `rank` is not below `world`.
+    pub fn of_rank(self, rank: usize, world: usize) -> Result<Self, DataError> {
+        let rank = Rank::new(rank, world)?;
+        Ok(self.changed(|work| work.rank = rank))
     }
 
     /// Continues at batch `batch` (from 0) of the pass; nothing is prepared for those before it.
@@ -97,6 +118,19 @@ impl Loader {
     pub fn starting_at(mut self, batch: usize) -> Self {
         self.crew = None;
         self.next = batch;
+        self
+    }
+
+    /// Most bytes of batches and of images being decoded that were under way at once, as the loader reckons them.
+    pub fn peak_bytes(&self) -> u64 {
+        self.work.ready.peak() + self.work.decoding.peak()
+    }
+
+    fn changed(mut self, change: impl FnOnce(&mut Work)) -> Self {
+        self.crew = None;
+        if let Some(work) = Arc::get_mut(&mut self.work) {
+            change(work);
+        }
         self
     }
 
@@ -138,209 +172,52 @@ impl Iterator for Loader {
     }
 }
 
+/// Tokens of each sample, where the order depends on them.
 fn lengths<'a>(
     split: &'a Split,
     preprocessor: &Preprocessor,
     config: &LoaderConfig,
-) -> Result<&'a [u32], DataError> {
-    let key = "loader.length_bucketing";
-    if !config.shuffle {
+    training: bool,
+) -> Result<Option<&'a [u32]>, DataError> {
+    let key = match config.max_tokens {
+        Some(_) => "loader.max_tokens",
+        None if training && config.length_bucketing => "loader.length_bucketing",
+        None => return Ok(None),
+    };
+    if training && !config.shuffle {
         return Err(DataError::config(
             key,
             "it reorders samples, but shuffle = false keeps their order",
             "drop one of the two",
         ));
     }
-    split
+    let lengths = split
         .lengths(preprocessor)?
-        .ok_or_else(|| DataError::config(key, "the samples are not text", "remove it"))
+        .ok_or_else(|| DataError::config(key, "the samples are not text", "remove it"))?;
+    let Some(budget) = config.max_tokens else { return Ok(Some(lengths)) };
+    if training && split.sources().is_some() {
+        let problem =
+            "weighted sources give other texts in each epoch, so that its number of batches would change";
+        return Err(DataError::config(key, problem, "leave out the weights, or use length_bucketing"));
+    }
+    match lengths.iter().position(|length| *length as usize > budget) {
+        None => Ok(Some(lengths)),
+        Some(i) => {
+            let long = lengths.iter().filter(|length| **length as usize > budget).count();
+            let problem = format!(
+                "{} has {} tokens, and a batch has {budget} at most ({long} of {} texts are longer)",
+                split.name(i),
+                lengths[i],
+                lengths.len()
+            );
+            let remedy = format!("raise it, or cut texts: data.tokenizer.max_length = {budget}");
+            Err(DataError::config(key, problem, remedy))
+        }
+    }
 }
 
 /// How many samples may be left out; `None` where none may.
 fn allowed(samples: usize, config: &LoaderConfig) -> Option<usize> {
     let share = (samples as f64 * config.max_bad_fraction).ceil() as usize;
     (config.on_bad_sample != OnBadSample::Fail).then_some(share)
-}
-
-/// A batch and the samples that are left out of it.
-#[derive(Debug)]
-struct Made {
-    batch: HostBatch,
-    bad: Vec<BadSample>,
-}
-
-type Prepared = (usize, Features, Label);
-
-/// What every thread knows.
-#[derive(Debug)]
-struct Work {
-    split: Split,
-    preprocessor: Arc<Preprocessor>,
-    batches: Vec<Vec<usize>>,
-    order: Order,
-    mixup: Option<Mixup>,
-    /// Samples that may be left out; `None`: the first bad one is an error.
-    allowed: Option<usize>,
-    stop: AtomicBool,
-}
-
-impl Work {
-    fn prepare(&self, batch: usize) -> Result<Made, DataError> {
-        let mut gathering = Gathering::new(self.batches[batch].len());
-        let mut bad = Vec::new();
-        for &i in &self.batches[batch] {
-            if self.stop.load(Ordering::Relaxed) {
-                break;
-            }
-            match self.usable(i)? {
-                Ok((i, features, label)) => gathering.add(i, features, label),
-                Err(fault) => bad.push(fault),
-            }
-        }
-        if gathering.is_empty() && !bad.is_empty() && self.order != Order::Sequential {
-            let (i, features, label) = self.next_good(batch)?;
-            gathering.add(i, features, label);
-        }
-        let mut made = gathering.finish(self.preprocessor.input());
-        if let (Order::Train { seed, epoch }, Some(mixup)) = (self.order, self.mixup) {
-            mixup.apply(&mut made, seed, epoch, batch);
-        }
-        Ok(Made { batch: made, bad })
-    }
-
-    /// The sample; the inner fault is that of a sample which may be left out.
-    fn usable(&self, i: usize) -> Result<Result<Prepared, BadSample>, DataError> {
-        let prepared = self.sample(i);
-        let i = i % self.split.len();
-        match prepared {
-            Ok((features, label)) => Ok(Ok((i, features, label))),
-            Err(fault) if self.allowed.is_some() && fault.is_of_one_sample() => {
-                Ok(Err(BadSample { index: i, name: self.split.name(i), reason: fault.to_string() }))
-            }
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// The first good sample after `batch` in the pass, from its start again at its end: each of its places is a
-    /// function of the samples alone. A bad one on the way is counted where it stands itself.
-    fn next_good(&self, batch: usize) -> Result<Prepared, DataError> {
-        let (before, after) = self.batches.split_at(batch + 1);
-        let mut passed = Vec::new();
-        for &i in after.iter().chain(before).flatten() {
-            match self.usable(i)? {
-                Ok(sample) => return Ok(sample),
-                Err(fault) => passed.push(fault),
-            }
-            if passed.len() > self.allowed.unwrap_or(0) {
-                break;
-            }
-        }
-        Err(self.too_many(passed.len(), passed.last()))
-    }
-
-    /// Counts what is left out of a batch when it is handed out, so that no thread's haste shows.
-    fn deliver(&self, made: Made) -> Result<HostBatch, DataError> {
-        for sample in made.bad {
-            let bad = self.split.leave_out(sample.clone());
-            if bad > self.allowed.unwrap_or(0) {
-                return Err(self.too_many(bad, Some(&sample)));
-            }
-        }
-        Ok(made.batch)
-    }
-
-    fn too_many(&self, bad: usize, last: Option<&BadSample>) -> DataError {
-        let (total, allowed) = (self.split.len(), self.allowed.unwrap_or(0));
-        let last = last.map_or_else(String::new, |sample| sample.reason.clone());
-        DataError::TooManyBad { bad, total, allowed, last }
-    }
-
-    /// One sample, or a copy of it; a panic of a decoder becomes an error, so that no batch is waited for in vain.
-    fn sample(&self, i: usize) -> Result<(Features, Label), DataError> {
-        let augment = match self.order {
-            Order::Train { seed, epoch } => Some(mix(seed, Purpose::Augment, &[epoch, i as u64])),
-            Order::Sequential => None,
-        };
-        let i = i % self.split.len();
-        let (label, name) = (self.split.label(i), self.split.name(i));
-        let prepare = || self.preprocessor.example(self.split.raw(i)?, label, &name, augment, i);
-        catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            Err(DataError::Crashed { name: self.split.name(i), message })
-        })
-    }
-}
-
-type Done = (usize, Result<Made, DataError>);
-
-/// Threads at work. A batch is prepared when a ticket with its number is out; tickets out at once bound the memory.
-#[derive(Debug)]
-struct Crew {
-    work: Arc<Work>,
-    tickets: Option<Sender<usize>>,
-    issued: usize,
-    done: Receiver<Done>,
-    early: BTreeMap<usize, Result<Made, DataError>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Crew {
-    /// `prefetch` batches may lie ready while every thread makes one more.
-    fn hire(work: &Arc<Work>, workers: usize, first: usize, prefetch: usize) -> Result<Self, DataError> {
-        let (tickets, orders) = unbounded::<usize>();
-        let (results, done) = unbounded();
-        let (work, early, threads) = (Arc::clone(work), BTreeMap::new(), Vec::new());
-        let mut crew = Self { work, tickets: Some(tickets), issued: first, done, early, threads };
-        for k in 0..workers {
-            let (work, orders, results) = (Arc::clone(&crew.work), orders.clone(), results.clone());
-            let thread =
-                Builder::new().name(format!("kiln-data-{k}")).spawn(move || serve(&work, &orders, &results));
-            crew.threads.push(thread.map_err(DataError::Thread)?);
-        }
-        (0..prefetch + workers).for_each(|_| crew.issue());
-        Ok(crew)
-    }
-
-    fn issue(&mut self) {
-        if let (Some(tickets), true) = (&self.tickets, self.issued < self.work.batches.len()) {
-            // A send fails only when every thread is gone, which `deliver` reports.
-            if tickets.send(self.issued).is_ok() {
-                self.issued += 1;
-            }
-        }
-    }
-
-    fn deliver(&mut self, batch: usize) -> Result<Made, DataError> {
-        self.issue();
-        loop {
-            if let Some(ready) = self.early.remove(&batch) {
-                return ready;
-            }
-            let (number, made) = self.done.recv().map_err(|_| DataError::Crashed {
-                name: format!("batch {batch}"),
-                message: "every loader thread ended".into(),
-            })?;
-            self.early.insert(number, made);
-        }
-    }
-}
-
-fn serve(work: &Work, orders: &Receiver<usize>, results: &Sender<Done>) {
-    for batch in orders {
-        if work.stop.load(Ordering::Relaxed) || results.send((batch, work.prepare(batch))).is_err() {
-            return;
-        }
-    }
-}
-
-impl Drop for Crew {
-    fn drop(&mut self) {
-        self.work.stop.store(true, Ordering::Relaxed);
-        self.tickets = None;
-        for thread in self.threads.drain(..) {
-            // A thread's panic was already turned into an error of its sample.
-            let _ = thread.join();
-        }
-    }
 }

@@ -207,13 +207,17 @@ impl Preprocessor {
             return Ok(fitted);
         }
         let features = self.numbers(raw, name, augment)?;
-        let label = match label {
+        Ok((features, self.scaled(&label)))
+    }
+
+    /// The label as it is learned.
+    pub(crate) fn scaled(&self, label: &Label) -> Label {
+        match label {
             Label::Values(values) if !self.targets.is_empty() => {
                 Label::Values(values.iter().zip(&self.targets).map(|(x, scale)| scale.apply(*x)).collect())
             }
-            label => label,
-        };
-        Ok((features, label))
+            label => label.clone(),
+        }
     }
 
     /// A sample whose label depends on its tokens.

@@ -239,11 +239,15 @@ fn not_here() -> DataError {
 }
 
 fn no_buckets(loader: &LoaderConfig, what: &str) -> Result<(), DataError> {
-    if loader.length_bucketing {
-        let problem = format!("{what} all have one length");
-        return Err(DataError::config("loader.length_bucketing", problem, "remove it: it is for text"));
+    let (buckets, budget) = (loader.length_bucketing, loader.max_tokens.is_some());
+    let keys = [("loader.length_bucketing", buckets), ("loader.max_tokens", budget)];
+    match keys.into_iter().find(|(_, set)| *set) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let problem = format!("{what} all have one length");
+            Err(DataError::config(key, problem, "remove it: it is for text"))
+        }
     }
-    Ok(())
 }
 
 /// Whether the samples of a config are of the kind that a model's preprocessor reads.

@@ -78,14 +78,14 @@ pub(crate) fn in_folder(folder: &Path, train_named: bool) -> Result<[Option<Plac
 /// All rows of the files, one after the other.
 pub(crate) fn open(files: &[PathBuf], c: &TableData, several: Several) -> Result<Arc<dyn Source>, DataError> {
     let (opened, columns, groups) = (same_schema(files, c)?, columns(c)?, Arc::new(Groups::default()));
-    let table = |(number, file)| -> Result<Box<dyn Source>, DataError> {
+    let table = |(number, file)| -> Result<Arc<dyn Source>, DataError> {
         let table = TableSource::parquet(file, number, &groups, &columns, &c.label_columns(), faulty(c))?;
-        Ok(Box::new(table.with_several(several.clone())))
+        Ok(Arc::new(table.with_several(several.clone())))
     };
-    let mut parts: Vec<Box<dyn Source>> =
+    let mut parts: Vec<Arc<dyn Source>> =
         opened.iter().enumerate().map(table).collect::<Result<_, DataError>>()?;
     Ok(match parts.pop() {
-        Some(only) if parts.is_empty() => Arc::from(only),
+        Some(only) if parts.is_empty() => only,
         last => {
             parts.extend(last);
             Arc::new(Joined::new(parts, place(files)))

@@ -1,15 +1,21 @@
 //! The samples of one split: where each comes from, its class and its name.
 //! Owns the choice of rows and their class indices; never decodes ahead of being asked. Hands raw samples to the loader.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::bad::{BadSample, Register};
 use crate::batch::Features;
-use crate::decode::DecodedImage;
+use crate::cache::{Cache, Found};
+use crate::config::LoaderConfig;
+use crate::decode::{DecodedImage, decode_within};
 use crate::error::DataError;
+use crate::interleave::Weighted;
 use crate::label::Label;
+use crate::loader::Gate;
 use crate::preprocessor::Preprocessor;
 use crate::source::Source;
+use crate::source::joined::Joined;
 
 /// A sample as its file holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,11 +71,111 @@ struct Inner {
     labels: Vec<Label>,
     lengths: OnceLock<Vec<u32>>,
     bad: Register,
+    /// Sources with weights.
+    sources: Option<Weighted>,
+    /// Decoded images that are kept.
+    cache: Option<Arc<Cache>>,
 }
 
 impl Split {
     pub(crate) fn new(source: Arc<dyn Source>, rows: Vec<usize>, labels: Vec<Label>) -> Self {
-        Self(Arc::new(Inner { source, rows, labels, lengths: OnceLock::new(), bad: Register::default() }))
+        let (lengths, bad) = (OnceLock::new(), Register::default());
+        Self(Arc::new(Inner { source, rows, labels, lengths, bad, sources: None, cache: None }))
+    }
+
+    /// The samples of several splits, one after the other.
+    pub(crate) fn joined(parts: &[Self], place: String) -> Self {
+        let source = Joined::new(parts.iter().map(|part| Arc::clone(&part.0.source)).collect(), place);
+        let (mut rows, mut labels, mut before) = (Vec::new(), Vec::new(), 0);
+        for part in parts {
+            rows.extend(part.0.rows.iter().map(|row| row + before));
+            labels.extend(part.0.labels.iter().cloned());
+            before += part.0.source.len();
+        }
+        Self::new(Arc::new(source), rows, labels)
+    }
+
+    /// The same, of sources with weights. Of a split that nobody else holds yet, as the next.
+    pub(crate) fn with_sources(mut self, sources: Option<Weighted>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.sources = sources;
+        }
+        self
+    }
+
+    /// The same, with a place where decoded images are kept.
+    pub(crate) fn with_cache(mut self, cache: Option<Arc<Cache>>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.cache = cache;
+        }
+        self
+    }
+
+    /// The sources that training draws from by their weights; `None` where it takes every sample once.
+    pub(crate) fn sources(&self) -> Option<&Weighted> {
+        self.0.sources.as_ref()
+    }
+
+    /// Samples that an epoch takes of each weighted source, and those that it has; `None` without weights.
+    pub fn quotas(&self, config: &LoaderConfig) -> Option<Vec<(usize, usize)>> {
+        let sources = self.sources()?;
+        Some(sources.quotas(config).ok()?.into_iter().zip(sources.sizes.iter().copied()).collect())
+    }
+
+    /// Which of the weighted `data.sources` sample `i` is of, from 0; `None` without weights.
+    pub fn source_of(&self, i: usize) -> Option<usize> {
+        let sizes = &self.0.sources.as_ref()?.sizes;
+        let ends = sizes.iter().scan(0, |sum, size| {
+            *sum += size;
+            Some(*sum)
+        });
+        ends.enumerate().find(|(_, end)| i < *end).map(|(k, _)| k)
+    }
+
+    /// Reads and prepares sample `i` with its label. Images wait in `gate` for room before they are decoded, and what
+    /// their fixed transforms make of them comes from the cache where it is kept.
+    pub(crate) fn example(
+        &self,
+        i: usize,
+        preprocessor: &Preprocessor,
+        augment: Option<u64>,
+        gate: &Gate,
+    ) -> Result<(Features, Label), DataError> {
+        let (label, name) = (self.label(i), self.name(i));
+        let (Some(program), Some(&row)) = (preprocessor.images(), self.0.rows.get(i)) else {
+            return preprocessor.example(self.raw(i)?, label, &name, augment, i);
+        };
+        let (source, cache) = (&*self.0.source, self.0.cache.as_deref());
+        let fresh =
+            match cache.filter(|cache| cache.is_of(program)).map(|cache| (cache, cache.find(source, row))) {
+                Some((_, Found::Image(image))) => {
+                    let _pass = gate.enter(2 * image.pixels.len() as u64);
+                    return Ok((
+                        Features::Image(program.finish(image, &name, augment)?),
+                        preprocessor.scaled(label),
+                    ));
+                }
+                Some((cache, Found::Not(fresh))) => fresh.map(|fresh| (cache, fresh)),
+                None => None,
+            };
+        let bytes = match &fresh {
+            Some((_, fresh)) => Some(Cow::Borrowed(fresh.bytes.as_slice())),
+            None => source.encoded(row).ok().flatten().map(|(_, bytes)| Cow::Owned(bytes)),
+        };
+        let decoded = bytes.and_then(|bytes: Cow<'_, [u8]>| decode_within(&bytes, &name, gate).ok());
+        // What is in no file of its own, and the source's own words for what is wrong.
+        let (image, _pass) = match decoded {
+            Some((image, pass)) => (image, pass),
+            None => match source.raw(row)? {
+                Raw::Image(image) => (image, None),
+                raw => return preprocessor.example(raw, label, &name, augment, i),
+            },
+        };
+        let image = program.begin(image, &name)?;
+        if let Some((cache, fresh)) = fresh {
+            cache.keep(fresh, &image);
+        }
+        Ok((Features::Image(program.finish(image, &name, augment)?), preprocessor.scaled(label)))
     }
 
     /// Number of samples.

@@ -66,7 +66,10 @@ fn repeated_samples_are_augmented_anew_and_the_epoch_stays_as_long() {
     let first = all(&train, &data.preprocessor, &repeated(0), order);
     assert_eq!(first, all(&train, &data.preprocessor, &repeated(3), order));
     let seen: Vec<usize> = first.iter().flat_map(|b| b.indices.clone()).collect();
-    assert_eq!((seen.len(), first.len()), (32, batches(32, &repeated(0), true)));
+    assert_eq!(
+        (seen.len(), first.len()),
+        (32, batches(&train, &data.preprocessor, &repeated(0), true).unwrap())
+    );
     assert!(seen.chunks(3).all(|copies| copies.iter().all(|i| *i == copies[0])));
     let distinct: std::collections::BTreeSet<&usize> = seen.iter().collect();
     assert_eq!(distinct.len(), 11, "32 places for three of each");
@@ -105,7 +108,7 @@ fn batches_depend_on_seed_and_epoch_only() {
     let train = data.train.unwrap();
     let order = Order::Train { seed: 5, epoch: 1 };
     let first = all(&train, &data.preprocessor, &config(0), order);
-    assert_eq!(first.len(), batches(32, &config(0), true));
+    assert_eq!(first.len(), batches(&train, &data.preprocessor, &config(0), true).unwrap());
     let mut seen: Vec<usize> = first.iter().flat_map(|b| b.indices.clone()).collect();
     assert_ne!(seen, (0..32).collect::<Vec<_>>());
     seen.sort_unstable();

@@ -48,6 +48,22 @@ fn images_and_classes_are_numpys() {
 }
 
 #[test]
+fn arrays_of_other_names_are_named() {
+    let named = |arrays| -> DataConfig {
+        serde_json::from_value(json!({"kind": "npz", "path": fixture("names.npz"), "arrays": arrays}))
+            .unwrap()
+    };
+    let config = named(json!(["pictures", "kinds"]));
+    Dataset::check(&config, &OpenOptions::default()).unwrap();
+    let train = Dataset::open(&config, &OpenOptions::default()).unwrap().train.unwrap();
+    assert!(train.name(1).ends_with("names.npz:pictures[1]"), "{}", train.name(1));
+    let absent = Dataset::open(&named(json!(["pictures", "sorts"])), &OpenOptions::default()).unwrap_err();
+    let text = absent.to_string();
+    assert!(text.starts_with("data.arrays: there is no array \"sorts\" in "), "{text}");
+    assert!(text.ends_with("names.npz, but pictures, kinds"), "{text}");
+}
+
+#[test]
 fn faults_name_file_and_array() {
     for (name, message) in [
         ("fortran.npz", "array \"x\" is in Fortran order: write numpy.ascontiguousarray of it"),

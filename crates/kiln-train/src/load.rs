@@ -7,7 +7,9 @@ mod check;
 mod data_rules;
 mod encoder_rules;
 mod finetune_rules;
+mod loader_rules;
 mod model_rules;
+mod place_rules;
 mod text_rules;
 mod train_rules;
 
@@ -33,7 +35,18 @@ pub struct Loaded {
 }
 
 /// Keys that change where and how fast a run goes, not what it computes: left out of the hash.
-const UNHASHED: &[&str] = &["run_name", "output_dir", "device", "data.allow_leakage"];
+const UNHASHED: &[&str] = &[
+    "run_name",
+    "output_dir",
+    "device",
+    "data.allow_leakage",
+    "data.loader.cache",
+    "data.loader.cache_max_mb",
+    "data.loader.cache_dir",
+    "data.loader.max_in_flight_mb",
+];
+
+const BATCH_SIZE: &str = "data.loader.batch_size";
 
 /// Keys of which an override displaces the other.
 const EXCLUSIVE: &[(&str, &str)] = &[
@@ -99,7 +112,7 @@ fn spec() -> Spec {
 fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Report> {
     let Reading { config, mut resolved, mut faults } = reading;
     let Some(mut config) = config else { return Err(Report::new(faults)) };
-    let mut rules = Rules { config: &config, resolved: &resolved, faults: Vec::new() };
+    let mut rules = Rules { config: &config, resolved: &resolved, faults: Vec::new(), source: None };
     rules.top();
     rules.data();
     rules.text_transforms();
@@ -121,6 +134,12 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     if let Some(transforms) = brought::expanded(&config.data) {
         resolved.expand("data.transforms", json!(transforms));
         config.data.set_transforms(transforms);
+    }
+    if let Some(tokens) = config.data.loader().max_tokens.filter(|_| !resolved.is_set(BATCH_SIZE)) {
+        // No text has fewer tokens than one, and no batch may be larger than the schema's most.
+        let most = tokens.min(1_000_000);
+        resolved.set_default(BATCH_SIZE, most);
+        config.data.loader_mut().batch_size = most;
     }
     let mut notes = Vec::new();
     match brought::transforms(&config, resolved.is_set("data.transforms")) {
@@ -154,11 +173,23 @@ struct Rules<'a> {
     config: &'a Config,
     resolved: &'a Resolved,
     faults: Vec<Fault>,
+    /// Which of `data.sources` the keys of `data` are looked at for.
+    source: Option<usize>,
 }
 
 impl Rules<'_> {
     fn fault(&mut self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
-        self.faults.push(self.resolved.fault(key, message, remedy));
+        self.faults.push(self.resolved.fault(&self.place(key), message, remedy));
+    }
+
+    /// Where a key is written: in the source that is looked at, where that has it.
+    fn place(&self, key: &str) -> String {
+        let own = self.source.and_then(|k| match key.strip_prefix("data") {
+            Some("") => Some(format!("data.sources.{k}")),
+            Some(rest) => Some(format!("data.sources.{k}{rest}")).filter(|own| self.resolved.is_set(own)),
+            None => None,
+        });
+        own.unwrap_or_else(|| key.into())
     }
 
     fn fault_if(&mut self, wrong: bool, key: &str, message: impl Into<String>, remedy: impl Into<String>) {

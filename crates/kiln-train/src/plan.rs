@@ -1,5 +1,7 @@
-//! A config resolved against its data: how many batches, steps and passes. Pure arithmetic, no device.
+//! A config resolved against its data: how many batches, steps and passes. Arithmetic, no device; samples are looked at
+//! only where the number of batches depends on their lengths.
 
+use kiln_data::{DataError, Preprocessor, Split};
 use kiln_eval::EvalError;
 use kiln_eval::tasks::{self, Metric};
 
@@ -24,9 +26,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// From the config and the number of training samples.
+    /// Of a config's own training samples.
+    ///
+    /// # Errors
+    /// The samples make no batches as the config wants them; see [`kiln_data::batches`].
+    pub fn of(config: &Config, train: &Split, preprocessor: &Preprocessor) -> Result<Self, DataError> {
+        let batches = kiln_data::batches(train, preprocessor, config.data.loader(), true)?;
+        Ok(Self::with(config, train.len(), batches))
+    }
+
+    /// Of some number of training samples, each once an epoch and `batch_size` a batch.
     pub fn new(config: &Config, train_samples: usize) -> Self {
-        let batches_per_epoch = kiln_data::batches(train_samples, config.data.loader(), true);
+        Self::with(config, train_samples, config.data.loader().batches_of(train_samples))
+    }
+
+    fn with(config: &Config, train_samples: usize, batches_per_epoch: usize) -> Self {
         let accumulation = config.train.gradient_accumulation_steps as usize;
         let steps_per_epoch = batches_per_epoch.div_ceil(accumulation) as u64;
         let total_steps = match config.train.max_steps {

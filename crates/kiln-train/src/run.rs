@@ -430,7 +430,8 @@ impl Run {
         if bad_samples > 0 {
             self.log.write(&LeftOut { step: self.progress.step, split: name, bad_samples })?;
         }
-        if let Some(news) = self.bad.news(name, split) {
+        let cache = self.dataset.cache_news().filter(|_| name == "train");
+        for news in self.bad.news(name, split).into_iter().chain(cache) {
             session.tell(&Event::Note(&news));
         }
         Ok(())

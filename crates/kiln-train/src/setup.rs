@@ -217,7 +217,8 @@ impl Parts {
         let options = OpenOptions { tokenizer_folder, task: config.task, known_classes: known.as_deref() };
         let dataset = Dataset::open(&config.data, &options)?;
         let train = dataset.train.clone().ok_or(TrainError::NoTrainingSamples)?;
-        let plan = Plan::new(config, train.len());
+        let plan = Plan::of(config, &train, &dataset.preprocessor)?;
+        evaluated_in_budget(config, &dataset)?;
         if plan.batches_per_epoch == 0 {
             return Err(TrainError::NoBatch {
                 samples: train.len(),
@@ -225,6 +226,12 @@ impl Parts {
             });
         }
         session.tell(&Event::Note(&describe(&dataset)));
+        if let Some(order) = describe_order(config, &plan, &train) {
+            session.tell(&Event::Note(&order));
+        }
+        if let Some(cache) = dataset.cache_plan() {
+            session.tell(&Event::Note(&cache));
+        }
         let device = chosen.device.autodiff();
         let mut model = kiln_models::build(
             &config.model,
@@ -322,6 +329,30 @@ impl Parts {
             progress,
         })
     }
+}
+
+/// Finds, before the first step, a text of validation or test that is longer than the budget of a batch.
+fn evaluated_in_budget(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
+    let loader = config.data.loader();
+    for split in
+        [&dataset.validation, &dataset.test].into_iter().flatten().filter(|_| loader.max_tokens.is_some())
+    {
+        kiln_data::batches(split, &dataset.preprocessor, loader, false)?;
+    }
+    Ok(())
+}
+
+/// How long an epoch is, where that is not plain.
+fn describe_order(config: &Config, plan: &Plan, train: &Split) -> Option<String> {
+    let loader = config.data.loader();
+    let (batches, steps) = (plan.batches_per_epoch, plan.steps_per_epoch);
+    if let Some(tokens) = loader.max_tokens {
+        return Some(format!("an epoch: {batches} batches of at most {tokens} tokens, {steps} steps"));
+    }
+    let quotas = train.quotas(loader)?;
+    let parts: Vec<String> = quotas.iter().map(|(taken, of)| format!("{taken} (of {of})")).collect();
+    let samples: usize = quotas.iter().map(|(taken, _)| taken).sum();
+    Some(format!("an epoch: {samples} samples, by source {}; {steps} steps", parts.join(", ")))
 }
 
 fn describe(dataset: &Dataset) -> String {

@@ -230,8 +230,11 @@ fn of_config(config: &Config) -> Result<Subject, Failure> {
     let (device, task) = (processor()?.device.autodiff(), config.task.kind());
     let (input, classes) = (dataset.input.clone(), &dataset.classes);
     let mut model = kiln_models::build(&config.model, &input, classes, task, &device, config.seed)?;
-    let samples = dataset.train.as_ref().map_or(0, kiln_data::Split::len);
-    let finetune = Finetune::new(config, &mut model, &Plan::new(config, samples))?;
+    let plan = match &dataset.train {
+        Some(train) => Plan::of(config, train, &dataset.preprocessor)?,
+        None => Plan::new(config, 0),
+    };
+    let finetune = Finetune::new(config, &mut model, &plan)?;
     let (decay, decays_all) = config.optimizer.weight_decay();
     let groups = table(&finetune, config.optimizer.learning_rate(), decay, decays_all);
     Ok(Subject { model, input, groups: Some(groups) })

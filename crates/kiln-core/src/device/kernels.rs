@@ -17,12 +17,22 @@ pub fn kernel_folder() -> Option<PathBuf> {
     keeps.then(|| folder(|name| std::env::var_os(name).map(PathBuf::from))).flatten()
 }
 
+/// The folder of everything that may be made again: `$KILN_CACHE_DIR`, else `$XDG_CACHE_HOME/kiln`, else `~/.cache/kiln`.
+/// `None` where the user has no home.
+pub fn cache_folder() -> Option<PathBuf> {
+    root(|name| std::env::var_os(name).map(PathBuf::from))
+}
+
 fn folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    Some(root(variable)?.join("kernels"))
+}
+
+fn root(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let named = variable(CACHE_VARIABLE).filter(|path| !path.as_os_str().is_empty());
     // Relative paths there are to be ignored (XDG Base Directory Specification).
     let cache = || variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let home = || Some(variable("HOME").filter(|path| path.is_absolute())?.join(".cache"));
-    Some(named.or_else(|| Some(cache().or_else(home)?.join("kiln")))?.join("kernels"))
+    named.or_else(|| Some(cache().or_else(home)?.join("kiln")))
 }
 
 /// Bytes in `folder`, which Burn fills with files only.

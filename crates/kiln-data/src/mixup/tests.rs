@@ -25,6 +25,7 @@ fn batch(fixture: &Value) -> HostBatch {
         features: HostFeatures::Image { values: numbers(&fixture["values"]), shape },
         target: Some(HostTarget::Classes(classes)),
         indices: (0..shape[0]).collect(),
+        padding: false,
     }
 }
 
@@ -99,7 +100,7 @@ fn modes_share_draws_as_they_say_and_a_batch_is_a_function_of_its_place() {
         let features =
             HostFeatures::Image { values: (0..12).map(|v| v as f32).collect(), shape: [3, 1, 2, 2] };
         let target = Some(HostTarget::Classes(vec![0, 1, 1]));
-        let mut host = HostBatch { features, target, indices: vec![0, 1, 2] };
+        let mut host = HostBatch { features, target, indices: vec![0, 1, 2], padding: false };
         Mixup { config: of(MixupMode::Elem), classes: 2 }.apply(&mut host, seed, epoch, place);
         host
     };

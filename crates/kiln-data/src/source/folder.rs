@@ -91,6 +91,10 @@ impl Source for FolderSource {
         fs::metadata(self.root.join(&self.files[i].0)).ok().map(|meta| meta.len())
     }
 
+    fn origin(&self, i: usize) -> Option<(PathBuf, u64)> {
+        Some((self.root.join(&self.files[i].0), 0))
+    }
+
     fn place(&self) -> String {
         self.root.display().to_string()
     }

@@ -1,6 +1,9 @@
 //! Several files of one kind as one source, in the order they are given.
 //! Owns which sample is whose; never reads. Hands each question to the file that has the answer.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use kiln_core::TaskKind;
 
 use super::{Source, many};
@@ -11,14 +14,14 @@ use crate::split::Raw;
 /// Sources one after the other.
 #[derive(Debug)]
 pub(crate) struct Joined {
-    parts: Vec<Box<dyn Source>>,
+    parts: Vec<Arc<dyn Source>>,
     /// Samples before each part, and all.
     starts: Vec<usize>,
     place: String,
 }
 
 impl Joined {
-    pub(crate) fn new(parts: Vec<Box<dyn Source>>, place: String) -> Self {
+    pub(crate) fn new(parts: Vec<Arc<dyn Source>>, place: String) -> Self {
         let ends = parts.iter().scan(0, |sum, part| {
             *sum += part.len();
             Some(*sum)
@@ -83,6 +86,16 @@ impl Source for Joined {
     fn file_size(&self, i: usize) -> Option<u64> {
         let (part, i) = self.of(i);
         part.file_size(i)
+    }
+
+    fn origin(&self, i: usize) -> Option<(PathBuf, u64)> {
+        let (part, i) = self.of(i);
+        part.origin(i)
+    }
+
+    fn is_in_origin(&self, i: usize) -> bool {
+        let (part, i) = self.of(i);
+        part.is_in_origin(i)
     }
 
     fn shard(&self, i: usize) -> usize {

@@ -17,7 +17,7 @@ pub(crate) mod table;
 pub(crate) mod tar;
 pub(crate) mod text;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kiln_core::TaskKind;
 
@@ -46,6 +46,15 @@ pub(crate) trait Source: std::fmt::Debug + Send + Sync {
     /// Bytes of the file that sample `i` is decoded from, without reading it; `None` where that is not known.
     fn file_size(&self, _: usize) -> Option<u64> {
         None
+    }
+    /// The file that sample `i` is decoded from and its place there: whenever the sample changes, so does the file. `None`
+    /// where samples are decoded already.
+    fn origin(&self, _: usize) -> Option<(PathBuf, u64)> {
+        None
+    }
+    /// Whether the origin does hold sample `i`; a Parquet file may say its path instead.
+    fn is_in_origin(&self, _: usize) -> bool {
+        true
     }
     /// The shard (row group, tar file) of sample `i`: what is read together cheaply, in the samples' order.
     fn shard(&self, _: usize) -> usize {

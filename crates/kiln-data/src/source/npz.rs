@@ -35,10 +35,19 @@ impl Arrays {
         &self.path
     }
 
-    /// Those of train, validation, test, and of one undivided set.
-    pub(crate) fn find(path: &Path) -> Result<[Option<Self>; 4], DataError> {
+    /// Those of train, validation, test, and of one undivided set; `named` ones are of such a set.
+    pub(crate) fn find(path: &Path, named: Option<&[String; 2]>) -> Result<[Option<Self>; 4], DataError> {
         let npz = Npz::open(path)?;
         let there = npz.names();
+        if let Some([images, labels]) = named {
+            if let Some(absent) = [images, labels].into_iter().find(|name| !there.contains(name)) {
+                let problem =
+                    format!("there is no array \"{absent}\" in {}, but {}", path.display(), there.join(", "));
+                return Err(DataError::config("arrays", problem, "name the arrays of images and of classes"));
+            }
+            let (images, labels) = (images.clone(), labels.clone());
+            return Ok([None, None, None, Some(Self { path: path.into(), images, labels })]);
+        }
         let found = NAMES.map(|pairs| {
             let pair =
                 pairs.iter().find(|(x, y)| [x, y].iter().all(|name| there.iter().any(|own| own == *name)));

@@ -372,6 +372,17 @@ impl Source for TableSource {
         std::fs::metadata(self.image(i).ok()??).ok().map(|meta| meta.len())
     }
 
+    fn origin(&self, i: usize) -> Option<(PathBuf, u64)> {
+        match &self.pictures {
+            Some(_) => Some((self.path.clone(), self.lines[i])),
+            None => Some((self.image(i).ok()??, 0)),
+        }
+    }
+
+    fn is_in_origin(&self, i: usize) -> bool {
+        self.pictures.is_none() || self.picture(i).is_ok_and(|bytes| bytes.is_some())
+    }
+
     fn shard(&self, i: usize) -> usize {
         self.pictures.as_ref().map_or(0, |pictures| pictures.group(i))
     }

@@ -39,6 +39,10 @@ pub struct RandomCrop {
 }
 
 impl Op for CenterCrop {
+    fn is_fixed(&self) -> bool {
+        true
+    }
+
     fn check(&self, _channels: usize, faults: &mut Faults) {
         self.size.check(faults);
     }

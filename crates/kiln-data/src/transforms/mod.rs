@@ -77,6 +77,11 @@ pub(crate) trait Op: Debug {
         Stage::Pixels
     }
 
+    /// Whether it does the same to an image each time, in training and evaluation, and draws nothing.
+    fn is_fixed(&self) -> bool {
+        false
+    }
+
     /// Training, on the `[C, H, W]` numbers that the model reads.
     fn train_numbers(&self, _values: &mut [f32], _shape: [usize; 3], _rng: &mut Generator) {}
 }

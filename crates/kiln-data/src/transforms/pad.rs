@@ -23,6 +23,10 @@ pub struct Pad {
 }
 
 impl Op for Pad {
+    fn is_fixed(&self) -> bool {
+        true
+    }
+
     fn check(&self, channels: usize, faults: &mut Faults) {
         self.padding.check(faults);
         self.fill.check(channels, faults);

@@ -24,6 +24,10 @@ pub struct Resize {
 }
 
 impl Op for Resize {
+    fn is_fixed(&self) -> bool {
+        true
+    }
+
     fn check(&self, _channels: usize, faults: &mut Faults) {
         self.size.check(faults);
         match (self.size, self.max_size) {

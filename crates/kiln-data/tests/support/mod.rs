@@ -1,6 +1,8 @@
-//! Damaged and oversized image files, made byte by byte.
+//! Damaged and oversized image files, made byte by byte; `data` has whole data sets.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // each test file uses some of it
+
+pub(crate) mod data;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

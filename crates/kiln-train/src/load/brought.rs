@@ -16,7 +16,8 @@ use crate::config::Config;
 /// # Errors
 /// The folder asks for what kiln does not have.
 pub(super) fn transforms(config: &Config, is_set: bool) -> Result<Option<Vec<Transform>>, String> {
-    let channels = match &config.data {
+    let parts = config.data.parts();
+    let channels = match parts.first().unwrap_or(&config.data) {
         DataConfig::ImageFolder(data) | DataConfig::Webdataset(data) | DataConfig::Npz(data) => {
             data.channels.unwrap_or(3)
         }

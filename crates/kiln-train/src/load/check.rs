@@ -28,6 +28,7 @@ pub fn check(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
     };
     let outline = Dataset::check(&loaded.config.data, &options)
         .map_err(|errors| Report::new(errors.iter().map(|error| of_data(&loaded, error)).collect()))?;
+    budget(&loaded, &options)?;
     model(&loaded, outline, &options)?;
     let left_out = leaks(&loaded, &options)?;
     loaded.notes.extend(left_out);
@@ -44,6 +45,23 @@ fn leaks(loaded: &Loaded, options: &OpenOptions<'_>) -> Result<Option<String>, R
             Err(one(loaded.resolved.fault_of(BAD_DATA, "data", problem, remedy)))
         }
     }
+}
+
+/// Measures the texts of every split, where one may be longer than the tokens of a batch.
+fn budget(loaded: &Loaded, options: &OpenOptions<'_>) -> Result<(), Report> {
+    let (data, loader) = (&loaded.config.data, loaded.config.data.loader());
+    let longest = data.tokenizer().map(|tokenizer| tokenizer.max_length);
+    if loader.max_tokens.is_none_or(|budget| longest.is_none_or(|longest| longest <= budget)) {
+        return Ok(());
+    }
+    let measured = Dataset::open(data, options).and_then(|data| {
+        let splits = [(&data.train, true), (&data.validation, false), (&data.test, false)];
+        splits.into_iter().try_for_each(|(split, training)| match split {
+            Some(split) => kiln_data::batches(split, &data.preprocessor, loader, training).map(drop),
+            None => Ok(()),
+        })
+    });
+    measured.map_err(|error| one(of_data(loaded, &error)))
 }
 
 /// Lays the net out on the processor, whose weights are not drawn, and holds files and patterns against it.

@@ -1,10 +1,7 @@
-//! Rules of the `[data]` table: where samples come from, columns, transforms, and whether the named files exist.
+//! Rules of the `[data]` table: columns, labels, transforms, tokenizers.
 //! Owns no look inside a file (`Dataset::check` does that); part of `load`.
 
-use std::path::PathBuf;
-
 use kiln_core::TaskKind;
-use kiln_core::config::MISSING_FILE;
 use kiln_data::config::{
     Column, ConllData, CorpusData, CorpusTokenizerKind, DataConfig, Fill, ImageData, LabelColumns,
     MixupConfig, NumbersConfig, TableData, TokenizerConfig, TokenizerKind, Transform, faults,
@@ -12,63 +9,18 @@ use kiln_data::config::{
 
 use super::Rules;
 
-/// The keys that both shapes of `[data]` share.
-pub(super) struct Sources<'a> {
-    path: &'a Option<PathBuf>,
-    train: &'a Option<PathBuf>,
-    validation: &'a Option<PathBuf>,
-    test: &'a Option<PathBuf>,
-    validation_fraction: Option<f64>,
-    test_fraction: Option<f64>,
-    pub(super) classes: &'a Option<Vec<String>>,
-}
-
-macro_rules! sources {
-    ($data:expr) => {
-        Sources {
-            path: &$data.path,
-            train: &$data.train,
-            validation: &$data.validation,
-            test: &$data.test,
-            validation_fraction: $data.validation_fraction,
-            test_fraction: $data.test_fraction,
-            classes: &$data.classes,
+impl Rules<'_> {
+    pub(super) fn data(&mut self) {
+        self.loader();
+        if !self.config.data.sources().is_empty() {
+            return self.each_source();
         }
-    };
-}
-
-/// Said of weights that are not there, which may be a name and no path.
-const FROM_HUB: &str = "to pull a model org/name from the Hugging Face Hub, build kiln with that: \
-                        cargo build --release -p kiln-cli --features hub";
-
-impl<'a> Rules<'a> {
-    pub(super) fn sources(&self) -> Sources<'a> {
-        match &self.config.data {
-            DataConfig::ImageFolder(data)
-            | DataConfig::Idx(data)
-            | DataConfig::Webdataset(data)
-            | DataConfig::Npz(data) => {
-                sources!(data)
-            }
-            DataConfig::Csv(data)
-            | DataConfig::Tsv(data)
-            | DataConfig::Jsonl(data)
-            | DataConfig::Parquet(data) => sources!(data),
-            DataConfig::Conll(data) => sources!(data),
-            DataConfig::Text(data) => Sources {
-                path: &data.path,
-                train: &data.train,
-                validation: &data.validation,
-                test: &data.test,
-                validation_fraction: data.validation_fraction,
-                test_fraction: None,
-                classes: &None,
-            },
-        }
+        self.places();
+        self.samples();
     }
 
-    pub(super) fn data(&mut self) {
-        self.places();
+    /// What is read, and what is done to it.
+    pub(super) fn samples(&mut self) {
         match &self.config.data {
             DataConfig::ImageFolder(images) | DataConfig::Webdataset(images) | DataConfig::Npz(images) => {
                 self.images(images, images.channels.unwrap_or(3));
@@ -82,67 +34,17 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Each split comes from one place.
-    fn places(&mut self) {
-        let s = self.sources();
-        let neither = s.path.is_none() && s.train.is_none();
-        self.fault_if(
-            neither,
-            "data",
-            "no samples: set `path` or `train`",
-            "for example: path = \"my-data\"",
-        );
-        let both = s.path.is_some() && s.train.is_some();
-        self.fault_if(both, "data.train", "both `path` and `train` are set", "keep one of them");
-        for (name, file, fraction) in [
-            ("validation", s.validation, s.validation_fraction.filter(|&f| f > 0.0)),
-            ("test", s.test, s.test_fraction.filter(|&f| f > 0.0)),
-        ] {
-            let message = format!("both `{name}` and `{name}_fraction` are set");
-            let twice = file.is_some() && fraction.is_some();
-            self.fault_if(twice, &format!("data.{name}_fraction"), message, "keep one of them");
-        }
-        let sum = s.validation_fraction.unwrap_or(0.0) + s.test_fraction.unwrap_or(0.0);
-        let message =
-            format!("`validation_fraction` and `test_fraction` add up to {sum}: nothing is left to train on");
-        self.fault_if(sum >= 1.0, "data.test_fraction", message, "make their sum smaller than 1");
-        self.classes(s.classes.as_deref());
-    }
-
-    fn classes(&mut self, classes: Option<&[String]>) {
-        let Some(classes) = classes else { return };
-        let task = self.config.task.kind();
-        let message =
-            format!("`data.classes` does nothing in [task] kind = \"{task}\", which has no classes");
-        self.fault_if(!task.has_classes(), "data.classes", message, "leave it out");
-        let few = format!("`data.classes` names {} class, at least 2 are needed", classes.len());
-        self.fault_if(
-            classes.len() < 2,
-            "data.classes",
-            few,
-            "name all classes, or leave the key out to find them",
-        );
-        let twice = classes.iter().enumerate().find(|(i, name)| classes[..*i].contains(name));
-        if let Some((_, name)) = twice {
-            self.fault(
-                "data.classes",
-                format!("`data.classes` names \"{name}\" twice"),
-                "name each class once",
-            );
-        }
-    }
-
     fn images(&mut self, images: &ImageData, channels: usize) {
         self.mixup(images.mixup);
         self.background(images.background.as_ref());
         self.transforms(channels, &images.transforms);
-        let no_tokens = "there is no text to sort by length in images";
         let tar = matches!(self.config.data, DataConfig::Webdataset(_));
         let member = images.label_member.is_some() && !tar;
         let message = "`label_member` is for tar files";
         self.fault_if(member, "data.label_member", message, "leave it out, or set kind = \"webdataset\"");
-        let bucketing = images.loader.length_bucketing;
-        self.fault_if(bucketing, "data.loader.length_bucketing", no_tokens, "leave `length_bucketing` out");
+        let arrays = images.arrays.is_some() && !matches!(self.config.data, DataConfig::Npz(_));
+        let message = "`arrays` is for NumPy files";
+        self.fault_if(arrays, "data.arrays", message, "leave it out, or set kind = \"npz\"");
     }
 
     fn text(&mut self, text: &CorpusData) {
@@ -157,9 +59,6 @@ impl<'a> Rules<'a> {
         let nowhere = from_file && !path && self.config.model.pretrained().is_none();
         let message = "text needs a tokenizer: set `data.tokenizer.path`, or kind = \"characters\"";
         self.fault_if(nowhere, "data.tokenizer", message, "name a tokenizer.json, or set model.pretrained");
-        let bucketing = text.loader.length_bucketing;
-        let message = "blocks of plain text all have one length";
-        self.fault_if(bucketing, "data.loader.length_bucketing", message, "leave `length_bucketing` out");
     }
 
     fn transforms(&mut self, channels: usize, transforms: &[Transform]) {
@@ -288,9 +187,6 @@ impl<'a> Rules<'a> {
         let unused = table.tokenizer != TokenizerConfig::default();
         let message = format!("{what} are not tokenized");
         self.fault_if(unused, "data.tokenizer", message, "leave [data.tokenizer] out");
-        let message = format!("there is no text to sort by length in {what}");
-        let bucketing = table.loader.length_bucketing;
-        self.fault_if(bucketing, "data.loader.length_bucketing", message, "leave `length_bucketing` out");
     }
 
     /// Keys that only columns of numbers have.
@@ -406,73 +302,6 @@ impl<'a> Rules<'a> {
                 }
                 _ => {}
             }
-        }
-    }
-
-    /// Whether there will be samples to validate on. A folder's own splits are looked up on the disk.
-    pub(super) fn has_validation(&self) -> bool {
-        let s = self.sources();
-        let in_folder =
-            |names: &[&str]| s.path.as_ref().is_some_and(|p| names.iter().any(|n| p.join(n).exists()));
-        s.validation.is_some()
-            || s.validation_fraction.is_some_and(|fraction| fraction > 0.0)
-            || match &self.config.data {
-                DataConfig::ImageFolder(_) => in_folder(&["validation", "val", "valid"]),
-                DataConfig::Idx(_) => {
-                    in_folder(&["validation-images-idx3-ubyte", "validation-images-idx3-ubyte.gz"])
-                }
-                DataConfig::Parquet(_) | DataConfig::Webdataset(_) | DataConfig::Npz(_) => {
-                    kiln_data::holds_validation(&self.config.data)
-                }
-                _ => false,
-            }
-    }
-
-    /// Files and folders that the config names.
-    pub(super) fn files(&mut self) {
-        let s = self.sources();
-        let tokenizer = match &self.config.data {
-            DataConfig::Text(text) => text.tokenizer.path.clone(),
-            _ => self.tokenizer_config().and_then(|tokenizer| tokenizer.path.clone()),
-        };
-        let pretrained = self.config.model.pretrained().cloned();
-        let adapter = self.config.lora.as_ref().and_then(|lora| lora.pretrained.clone());
-        let shards = matches!(self.config.data, DataConfig::Webdataset(_));
-        for (key, path) in [
-            ("data.path", s.path),
-            ("data.train", s.train),
-            ("data.validation", s.validation),
-            ("data.test", s.test),
-            ("data.tokenizer.path", &tokenizer),
-            ("model.pretrained", &pretrained),
-            ("lora.pretrained", &adapter),
-        ] {
-            // A variable that is not set has its own fault, and leaves its name in the path.
-            let named = path.as_ref().filter(|path| !path.to_string_lossy().contains("${"));
-            let named = named.filter(|path| !(shards && kiln_data::is_pattern(path)));
-            if let Some(path) = named.filter(|path| !path.exists()) {
-                let message = format!("`{key}` is not there: {}", path.display());
-                let relative = "paths in a config are relative to its folder, those on the command line to the current one";
-                let remedy = match key.ends_with(".pretrained") {
-                    true => format!("{relative}; {FROM_HUB}"),
-                    false => relative.into(),
-                };
-                self.faults.push(self.resolved.fault_of(MISSING_FILE, key, message, remedy));
-            }
-        }
-        let kind = self.config.model.kind();
-        let encoder = ["bert", "roberta", "distilbert"].contains(&kind);
-        // A run's model is in its `model/`.
-        let described = |folder: &PathBuf| {
-            ["config.json", "model/config.json"].iter().any(|card| folder.join(card).exists())
-        };
-        let incomplete = |folder: &PathBuf| encoder && folder.exists() && !described(folder);
-        if let Some(folder) = pretrained.filter(incomplete) {
-            let message = format!("`model.pretrained` holds no config.json: {}", folder.display());
-            let remedy = format!(
-                "kind = \"{kind}\" starts from a Hugging Face folder with config.json and model.safetensors"
-            );
-            self.faults.push(self.resolved.fault_of(MISSING_FILE, "model.pretrained", message, remedy));
         }
     }
 }

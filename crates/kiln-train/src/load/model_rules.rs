@@ -1,7 +1,7 @@
 //! Rules of the `[model]` table: sizes that must fit each other, and data that the family reads.
 //! Owns no key's range (the schema does); part of `load`.
 
-use kiln_data::config::{DataConfig, TableData, TokenizerConfig};
+use kiln_data::config::{DataConfig, TokenizerConfig};
 use kiln_models::config::{Gpt2Config, ModelConfig};
 
 use super::Rules;
@@ -81,7 +81,10 @@ impl Rules<'_> {
     /// Which families read texts, images and rows.
     fn input(&mut self) {
         const TEXT: &[&str] = &["bert", "roberta", "distilbert", "gpt2", "textcnn"];
-        let (data, families): (_, &[&str]) = match (&self.config.data, self.table()) {
+        // The first source of several, whose form all have.
+        let parts = self.config.data.parts();
+        let first = parts.first().unwrap_or(&self.config.data);
+        let (data, families): (_, &[&str]) = match (first, first.table()) {
             (DataConfig::Text(_), _) => ("plain text", &["gpt2"]),
             (DataConfig::Conll(_), _) => ("text", TEXT),
             (_, Some(table)) if table.text.is_some() || table.tokens.is_some() => ("text", TEXT),
@@ -97,9 +100,5 @@ impl Rules<'_> {
     /// The tokenizer of texts, where the data is text.
     pub(super) fn tokenizer_config(&self) -> Option<&TokenizerConfig> {
         self.config.data.tokenizer()
-    }
-
-    pub(super) fn table(&self) -> Option<&TableData> {
-        self.config.data.table()
     }
 }

@@ -315,6 +315,11 @@ impl Source for TarSource {
         Ok(Some((file, bytes)))
     }
 
+    fn origin(&self, i: usize) -> Option<(PathBuf, u64)> {
+        let Sample { shard, image, .. } = self.samples[i];
+        Some((self.shards[shard as usize].clone(), image))
+    }
+
     fn shard(&self, i: usize) -> usize {
         self.samples[i].shard as usize
     }
