@@ -181,11 +181,8 @@ fn tables_of_columns() {
             "9 of weight",
         ],
     );
-    for said in [
-        "\"id\" only numbers the rows",
-        "no column has a usual name of a label",
-        "it could also be",
-    ] {
+    for said in ["\"id\" only numbers the rows", "no column has a usual name of a label", "it could also be"]
+    {
         assert!(text.contains(said), "{said:?} in\n{text}");
     }
 }

@@ -214,6 +214,7 @@ impl SourceConfig {
                 background: table.and_then(|table| table.background.clone()),
                 transforms: table.map(|table| table.transforms.clone()).unwrap_or_default(),
                 mixup: table.and_then(|table| table.mixup),
+                allow_leakage: data.allows_leakage(),
                 loader: shared.loader,
             }
         });
@@ -250,6 +251,7 @@ impl SourceConfig {
                 label_separator: None,
                 classes: shared.classes,
                 tokenizer: shared.tokenizer,
+                text_transforms: data.text_transforms().to_vec(),
                 table: NumbersConfig::default(),
                 channels: images
                     .and_then(|images| images.channels)
@@ -257,6 +259,7 @@ impl SourceConfig {
                 background: images.and_then(|images| images.background.clone()),
                 transforms: images.map(|images| images.transforms.clone()).unwrap_or_default(),
                 mixup: images.and_then(|images| images.mixup),
+                allow_leakage: data.allows_leakage(),
                 loader: shared.loader,
             }
         });
@@ -292,6 +295,8 @@ impl SourceConfig {
                     tag_column: -1,
                     classes: shared.classes,
                     tokenizer: shared.tokenizer,
+                    text_transforms: data.text_transforms().to_vec(),
+                    allow_leakage: data.allows_leakage(),
                     loader: shared.loader,
                 }
             }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fill, LoaderConfig, MixupConfig, SourceConfig, TextTransform, TokenizerConfig, Transform, is_false};
+use super::{
+    Fill, LoaderConfig, MixupConfig, SourceConfig, TextTransform, TokenizerConfig, Transform, is_false,
+};
 use crate::transforms::{PresetOrList, preset_or_list};
 
 /// Rows with labels: a text column, a column of image files, or columns of numbers and categories.

@@ -10,7 +10,7 @@ use csv::{ByteRecord, ReaderBuilder, Terminator};
 use serde_json::{Map, Value};
 
 use crate::error::DataError;
-use crate::source::parquet::{Cells, ParquetFile, names};
+use crate::source::parquet::{AnyRows, ParquetFile, names};
 use crate::source::rows::{MISSING, Separated, row};
 use crate::source::table::Format;
 
@@ -71,7 +71,7 @@ pub(crate) struct Sheet {
 enum Kind {
     Separated { reader: Box<csv::Reader<File>>, pending: Option<ByteRecord> },
     Jsonl { reader: BufReader<File>, line: u64 },
-    Parquet(Box<Cells>),
+    Parquet(Box<AnyRows>),
 }
 
 impl Sheet {
@@ -88,7 +88,7 @@ impl Sheet {
                 let file = Arc::new(ParquetFile::open(&path)?);
                 let names = names(&file);
                 let width = names.len();
-                let rows = Kind::Parquet(Box::new(Cells::new(file)));
+                let rows = Kind::Parquet(Box::new(AnyRows::new(file)));
                 Ok(Self { path, names, rows, width })
             }
             Format::Separated(kind) => {

@@ -10,9 +10,10 @@ use std::path::Path;
 
 use super::samples::{Print, fingerprint, parallel};
 use crate::config::DataConfig;
-use crate::dataset::{Dataset, OpenOptions, Splits};
+use crate::dataset::{Dataset, OpenOptions};
 use crate::error::DataError;
 use crate::layout::{Layout, Place, fractions};
+use crate::parts::Splits;
 use crate::split::Split;
 
 /// Bytes of data files that are opened.

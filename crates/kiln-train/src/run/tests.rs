@@ -83,8 +83,8 @@ impl Net for Spy {
 /// The bits of each image of all batches that were shown, in order.
 fn images(shown: &Shown) -> Vec<Vec<u32>> {
     let rows = |data: &TensorData| {
-        let size = data.shape.iter().skip(1).product::<usize>();
-        let values: Vec<f32> = data.to_vec().unwrap();
+        let size = data.shape().iter().skip(1).product::<usize>();
+        let values: Vec<f32> = data.try_to_vec().unwrap();
         let bits = |image: &[f32]| image.iter().map(|value| value.to_bits()).collect();
         values.chunks_exact(size).map(bits).collect::<Vec<Vec<u32>>>()
     };

@@ -11,7 +11,7 @@ use crate::error::DataError;
 use crate::look::Cell;
 
 /// Rows of one file.
-pub(crate) struct Cells {
+pub(crate) struct AnyRows {
     file: Arc<ParquetFile>,
     columns: Vec<Shown>,
     group: usize,
@@ -35,7 +35,7 @@ pub(crate) fn names(file: &ParquetFile) -> Vec<String> {
     file.names().to_vec()
 }
 
-impl Cells {
+impl AnyRows {
     pub(crate) fn new(file: Arc<ParquetFile>) -> Self {
         let shown = |name: &String| {
             let column = Column::Name(name.clone());
@@ -67,16 +67,15 @@ impl Cells {
                     Shown::Opaque { .. } => None,
                 })
                 .collect();
-            let (columns, n) = read(&self.file, self.group, &leaves)?;
+            let (mut columns, n) = read(&self.file, self.group, &leaves)?;
             self.group += 1;
-            let mut values: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
             let mut row = || {
-                let mut own = values.iter_mut();
+                let mut own = columns.iter_mut();
                 self.columns
                     .iter()
                     .map(|column| match column {
                         Shown::Leaf { names, .. } => {
-                            let value = own.next().and_then(Iterator::next).unwrap_or(Value::Null);
+                            let value = own.next().map_or(Value::Null, |own| own.next());
                             cell(value, names.as_deref())
                         }
                         Shown::Opaque { image } => Cell::Opaque { image: *image },
@@ -98,9 +97,13 @@ fn cell(value: Value, names: Option<&[String]>) -> Cell {
         }
         (Value::Bool(is), _) => Cell::Text(is.to_string()),
         (Value::Int(i), None) => Cell::Number(i as f64),
-        (Value::Float(x), _) if x.is_nan() => Cell::Missing,
-        (Value::Float(x), _) => Cell::Number(x),
-        (Value::Bytes(bytes), _) => Cell::Text(String::from_utf8_lossy(&bytes).into_owned()),
+        (Value::Single(x), _) => number(f64::from(x)),
+        (Value::Double(x), _) => number(x),
+        (Value::Bytes(bytes), _) => Cell::Text(String::from_utf8_lossy(bytes.data()).into_owned()),
         (Value::List(list), names) => Cell::List(list.into_iter().map(|v| cell(v, names).word()).collect()),
     }
+}
+
+fn number(x: f64) -> Cell {
+    if x.is_nan() { Cell::Missing } else { Cell::Number(x) }
 }

@@ -12,7 +12,7 @@ mod values;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use cells::{Cells, names};
+pub(crate) use cells::{AnyRows, names};
 pub(crate) use file::ParquetFile;
 use parquet::data_type::ByteArray;
 pub(crate) use pictures::{Groups, Pictures};
