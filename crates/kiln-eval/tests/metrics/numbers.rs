@@ -1,5 +1,6 @@
 //! Several labels a sample, regression and correlations.
 
+use super::rankings::assert_rankings;
 use super::*;
 
 #[derive(Deserialize)]

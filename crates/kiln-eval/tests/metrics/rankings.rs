@@ -42,7 +42,7 @@ struct ClassRankingCase {
     ap: Averages<Option<f64>>,
 }
 
-fn assert_rankings(
+pub(super) fn assert_rankings(
     all: &mut ClassRankings,
     auroc: &Averages<Option<f64>>,
     ap: &Averages<Option<f64>>,
