@@ -21,16 +21,24 @@ try machine.txt 30 bash -c 'nvidia-smi --query-gpu=name,driver_version,memory.to
 export KILN_CACHE_DIR="$out/cache"; rm -rf "$out/cache" # kernels: the first steps of a machine that has none
 try doctor.txt 60 "$kiln" doctor
 python3 "$here/cases/make_data.py" "$KILN_BENCH_DATA" --large
-configs=(); for case in $cases; do configs+=("$here/cases/$case.toml"); done
 for case in mlp nanogpt; do
   try "parity-$case.txt" 60 "$kiln" parity "$here/cases/$case.toml" "device=cpu,$([ "$device" = cpu ] && echo cpu-plain || echo "$device")"
 done
-try warm.txt 120 "$kiln" bench "${configs[@]}" "device=$device" "precision=$precision" ${BATCH:+batch_size=$BATCH} --warm
-try bench.txt 240 "$kiln" bench "${configs[@]}" "device=$device" "precision=$precision" ${BATCH:+batch_size=$BATCH} --check-loss -o "$out"
+# A GPU's first kernels cost minutes a config, most of it on processors: all configs are tuned at once, each in a folder of its own.
+cache() { export KILN_CACHE_DIR=$out/cache/$1; mkdir -p "$KILN_CACHE_DIR"; }
+for case in $cases; do
+  (cache "$case"; try "warm-$case.txt" 240 "$kiln" bench "$here/cases/$case.toml" "device=$device" "precision=$precision" ${BATCH:+batch_size=$BATCH} --warm) &
+done
+wait
+for case in $cases; do
+  (cache "$case"; try "bench-$case.txt" 60 "$kiln" bench "$here/cases/$case.toml" "device=$device" "precision=$precision" ${BATCH:+batch_size=$BATCH} --check-loss -o "$out/$case")
+done
 if "$python" -c 'import torch, torchvision, timm, transformers' 2>/dev/null; then
   for how in eager compile; do
-    try "side-by-side-$how.txt" 300 "$python" "$here/side_by_side.py" --kiln "$kiln" --device "$device" $cases \
-      --precision "$precision" --repeats "${REPEATS:-5}" ${BATCH:+--batch-size "$BATCH"} $([ $how = compile ] && echo --compile) -o "$out/side-by-side-$how.json"
+    for case in $cases; do
+      (cache "$case"; try "side-by-side-$how-$case.txt" 100 "$python" "$here/side_by_side.py" --kiln "$kiln" --device "$device" "$case" \
+        --precision "$precision" --repeats "${REPEATS:-3}" ${BATCH:+--batch-size "$BATCH"} $([ $how = compile ] && echo --compile) -o "$out/side-by-side-$how-$case.json")
+    done
   done
 else
   echo "no PyTorch in $python: set PYTHON to one that has torch, torchvision, timm and transformers"
@@ -38,6 +46,6 @@ fi
 
 echo; cat "$out/machine.txt" "$out/doctor.txt"
 for case in mlp nanogpt; do echo; echo "parity, $case:"; tail -n 1 "$out/parity-$case.txt.err"; done
-echo; cat "$out/warm.txt.err" "$out/warm.txt"
-echo; cat "$out/bench.txt"
+echo; cat "$out"/warm-*.txt.err "$out"/warm-*.txt
+echo; cat "$out"/bench-*.txt
 cat "$out"/side-by-side-*.txt 2>/dev/null
