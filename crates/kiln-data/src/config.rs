@@ -161,18 +161,6 @@ impl DataConfig {
         }
     }
 
-    /// Whether the same input may be in training and in another split. Blocks of plain text are not compared.
-    pub fn allows_leakage(&self) -> bool {
-        match self {
-            DataConfig::Conll(data) => data.allow_leakage,
-            DataConfig::Text(_) => true,
-            _ => {
-                self.images().is_some_and(|data| data.allow_leakage)
-                    || self.table().is_some_and(|data| data.allow_leakage)
-            }
-        }
-    }
-
     /// How training batches of images are mixed.
     pub fn mixup(&self) -> Option<MixupConfig> {
         self.images().and_then(|data| data.mixup).or_else(|| self.table()?.mixup)

@@ -50,8 +50,10 @@ fn images_and_classes_are_numpys() {
 #[test]
 fn arrays_of_other_names_are_named() {
     let named = |arrays| -> DataConfig {
-        serde_json::from_value(json!({"kind": "npz", "path": fixture("names.npz"), "arrays": arrays}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"kind": "npz", "path": fixture("names.npz"), "arrays": arrays, "classes": ["a", "b"]}),
+        )
+        .unwrap()
     };
     let config = named(json!(["pictures", "kinds"]));
     Dataset::check(&config, &OpenOptions::default()).unwrap();

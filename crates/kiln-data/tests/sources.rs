@@ -171,7 +171,7 @@ fn what_does_not_agree_is_refused_with_its_source() {
             "data.sources.2.path: expected the path of the data, got none",
         ),
         (
-            third(json!({"path": c, "weight": 1, "label": ["label", "text"]})),
+            third(json!({"path": c, "weight": 1, "label": ["label", "label"]})),
             TaskConfig::Regression(RegressionConfig { standardize: false }),
             "data.sources.2: this source has 2 columns of labels, and the first 1",
         ),

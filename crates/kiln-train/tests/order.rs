@@ -108,7 +108,7 @@ fn texts(folder: &Path) -> PathBuf {
     fs::write(folder.join("more.tsv"), (7..37).map(row).collect::<String>()).unwrap();
     let text = format!(
         "device = \"cpu\"\noutput_dir = {:?}\n[data]\nkind = \"tsv\"\ntrain = \"train.tsv\"\n\
-         validation = \"more.tsv\"\nheader = false\ntext = 0\nlabel = 1\n\
+         validation = \"more.tsv\"\nallow_leakage = true\nheader = false\ntext = 0\nlabel = 1\n\
          tokenizer = {{ kind = \"words\", max_length = 32 }}\n[model]\nkind = \"textcnn\"\n\
          [optimizer]\nkind = \"adamw\"\n[schedule]\nlr_scheduler_type = \"linear\"\nwarmup_steps = 0.1\n\
          [train]\nepochs = 2\ngradient_accumulation_steps = 3\n",

@@ -16,6 +16,20 @@ use crate::layout::{Layout, Place, fractions};
 use crate::parts::Splits;
 use crate::split::Split;
 
+impl DataConfig {
+    /// Whether the same input may be in training and in another split. Blocks of plain text are not compared.
+    pub fn allows_leakage(&self) -> bool {
+        match self {
+            DataConfig::Conll(data) => data.allow_leakage,
+            DataConfig::Text(_) => true,
+            _ => {
+                self.images().is_some_and(|data| data.allow_leakage)
+                    || self.table().is_some_and(|data| data.allow_leakage)
+            }
+        }
+    }
+}
+
 /// Bytes of data files that are opened.
 const OPENED: u64 = 64 << 20;
 /// Files of a folder that are listed.

@@ -193,9 +193,10 @@ fn mobilenets_learn_as_their_references() {
 #[test]
 fn residual_nets_learn_as_their_references() {
     for name in FOLDERS.into_iter().filter(|n| n.contains("resnet")) {
-        kiln_nn::ops::plainly(|| learns(name));
         // timm_resnet18 has a value at the kink of a ReLU: noise of 1e-7 of the largest value, added to the plain
         // form's convolutions, moves its gradients by 1.5e-3 of the largest or more; another order of sums, by 4.3e-3.
+        // Processors differ in that order, in the plain form too.
+        kiln_nn::ops::plainly(|| learns_within(name, 1e-2));
         learns_within(name, 1e-2);
     }
 }
