@@ -6,7 +6,9 @@
 //!
 //! Shapes: `B` batch, `N` heads, `T` tokens, `S` keys, `W` head width.
 
-use burn::tensor::{Bool, DType, FloatDType, Int, Tensor, activation, module, ops::AttentionModuleOptions};
+use std::cell::OnceCell;
+
+use burn::tensor::{Bool, FloatDType, Int, Tensor, activation, module, ops::AttentionModuleOptions};
 
 #[cfg(feature = "cpu")]
 use crate::cpu;
@@ -19,18 +21,18 @@ pub struct Mask {
     /// True where a key is hidden: `[B or 1, 1, T or 1, S]`.
     hidden: Tensor<4, Bool>,
     /// The same as numbers to add to the scores: zero where seen, the lowest float where hidden, so that a row of
-    /// nothing but padding gives equal weights and not a division by zero. Where a graph is recorded in plain form.
-    bias: Option<Tensor<4>>,
+    /// nothing but padding gives equal weights and not a division by zero. Made when the explicit form first asks.
+    bias: OnceCell<Tensor<4>>,
 }
 
 impl Mask {
-    /// Hides keys where `tokens [B, S]` is false. `train`: on an autodiff device.
-    pub fn padding(tokens: &Tensor<2, Bool>, train: bool) -> Self {
-        Self::new(tokens.clone().bool_not().unsqueeze_dims(&[1, 2]), train)
+    /// Hides keys where `tokens [B, S]` is false.
+    pub fn padding(tokens: &Tensor<2, Bool>) -> Self {
+        Self::new(tokens.clone().bool_not().unsqueeze_dims(&[1, 2]))
     }
 
     /// Hides padding, and keys behind the query.
-    pub fn causal(tokens: &Tensor<2, Bool>, train: bool) -> Self {
+    pub fn causal(tokens: &Tensor<2, Bool>) -> Self {
         let [b, t] = tokens.dims();
         let padding: Tensor<4, Bool> = tokens.clone().bool_not().unsqueeze_dims(&[1, 2]);
         let place = Tensor::<1, Int>::arange(0..t as i64, &tokens.device());
@@ -39,14 +41,16 @@ impl Mask {
             .reshape([1, 1, 1, t])
             .expand([1, 1, t, t])
             .greater(place.reshape([1, 1, t, 1]).expand([1, 1, t, t]));
-        Self::new(padding.expand([b, 1, t, t]).bool_or(behind.expand([b, 1, t, t])), train)
+        Self::new(padding.expand([b, 1, t, t]).bool_or(behind.expand([b, 1, t, t])))
     }
 
     /// From `[B or 1, 1, T or 1, S]`, true where hidden.
-    pub fn new(hidden: Tensor<4, Bool>, train: bool) -> Self {
-        let bias = (train && !ops::are_fast(&hidden.device(), DType::F32))
-            .then(|| hidden.clone().float().mul_scalar(f32::MIN));
-        Self { hidden, bias }
+    pub fn new(hidden: Tensor<4, Bool>) -> Self {
+        Self { hidden, bias: OnceCell::new() }
+    }
+
+    fn bias(&self) -> Tensor<4> {
+        self.bias.get_or_init(|| self.hidden.clone().float().mul_scalar(f32::MIN)).clone()
     }
 }
 
@@ -83,10 +87,7 @@ pub fn attention(
         let query = query.mul_scalar((width as f64).sqrt().recip());
         let mut scores = product(query, key.swap_dims(2, 3), half);
         if let Some(mask) = mask {
-            scores = match &mask.bias {
-                Some(bias) => scores + bias.clone(),
-                None => scores.mask_fill(mask.hidden.clone(), f32::MIN),
-            };
+            scores = scores + mask.bias();
         }
         return product(dropout.forward(activation::softmax(scores, 3)), value, half);
     }

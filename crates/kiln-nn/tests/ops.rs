@@ -172,14 +172,14 @@ fn attention() {
                     &train_or_not(train),
                 )
                 .equal_elem(1);
-                Some(if seed % 4 == 1 { Mask::padding(&real, train) } else { Mask::causal(&real, train) })
+                Some(if seed % 4 == 1 { Mask::padding(&real) } else { Mask::causal(&real) })
             }
             _ => {
                 let hidden = Tensor::<4, Bool>::from_data(
                     TensorData::new((0..t * t).map(|i| i / t == 0 || i % 3 == 1).collect(), [1, 1, t, t]),
                     &train_or_not(train),
                 );
-                Some(Mask::new(hidden, train))
+                Some(Mask::new(hidden))
             }
         };
         for p in [0.0, 0.3] {
@@ -227,7 +227,7 @@ fn attention_names_keys_that_do_not_fit() {
 fn attention_names_a_mask_that_does_not_fit() {
     let [q, k, v] = [(); 3].map(|()| Tensor::zeros([2, 3, 4, 5], &Device::flex()));
     let seen = Tensor::<2, Int>::ones([2, 5], &Device::flex()).equal_elem(1);
-    let mask = kiln_nn::attention::Mask::padding(&seen, false);
+    let mask = kiln_nn::attention::Mask::padding(&seen);
     drop(kiln_nn::attention(q, k, v, Some(&mask), &kiln_nn::Dropout::new(0.0)));
 }
 

@@ -156,7 +156,7 @@ fn linears() {
 
 #[test]
 fn attentions() {
-    type MakeMask = fn(&Tensor<2, Bool>, bool) -> Mask;
+    type MakeMask = fn(&Tensor<2, Bool>) -> Mask;
     let cases: [(&str, [usize; 4], Option<MakeMask>); 4] = [
         ("attention", [1, 2, 9, 5], None),
         ("attention_padding", [2, 2, 11, 5], Some(Mask::padding)),
@@ -168,7 +168,7 @@ fn attentions() {
             let [b, _, t, _] = shape;
             let seen = (0..b * t).map(|i| i % t < t - 3 * (i / t)).collect::<Vec<_>>();
             let seen = Tensor::<2, Bool>::from_data(TensorData::new(seen, [b, t]), &train());
-            let mask = mask.map(|mask| mask(&seen, true));
+            let mask = mask.map(|mask| mask(&seen));
             let [q, k, v] = [1, 2, 3].map(|n| fill(n, shape, 2.0).require_grad());
             let y = attention(q.clone(), k.clone(), v.clone(), mask.as_ref(), &Dropout::new(0.0));
             found(y, &[of("dq", &q), of("dk", &k), of("dv", &v)])

@@ -33,8 +33,8 @@ fn attend(what: &str, [b, heads, t, width]: [usize; 4], hides: Hides) -> Case {
         let real = Tensor::<2, Bool>::from_data(real, &device());
         let mask = match hides {
             Hides::Nothing => None,
-            Hides::Padding => Some(Mask::padding(&real, true)),
-            Hides::Future => Some(Mask::causal(&real, true)),
+            Hides::Padding => Some(Mask::padding(&real)),
+            Hides::Future => Some(Mask::causal(&real)),
         };
         let heads = |x: &Tensor<4>| x.clone().swap_dims(1, 2);
         move || attention(heads(&q), heads(&k), heads(&v), mask.as_ref(), &Dropout::new(0.0))

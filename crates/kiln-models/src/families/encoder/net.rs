@@ -226,7 +226,7 @@ impl Encoder {
             None => places.counted_from_zero(),
         };
         let hidden = self.embeddings.forward(x, positions);
-        let padding = Mask::padding(&x.mask, hidden.device().is_autodiff());
+        let padding = Mask::padding(&x.mask);
         self.encoder.layer.iter().fold(hidden, |hidden, layer| layer.forward(hidden, &padding))
     }
 }

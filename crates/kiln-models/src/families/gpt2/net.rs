@@ -146,7 +146,7 @@ impl Transformer {
 
     /// Ids `[B, T]` to hidden states `[B, T, D]`.
     fn encode(&self, x: &Tokens) -> Tensor<3> {
-        let mask = causal(&x.mask, self.wte.weight.val().device().is_autodiff());
+        let mask = causal(&x.mask);
         let embedded = self.embed(x.ids.clone(), positions(&x.mask));
         let hidden = self.h.iter().fold(embedded, |hidden, block| block.forward(hidden, Some(&mask), None).0);
         self.ln_f.forward(hidden)
@@ -165,7 +165,7 @@ impl Transformer {
         let seen: Vec<bool> = (0..b * s).map(|i| real(i / s, i % s)).collect();
         let seen = Tensor::<2, Bool>::from_data(TensorData::new(seen, [b, s]), &device);
         let embedded = self.embed(ids, positions(&seen).narrow(1, past, t));
-        let mask = rows(&seen, past, t, device.is_autodiff());
+        let mask = rows(&seen, past, t);
         let mut layers = std::mem::take(&mut cache.layers).into_iter();
         let hidden = self.h.iter().fold(embedded, |hidden, block| {
             let (hidden, pair) = block.forward(hidden, Some(&mask), layers.next());
@@ -181,13 +181,13 @@ fn positions(mask: &Tensor<2, Bool>) -> Tensor<2, Int> {
     mask.clone().int().cumsum(1).sub_scalar(1).clamp_min(0)
 }
 
-fn causal(mask: &Tensor<2, Bool>, train: bool) -> Mask {
-    rows(mask, 0, mask.dims()[1], train)
+fn causal(mask: &Tensor<2, Bool>) -> Mask {
+    rows(mask, 0, mask.dims()[1])
 }
 
 /// The causal mask of the `t` queries from place `past` on, over keys of which `seen [B, S]` are real. A query always
 /// sees itself: one that is padding would otherwise see nothing, and its answer, though never used, be no number.
-fn rows(seen: &Tensor<2, Bool>, past: usize, t: usize, train: bool) -> Mask {
+fn rows(seen: &Tensor<2, Bool>, past: usize, t: usize) -> Mask {
     let ([b, s], device) = (seen.dims(), seen.device());
     let place = |from: usize, n: usize| Tensor::<1, Int>::arange(from as i64..(from + n) as i64, &device);
     let keys = place(0, s).reshape([1, 1, 1, s]).expand([1, 1, t, s]);
@@ -195,7 +195,7 @@ fn rows(seen: &Tensor<2, Bool>, past: usize, t: usize, train: bool) -> Mask {
     let behind = keys.clone().greater(queries.clone()).expand([b, 1, t, s]);
     let other = keys.not_equal(queries).expand([b, 1, t, s]);
     let padding: Tensor<4, Bool> = seen.clone().bool_not().unsqueeze_dims(&[1, 2]);
-    Mask::new(behind.bool_or(padding.expand([b, 1, t, s]).bool_and(other)), train)
+    Mask::new(behind.bool_or(padding.expand([b, 1, t, s]).bool_and(other)))
 }
 
 /// `[B, T, D]` to the hidden state `[B, D]` of each row's last real token.
