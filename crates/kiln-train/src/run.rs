@@ -2,17 +2,18 @@
 //! Owns the loop, which reads top to bottom in `Run::steps`; never prints and never chooses what to run.
 //! `setup.rs` makes a `Run`, `finish.rs` turns the trained weights into the model folder.
 
+mod validation;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use kiln_core::event::{Callback, EvalInfo, Event, StepInfo};
+use kiln_core::event::{Callback, Event, StepInfo};
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Gradients, Net, RunDir};
 use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
 use kiln_eval::tasks::{Metric, Task};
-use kiln_eval::{Evaluation, Tta};
 use kiln_models::Card;
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ use crate::metrics_log::MetricsLog;
 use crate::optim::{Optimizer, clip, global_norm};
 use crate::pass;
 use crate::plan::Plan;
-use crate::progress::{Progress, Scored};
+use crate::progress::Progress;
 use crate::stall::StallMeter;
 
 /// Who watches a run and who may stop it.
@@ -99,14 +100,6 @@ struct Group {
     data_wait: Duration,
     /// Of the first batch, to name them when something is not finite.
     indices: Vec<usize>,
-}
-
-/// A line of `metrics.jsonl`: how many samples of a split have been left out, where any were.
-#[derive(Serialize)]
-struct LeftOut {
-    step: u64,
-    split: &'static str,
-    bad_samples: usize,
 }
 
 /// A line of `metrics.jsonl`: a step in float16 that changed no weight.
@@ -349,98 +342,6 @@ impl Run {
         let names: Vec<String> = indices.iter().take(3).map(|i| self.train.name(*i)).collect();
         let more = if indices.len() > 3 { ", ..." } else { "" };
         format!("{}{more}", names.join(", "))
-    }
-
-    /// Scores the validation split and keeps the best; whether it is the best, or `None` when a signal came.
-    fn validate(&mut self, session: &mut Session<'_>) -> Result<Option<bool>, TrainError> {
-        self.progress.pending_evaluation = true;
-        let Some(validation) = self.dataset.validation.clone() else {
-            self.progress.pending_evaluation = false;
-            return Ok(Some(false));
-        };
-        let Some(scores) = self.score(&validation, "validation", session)? else { return Ok(None) };
-        let scored = Scored { step: self.progress.step, loss: scores.loss, metrics: scores.metrics };
-        let is_best = scored.beats(self.progress.best.as_ref(), self.metric);
-        self.progress.pending_evaluation = false;
-        self.progress.newest = Some(scored.clone());
-        if is_best {
-            (self.progress.best, self.progress.stale_evaluations) = (Some(scored.clone()), 0);
-        } else {
-            self.progress.stale_evaluations += 1;
-        }
-        self.evaluated(&scored, "validation", is_best, session)?;
-        Ok(Some(is_best))
-    }
-
-    /// Writes and tells one evaluation.
-    pub(crate) fn evaluated(
-        &mut self,
-        scored: &Scored,
-        split: &'static str,
-        is_best: bool,
-        session: &mut Session<'_>,
-    ) -> Result<(), TrainError> {
-        let Scored { step, loss, metrics } = scored.clone();
-        let info = EvalInfo { step, split, loss, metrics, is_best };
-        self.log.write(&info)?;
-        session.tell(&Event::Evaluated(&info));
-        Ok(())
-    }
-
-    /// Scores a split with the current weights; `None` when a signal came.
-    pub(crate) fn score(
-        &mut self,
-        split: &Split,
-        name: &'static str,
-        session: &mut Session<'_>,
-    ) -> Result<Option<kiln_eval::Scores>, TrainError> {
-        let net = self.net.valid();
-        let device = self.device.clone().inner();
-        let evaluation = Evaluation {
-            net: &*net,
-            task: self.task,
-            labels: &self.dataset.classes,
-            split,
-            preprocessor: &self.dataset.preprocessor,
-            loader: self.config.data.loader(),
-            device: &device,
-            tta: Tta::None,
-        };
-        let mut watch = |done, total| {
-            session.tell(&Event::Evaluating { split: name, done, total });
-            !session.interrupted()
-        };
-        let scores = kiln_nn::precision::within(self.config.precision, || evaluation.run(&mut watch));
-        self.bad.write(name, split)?;
-        let scores = scores?;
-        if scores.is_some() {
-            self.left_out(name, split, session)?;
-        }
-        Ok(scores)
-    }
-
-    /// Logs and tells, after a whole pass over a split, how many of its samples cannot be used.
-    fn left_out(
-        &mut self,
-        name: &'static str,
-        split: &Split,
-        session: &mut Session<'_>,
-    ) -> Result<(), TrainError> {
-        let bad_samples = split.bad_count();
-        if bad_samples > 0 {
-            self.log.write(&LeftOut { step: self.progress.step, split: name, bad_samples })?;
-        }
-        let cache = self.dataset.cache_news().filter(|_| name == "train");
-        for news in self.bad.news(name, split).into_iter().chain(cache) {
-            session.tell(&Event::Note(&news));
-        }
-        Ok(())
-    }
-
-    fn patience_is_out(&self) -> Option<String> {
-        let patience = self.config.train.early_stopping_patience?;
-        let stale = self.progress.stale_evaluations;
-        (stale >= patience).then(|| format!("no improvement in {stale} evaluations"))
     }
 
     /// Saves here and answers that the run was interrupted.
