@@ -10,7 +10,7 @@ use super::{LoaderConfig, SourceConfig, TextTransform, TokenizerConfig, is_false
 
 /// Sentences in words, each word with its tag: columns between blanks or tabs, a blank line between sentences;
 /// `-DOCSTART-` lines are no words.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConllData {
     /// Several sources instead of `path` or `train`, each with files (and columns) of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -10,7 +10,7 @@ use super::{Fill, LoaderConfig, MixupConfig, SourceConfig, Transform, is_false};
 use crate::transforms::{PresetOrList, preset_or_list};
 
 /// Images with one class each.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageData {
     /// Several sources instead of `path` or `train`, each with files (and columns) of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -7,8 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Column, ConllData, DataConfig, ImageData, LabelColumns, LoaderConfig, NumbersConfig, TableData,
-    TokenizerConfig,
+    Column, ConllData, DataConfig, ImageData, LabelColumns, LoaderConfig, TableData, TokenizerConfig,
 };
 
 /// One of several sources. What a key here does not say is as `[data]` says it; where one of the columns that the model
@@ -200,22 +199,16 @@ impl SourceConfig {
             let shared = Shared::of(data);
             let table = data.table();
             ImageData {
-                sources: Vec::new(),
-                path: None,
-                train: None,
-                validation: None,
-                test: None,
                 validation_fraction: shared.validation_fraction,
                 test_fraction: shared.test_fraction,
                 classes: shared.classes,
-                label_member: None,
-                arrays: None,
                 channels: table.and_then(|table| table.channels),
                 background: table.and_then(|table| table.background.clone()),
                 transforms: table.map(|table| table.transforms.clone()).unwrap_or_default(),
                 mixup: table.and_then(|table| table.mixup),
                 allow_leakage: data.allows_leakage(),
                 loader: shared.loader,
+                ..Default::default()
             }
         });
         places!(own, self);
@@ -233,26 +226,12 @@ impl SourceConfig {
             let shared = Shared::of(data);
             let images = data.images();
             TableData {
-                sources: Vec::new(),
-                path: None,
-                train: None,
-                validation: None,
-                test: None,
                 validation_fraction: shared.validation_fraction,
                 test_fraction: shared.test_fraction,
                 header: true,
-                text: None,
-                text_pair: None,
-                tokens: None,
-                image: None,
-                features: None,
-                categories: None,
-                label: None,
-                label_separator: None,
                 classes: shared.classes,
                 tokenizer: shared.tokenizer,
                 text_transforms: data.text_transforms().to_vec(),
-                table: NumbersConfig::default(),
                 channels: images
                     .and_then(|images| images.channels)
                     .or(matches!(data, DataConfig::Idx(_)).then_some(1)),
@@ -261,6 +240,7 @@ impl SourceConfig {
                 mixup: images.and_then(|images| images.mixup),
                 allow_leakage: data.allows_leakage(),
                 loader: shared.loader,
+                ..Default::default()
             }
         });
         places!(own, self);
@@ -284,11 +264,6 @@ impl SourceConfig {
             _ => {
                 let shared = Shared::of(data);
                 ConllData {
-                    sources: Vec::new(),
-                    path: None,
-                    train: None,
-                    validation: None,
-                    test: None,
                     validation_fraction: shared.validation_fraction,
                     test_fraction: shared.test_fraction,
                     token_column: 0,
@@ -298,6 +273,7 @@ impl SourceConfig {
                     text_transforms: data.text_transforms().to_vec(),
                     allow_leakage: data.allows_leakage(),
                     loader: shared.loader,
+                    ..Default::default()
                 }
             }
         };

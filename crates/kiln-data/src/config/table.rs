@@ -12,7 +12,7 @@ use super::{
 use crate::transforms::{PresetOrList, preset_or_list};
 
 /// Rows with labels: a text column, a column of image files, or columns of numbers and categories.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TableData {
     /// Several sources instead of `path` or `train`, each with files (and columns) of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
