@@ -96,14 +96,17 @@ pub(crate) struct Cache {
 impl Cache {
     /// `None` where the config wants none.
     pub(crate) fn new(config: &LoaderConfig, program: &ImageProgram) -> Option<Self> {
-        let store: Box<dyn Store> = match config.cache {
+        let (store, free, failed): (Box<dyn Store>, _, _) = match config.cache {
             CacheKind::None => return None,
-            CacheKind::Memory => Box::new(memory::Memory::default()),
-            CacheKind::Disk => Box::new(disk::Disk::new(folder(config))),
-        };
-        let free = match config.cache {
-            CacheKind::Disk => disk::free(&folder(config)),
-            _ => memory::free(),
+            CacheKind::Memory => (Box::new(memory::Memory::default()), memory::free(), None),
+            CacheKind::Disk => {
+                let folder = folder(config);
+                // So that a place where nothing can be kept is told before the first epoch, not after it.
+                let made = std::fs::create_dir_all(&folder);
+                let failed = made.err().map(|fault| format!("{}: {fault}", folder.display()));
+                let free = disk::free(&folder);
+                (Box::new(disk::Disk::new(folder)), free, failed)
+            }
         };
         let limit = config.cache_max_mb.map_or(free.unwrap_or(0) / 2, |mb| mb << 20);
         Some(Self {
@@ -115,7 +118,7 @@ impl Cache {
             hits: AtomicU64::new(0),
             decoded: AtomicU64::new(0),
             full: AtomicBool::new(false),
-            failed: Mutex::default(),
+            failed: Mutex::new(failed),
             told: Mutex::default(),
         })
     }
@@ -193,6 +196,9 @@ impl Cache {
 
     /// What to tell before the first sample.
     pub(crate) fn plan(&self) -> String {
+        if let Some(problem) = &*lock(&self.failed) {
+            return format!("decoded images are not kept: {problem}");
+        }
         let limit = self.limit >> 20;
         format!(
             "decoded images are kept {}, at most {limit} MiB (data.loader.cache_max_mb)",
@@ -204,6 +210,9 @@ impl Cache {
     pub(crate) fn news(&self) -> Option<String> {
         let (used, place) = (lock(&self.used).unwrap_or_else(|| self.store.used()), self.store.place());
         let (hits, decoded) = (self.hits.load(Ordering::Relaxed), self.decoded.load(Ordering::Relaxed));
+        if hits + decoded == 0 {
+            return None;
+        }
         let state = match (&*lock(&self.failed), self.full.load(Ordering::Relaxed)) {
             (Some(problem), _) => format!("the cache of decoded images is no longer written: {problem}"),
             (None, true) => format!(
@@ -211,7 +220,6 @@ impl Cache {
                  data.loader.cache_max_mb is raised",
                 used as f64 / 1_048_576.0
             ),
-            (None, false) if hits + decoded == 0 => return None,
             (None, false) => format!("decoded images are kept: {:.1} MiB {place}", used as f64 / 1_048_576.0),
         };
         let mut told = lock(&self.told);

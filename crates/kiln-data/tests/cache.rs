@@ -202,17 +202,25 @@ fn a_full_or_unwritable_cache_is_said_and_does_no_harm() {
     let unwritable = cache.path().join("file");
     fs::write(&unwritable, "").unwrap();
     // 480,000 bytes an image: two in a MiB.
-    for (words, kept, said) in [
-        (json!({"cache": "memory", "cache_max_mb": 1}), 2, "is full: 0.9 MiB in memory"),
+    let bound = " MiB (data.loader.cache_max_mb)";
+    for (words, kept, planned, said) in [
+        (json!({"cache": "memory", "cache_max_mb": 1}), 2, bound, "is full: 0.9 MiB in memory"),
         (
             json!({"cache": "disk", "cache_dir": cache.path().join("c"), "cache_max_mb": 1}),
             2,
+            bound,
             "is full: 0.9 MiB in ",
         ),
-        (json!({"cache": "disk", "cache_dir": unwritable, "cache_max_mb": 9}), 0, "no longer written: "),
+        (
+            json!({"cache": "disk", "cache_dir": unwritable.join("c"), "cache_max_mb": 9}),
+            0,
+            "decoded images are not kept: ",
+            "no longer written: ",
+        ),
     ] {
         let data = open(with(folder.clone(), json!({"loader": words})));
-        assert!(data.cache_plan().unwrap().contains(" MiB (data.loader.cache_max_mb)"));
+        let plan = data.cache_plan().unwrap();
+        assert!(plan.contains(planned), "{plan}");
         assert_eq!(data.cache_news(), None);
         for expected in [0, kept] {
             let (batches, (hits, _)) = epoch(&data);
