@@ -36,6 +36,22 @@ fn check_says_ok_on_stderr() {
 }
 
 #[test]
+fn check_counts_sources() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a.csv", "b.csv"] {
+        fs::write(dir.path().join(name), format!("text,label\n{name} good,1\n{name} bad,0\n")).unwrap();
+    }
+    let config = dir.path().join("c.toml");
+    let text = "[data]\nkind = \"csv\"\ntext = \"text\"\nlabel = \"label\"\nvalidation_fraction = 0.5\n\
+        tokenizer = { kind = \"words\" }\n[[data.sources]]\npath = \"a.csv\"\n[[data.sources]]\npath = \"b.csv\"\n\
+        [model]\nkind = \"textcnn\"\n[optimizer]\nkind = \"adamw\"\n[train]\nepochs = 1\n";
+    fs::write(&config, text).unwrap();
+    let output = kiln(&["check", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(err(&output).contains("csv from 2 sources\n"), "{}", err(&output));
+}
+
+#[test]
 fn check_shows_all_faults_and_exits_2() {
     let output = kiln(&["check", QUICKSTART, "train.epoch=3", "data.loader.batch_size=0", "seed=x"]);
     assert_eq!(output.status.code(), Some(2));

@@ -62,7 +62,10 @@ fn summary(loaded: &Loaded) -> String {
         (Some(epochs), _) => format!("{epochs} epochs"),
         (None, steps) => format!("{} steps", steps.unwrap_or_default()),
     };
-    let place = value("data.path").or(value("data.train")).unwrap_or_default();
+    let place = match loaded.config.data.sources() {
+        [] => value("data.path").or(value("data.train")).unwrap_or_default(),
+        sources => format!("{} sources", sources.len()),
+    };
     let kind = |table: &str| value(&format!("{table}.kind")).unwrap_or_default();
     let start = value("model.pretrained").map_or_else(String::new, |path| format!(" from {path}"));
     format!(
