@@ -92,6 +92,11 @@ impl Parts {
         self.parts.first().map(|part| &part.config)
     }
 
+    /// Each config with the places of its splits.
+    pub(crate) fn layouts(&self) -> impl Iterator<Item = (&DataConfig, &Layout)> {
+        self.parts.iter().map(|part| (&part.config, &part.layout))
+    }
+
     /// Where the first samples are.
     pub(crate) fn first_place(&self) -> Option<(&Place, &DataConfig)> {
         let part = self.parts.first()?;

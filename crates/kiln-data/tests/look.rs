@@ -129,6 +129,32 @@ fn texts_have_their_lengths_their_cuts_and_their_conflicts() {
 }
 
 #[test]
+fn sources_are_looked_at_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name)
+    };
+    let ours = file("ours.csv", "text,label\ngood,1\nbad,0\n");
+    let theirs =
+        file("theirs.jsonl", "{\"body\": \"fine\", \"label\": 1}\n{\"body\": \"poor\", \"label\": 0}\n");
+    let check = file("check.csv", "text,label\npoor,0\nweak,0\nfine one,1\n");
+    let config = json!({"kind": "csv", "text": "text", "label": "label", "validation": check,
+        "tokenizer": {"kind": "words"}, "sources": [{"path": ours}, {"kind": "jsonl", "path": theirs, "text": "body"}]});
+    let leak = leakage(&parse(config.clone()), &OpenOptions::default()).unwrap();
+    assert_eq!(leak.samples, [("validation", 1)]);
+    let stats = counted(&parse(config));
+    let names = |k: usize| stats.splits[k].columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>();
+    assert_eq!(
+        (names(0), names(1)),
+        (
+            vec!["sources.0: text", "sources.0: label", "sources.1: body", "sources.1: label"],
+            vec!["text", "label"]
+        )
+    );
+}
+
+#[test]
 fn rows_with_missing_numbers_are_counted_though_training_refuses_them() {
     let dir = tempfile::tempdir().unwrap();
     let rows = "a,b,street,price\n1,2,x,10\n3,NA,y,20\n,4,x,30\n1,2,x,11\n";

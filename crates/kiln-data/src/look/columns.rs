@@ -23,7 +23,7 @@ const BARS: usize = 20;
 /// A column of a split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ColumnStats {
-    /// As the header calls it, or its place from 0.
+    /// As the header calls it, or its place from 0; behind `sources.N: ` where it is one of several sources'.
     pub name: String,
     /// `numbers`, `words` (few different values), `text`, `lists`, `images`, `mixed` or `empty`.
     pub kind: &'static str,

@@ -13,7 +13,7 @@ use crate::config::DataConfig;
 use crate::dataset::{Dataset, OpenOptions};
 use crate::error::DataError;
 use crate::layout::{Layout, Place, fractions};
-use crate::parts::Splits;
+use crate::parts::{Parts, Splits};
 use crate::split::Split;
 
 impl DataConfig {
@@ -84,23 +84,26 @@ pub fn leakage(config: &DataConfig, options: &OpenOptions<'_>) -> Result<Leak, D
     if config.allows_leakage() {
         return Ok(Leak::nothing());
     }
-    let layout = Layout::new(config)?;
-    let shares = fractions(config, &layout)?;
-    let held_out =
-        layout.places().iter().flatten().count() > 1 || shares.validation > 0.0 || shares.test > 0.0;
-    if layout.places()[0].is_none() || !held_out {
+    let parts = Parts::new(config)?;
+    let (mut trained, mut held_out) = (false, false);
+    for (own, layout) in parts.layouts() {
+        let (shares, [train, validation, test]) = (fractions(own, layout)?, layout.places());
+        trained |= train.is_some();
+        held_out |= validation.is_some() || test.is_some() || shares.validation > 0.0 || shares.test > 0.0;
+    }
+    if !trained || !held_out {
         return Ok(Leak::nothing());
     }
-    if let Some(why) = too_large(&layout) {
+    if let Some(why) = too_large(parts.layouts().map(|(_, layout)| layout)) {
         return Ok(Leak::left_out(why));
     }
     let (splits, _) = Dataset::samples(config, options)?;
     compare(&splits)
 }
 
-fn too_large(layout: &Layout) -> Option<String> {
+fn too_large<'a>(layouts: impl Iterator<Item = &'a Layout>) -> Option<String> {
     let (mut bytes, mut entries) = (0, 0);
-    for place in layout.places().iter().flatten() {
+    for place in layouts.flat_map(Layout::places).flatten() {
         match place {
             Place::Folder(folder) => entries += count(folder, LISTED - entries.min(LISTED), 0),
             other => bytes += other.files().iter().map(|file| size(file)).sum::<u64>(),

@@ -13,7 +13,8 @@ use crate::config::{DataConfig, Missing};
 use crate::dataset::{Dataset, OpenOptions};
 use crate::error::DataError;
 use crate::label::Label;
-use crate::layout::{Layout, Place};
+use crate::layout::Place;
+use crate::parts::Parts;
 use crate::preprocessor::Program;
 use crate::source::table::Format;
 use crate::split::Split;
@@ -118,10 +119,15 @@ pub fn stats(config: &DataConfig, options: &OpenOptions<'_>, limit: usize) -> Re
         Program::Image(_) | Program::Table(_) | Program::Corpus(_) => None,
     };
     let corpus = data.preprocessor.is_corpus();
-    let layout = Layout::new(&lenient)?;
-    let mut columns: Vec<Vec<ColumnStats>> = Vec::new();
-    for place in layout.places() {
-        columns.push(place.as_ref().map_or(Ok(Vec::new()), |place| columns_of(place, &lenient))?);
+    let mut columns: [Vec<ColumnStats>; 3] = Default::default();
+    for (k, (own, layout)) in Parts::new(&lenient)?.layouts().enumerate() {
+        for (columns, place) in columns.iter_mut().zip(layout.places()) {
+            let mut of_place = place.as_ref().map_or(Ok(Vec::new()), |place| columns_of(place, own))?;
+            if k < lenient.sources().len() {
+                of_place.iter_mut().for_each(|column| column.name = format!("sources.{k}: {}", column.name));
+            }
+            columns.extend(of_place);
+        }
     }
     let mut stats = Vec::new();
     let mut printed = Vec::new();
