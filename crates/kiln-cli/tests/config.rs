@@ -39,7 +39,11 @@ fn check_says_ok_on_stderr() {
 fn check_counts_sources() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["a.csv", "b.csv"] {
-        fs::write(dir.path().join(name), format!("text,label\n{name} good,1\n{name} bad,0\n")).unwrap();
+        fs::write(
+            dir.path().join(name),
+            format!("text,label\n{name} good,1\n{name} bad,0\n{name} fine,1\n{name} poor,0\n"),
+        )
+        .unwrap();
     }
     let config = dir.path().join("c.toml");
     let text = "[data]\nkind = \"csv\"\ntext = \"text\"\nlabel = \"label\"\nvalidation_fraction = 0.5\n\
