@@ -61,7 +61,7 @@ pub(crate) fn process_start() -> Instant {
 
 fn main() -> ExitCode {
     process_start();
-    kiln_nn::memory::keep_pages();
+    kiln_core::memory::keep_pages();
     kiln_nn::threads::compute_here();
     kiln_core::device::keep_kernels();
     let cli = Cli::parse();

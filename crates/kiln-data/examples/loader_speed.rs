@@ -27,6 +27,8 @@ fn open(config: Value) -> Dataset {
 }
 
 fn main() {
+    // As the kiln binary does at its start.
+    kiln_core::memory::keep_pages();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (case, path) = (args[0].as_str(), args[1].as_str());
     let (workers, passes): (usize, u64) = (args[2].parse().unwrap(), args[3].parse().unwrap());

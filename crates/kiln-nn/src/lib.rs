@@ -18,7 +18,6 @@ mod hand;
 pub mod linear;
 pub mod lora;
 pub mod loss;
-pub mod memory;
 pub mod meter;
 pub mod norm;
 pub mod ops;

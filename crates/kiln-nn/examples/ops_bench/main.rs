@@ -8,7 +8,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Distribution, Tensor};
-use kiln_nn::{memory, ops};
+use kiln_core::memory;
+use kiln_nn::ops;
 
 mod images;
 mod words;
