@@ -267,6 +267,14 @@ fn training_without_a_config() {
         .expect(0, &["the run is finished"]);
     Said::by(kiln().arg("check").arg(run.join("config.toml"))).expect(0, &["ok"]);
 
+    // What the command line says is not called a guess.
+    images(&dir.path().join("held"), 10, 13);
+    let said = train(&["data.train=photos", "data.validation=held"])
+        .expect(0, &["no test split", "36 train, 10 validation, 4 test samples"]);
+    for guess in ["no validation split", "epochs of batches"] {
+        assert!(!said.err.contains(guess), "{guess:?} in {}", said.err);
+    }
+
     train(&["data.path=photos", "model.preset=resnet19"])
         .expect(2, &["no preset is called \"resnet19\"", "resnet18"]);
     train(&["data.path=photos", "modle.preset=resnet18"]).expect(2, &["modle"]);

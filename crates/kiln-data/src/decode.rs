@@ -114,8 +114,10 @@ fn decode(bytes: Cursor<&[u8]>, name: &str, before: impl FnOnce(u64)) -> Result<
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| refused(name, &e))?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(too_large(name, width, height));
+    match u64::from(width) * u64::from(height) {
+        0 => return Err(unreadable(name, &format!("one of {width}x{height} pixels"))),
+        1..=MAX_PIXELS => {}
+        _ => return Err(too_large(name, width, height)),
     }
     let orientation = orientation(&mut decoder);
     before(decoder.total_bytes());

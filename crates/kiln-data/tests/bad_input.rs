@@ -87,6 +87,12 @@ fn a_class_unknown_to_training_or_to_the_model() {
     says(&error, &["dog"]);
 }
 
+/// As PNG and zlib have it.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |sum: u32, _| if sum & 1 == 1 { sum >> 1 ^ 0xEDB8_8320 } else { sum >> 1 };
+    !bytes.iter().fold(u32::MAX, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), step))
+}
+
 #[test]
 fn images() {
     let dir = tempfile::tempdir().unwrap();
@@ -100,10 +106,24 @@ fn images() {
     fs::write(&path, &jpeg[..jpeg.len() / 2]).unwrap();
     says(&decode_file(&path).unwrap_err(), &["x.png", "cut short"]);
     // A PNG that announces 60,000 x 60,000 pixels: refused by its header.
-    let mut bomb = bytes;
+    let mut bomb = bytes.clone();
     bomb[16..24].copy_from_slice(&[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60]);
     fs::write(&path, &bomb).unwrap();
     says(&decode_file(&path).unwrap_err(), &["x.png"]);
+    // Of no width: a PNG (with the check sum of its new header), a GIF, a BMP.
+    let mut png = bytes;
+    png[16..20].fill(0);
+    let sum = crc32(&png[12..29]).to_be_bytes();
+    png[29..33].copy_from_slice(&sum);
+    let gif = b"GIF89a\0\0\x08\0\0\0\0,\0\0\0\0\0\0\x08\0\0\x02\x02L\x01\0;".to_vec();
+    let mut bmp = Vec::new();
+    let picture = image::RgbImage::new(8, 8);
+    picture.write_to(&mut std::io::Cursor::new(&mut bmp), image::ImageFormat::Bmp).unwrap();
+    bmp[18..22].fill(0);
+    for content in [png, gif, bmp] {
+        fs::write(&path, &content).unwrap();
+        says(&decode_file(&path).unwrap_err(), &["x.png", "whole image"]);
+    }
 }
 
 #[test]
@@ -220,7 +240,7 @@ fn tables() {
         says(&fault(numbers.clone()), parts);
     }
     fs::write(&path, b"width,height,class\n1,2,a\n1,2,caf\xE9\n").unwrap();
-    says(&fault(numbers.clone()), &["t.csv:3", "UTF-8", "0xe9"]);
+    says(&fault(numbers.clone()), &["t.csv:3", "UTF-8", "0xe9 at byte 3 of column 2"]);
     fs::write(&path, "widht,height,class\n1,2,a\n").unwrap();
     assert_eq!(fault(numbers.clone()).hint().unwrap(), "did you mean \"widht\"?");
     let config: DataConfig = serde_json::from_value(numbers).unwrap();

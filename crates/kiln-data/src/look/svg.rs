@@ -80,9 +80,11 @@ pub(super) fn histogram(bars: &Bars, mark: Option<(f64, &str)>) -> String {
     );
     if let Some((at, name)) = mark.filter(|(at, _)| (bars.from..=bars.to).contains(at)) {
         let x = 30.0 + 600.0 * (at - bars.from) / span;
+        // The name stays within the picture.
+        let side = if x > 330.0 { "end" } else { "start" };
         let _ = write!(
             svg,
-            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"10\" y2=\"125\"/><text x=\"{x:.1}\" y=\"9\">{}</text>",
+            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"10\" y2=\"125\"/><text x=\"{x:.1}\" y=\"9\" text-anchor=\"{side}\">{}</text>",
             escaped(name)
         );
     }

@@ -247,8 +247,8 @@ pub(crate) fn nearest(word: &str, names: &[String]) -> Option<String> {
 pub(crate) fn cell<'a>(path: &Path, record: &'a ByteRecord, i: usize) -> Result<&'a str, DataError> {
     let bytes = record.get(i).unwrap_or_default();
     std::str::from_utf8(bytes).map_err(|e| {
-        let got =
-            format!("byte {:#04x} in column {i}", bytes.get(e.valid_up_to()).copied().unwrap_or_default());
+        let at = e.valid_up_to();
+        let got = format!("{:#04x} at byte {at} of column {i}", bytes.get(at).copied().unwrap_or_default());
         row(path, line_of(record), "UTF-8 text", &got, "convert the file to UTF-8")
     })
 }

@@ -27,6 +27,8 @@ pub struct Asked {
     pub preset: Option<String>,
     /// `model.pretrained`.
     pub pretrained: Option<PathBuf>,
+    /// The keys of all that is laid over the config: what they set is not guessed.
+    pub keys: Vec<String>,
 }
 
 impl Asked {
@@ -55,7 +57,12 @@ impl Asked {
             kind: value("model.kind"),
             preset: value("model.preset"),
             pretrained: value("model.pretrained").map(PathBuf::from),
+            keys: overrides.iter().filter_map(|word| Some(word.split_once('=')?.0.to_string())).collect(),
         })
+    }
+
+    fn says(&self, key: &str) -> bool {
+        self.keys.iter().any(|own| own == key)
     }
 }
 
@@ -92,7 +99,7 @@ pub fn draft(
     }
     let recipe = Recipe::new(&sketch, asked, &place)?;
     let mut notes = sketch.notes.clone();
-    let shares = shares(&sketch, &mut notes);
+    let shares = shares(&sketch, asked, &mut notes);
     notes.extend(recipe.notes.clone());
     let written =
         |leaks: Option<&str>, notes: &[String]| text(data, &sketch, &recipe, shares, &place, leaks, notes);
@@ -109,9 +116,13 @@ pub fn draft(
 }
 
 /// Shares of the training samples to validate and to test on.
-fn shares(sketch: &Sketch, notes: &mut Vec<String>) -> [Option<f64>; 2] {
+fn shares(sketch: &Sketch, asked: &Asked, notes: &mut Vec<String>) -> [Option<f64>; 2] {
     let fewest = sketch.rarest.unwrap_or(sketch.samples);
-    let missing = [!sketch.splits[1], !sketch.splits[2]];
+    let missing = [(1, "validation"), (2, "test")].map(|(i, name)| {
+        let said =
+            [format!("data.{name}"), format!("data.{name}_fraction")].iter().any(|key| asked.says(key));
+        !sketch.splits[i] && !said
+    });
     let needed = 1 + missing.iter().filter(|missing| **missing).count();
     let rarest = if sketch.rarest.is_some() { "the rarest class has" } else { "there are" };
     match missing {

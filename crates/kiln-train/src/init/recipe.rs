@@ -45,10 +45,12 @@ impl Recipe {
         if let Some(path) = pretrained {
             recipe.model.push(format!("pretrained = {}", super::quoted(&place(path).display().to_string())));
         }
-        recipe.notes.push(format!(
-            "{} epochs of batches of {}, for {} training samples that were counted",
-            recipe.epochs, recipe.batch_size, sketch.samples
-        ));
+        if !["train.epochs", "train.max_steps", "data.loader.batch_size"].iter().any(|key| asked.says(key)) {
+            recipe.notes.push(format!(
+                "{} epochs of batches of {}, for {} training samples that were counted",
+                recipe.epochs, recipe.batch_size, sketch.samples
+            ));
+        }
         Ok(recipe)
     }
 }
