@@ -143,6 +143,13 @@ def mixup(digits):
     return path
 
 
+def average(digits):
+    """Writes beside the digits config one that scores and keeps an average of the weights."""
+    path = digits.with_name("average.toml")
+    path.write_text(f'extends = "{digits.name}"\n[average]\nkind = "ema"\ndecay = 0.95\nwarmup = true\n')
+    return path
+
+
 def tokens(minilm):
     """Writes beside the MiniLM config one whose batches have at most 200 tokens; None where there is no MiniLM."""
     if not minilm:

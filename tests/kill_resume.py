@@ -5,7 +5,7 @@ byte: final weights, the last checkpoint's weights and optimizer state, and ever
 Every run has augmentation or dropout and gradient accumulation; data-loader workers 0, 1 and 4 take turns and are held
 against one reference run with 2.
 Recipes take turns: the convolutional net on the digits, the same thawing layer by layer, and on mixed images of two weighted
-sources; with KILN_TEST_DATA, MiniLM on SST-2, whole, with adapters, and in batches by tokens.
+sources, and with an average of the weights; with KILN_TEST_DATA, MiniLM on SST-2, whole, with adapters, and in batches by tokens.
 --only NAME takes one of them.
 Usage: python3 tests/kill_resume.py [--kiln BINARY] [--kills 5] [--seed 1] [--record FILE]
 """
@@ -49,7 +49,8 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         digits, minilm = harness.digits(scratch), harness.minilm(scratch)
         recipes = {"digits": digits, "minilm": minilm, "thaw": harness.thaw(digits), "lora": harness.lora(minilm),
-                   "mixup": harness.mixup(digits), "tokens": harness.tokens(minilm)}
+                   "mixup": harness.mixup(digits), "tokens": harness.tokens(minilm),
+                   "average": harness.average(digits)}
         configs = {name: path for name, path in recipes.items() if path and args.only in ("", name)}
         left_alone = {}
         for name, path in configs.items():

@@ -41,6 +41,8 @@ enum Verb {
     Hub(verbs::hub::Args),
     /// Look at data and write a config for it
     Init(verbs::init::Args),
+    /// Find a learning rate: sweep it over some steps and see where the loss falls fastest
+    LrFind(verbs::lr_find::Args),
     /// List model families and presets, show what a model costs, or merge an adapter
     Models(verbs::models::Args),
     /// Compare what two devices compute from the same weights and batch, layer by layer
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Hub(args) => verbs::hub::run(args),
         Verb::Init(args) => verbs::init::run(args),
         Verb::Models(args) => verbs::models::run(args),
+        Verb::LrFind(args) => verbs::lr_find::run(args),
         Verb::Parity(args) => verbs::parity::run(args),
         Verb::Predict(args) => verbs::predict::run(args),
         Verb::Train(args) => verbs::train::run(args),

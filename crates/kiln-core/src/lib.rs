@@ -26,4 +26,4 @@ pub use net::{Forward, FromInput, KvCache, Net};
 pub use precision::Precision;
 pub use run_dir::RunDir;
 pub use state::{LoadReport, Mismatch, StateDict};
-pub use task::{MaskingConfig, RegressionConfig, TaskConfig, TaskKind};
+pub use task::{LossKind, MaskingConfig, RegressionConfig, TaskConfig, TaskKind};

@@ -5,15 +5,17 @@
 //! Names and layouts are PyTorch's by construction: kiln-nn's layers name and lay out their parameters as PyTorch
 //! does, so a path through the module tree is a `state_dict` key, up to `Forward::NAMES`.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Gradients as Tape, Int, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{Int, Tensor};
 
-use crate::adapter::{self, Adaptable};
-use crate::{Gradients, Input, LoadReport, Mismatch, Output, StateDict, Table, Tokens, WrongInput};
+use crate::adapter::Adaptable;
+use crate::{Gradients, Input, LoadReport, Output, StateDict, Table, Tokens, WrongInput};
 
 mod adapt;
+mod walk;
 
 pub use adapt::Adapt;
+use walk::{Collect, Flat, List, Load, Path, Update, is_autodiff, walk};
 
 /// What a model's author writes beside `#[derive(Module, Debug)]`.
 pub trait Forward: Module {
@@ -143,6 +145,10 @@ pub trait Net: Send {
     /// Every parameter and running statistic, in module order.
     fn parameters(&self) -> Vec<ParamInfo>;
 
+    /// Every parameter and running statistic, in module order, flat `[N]` where they are, without autodiff. The memory is
+    /// the net's own as long as nobody changes either.
+    fn values(&self) -> Vec<(ParamInfo, Tensor<1>)>;
+
     /// Every parameter and running statistic by PyTorch name, on the host.
     fn state(&self) -> StateDict;
 
@@ -198,6 +204,13 @@ impl<M: Forward + 'static> Net for M {
         visitor.found
     }
 
+    fn values(&self) -> Vec<(ParamInfo, Tensor<1>)> {
+        let mut visitor = Flat { path: Path::new(M::NAMES), found: Vec::new() };
+        // valid() for the same reason as in `state`.
+        Module::visit(&Module::valid(self), &mut visitor);
+        visitor.found
+    }
+
     fn state(&self) -> StateDict {
         let mut state = StateDict::new();
         // valid() first: batch norm's last update of the running statistics is pending until something syncs it.
@@ -230,156 +243,5 @@ impl<M: Forward + 'static> Net for M {
 
     fn adapt(&mut self, choose: &mut Adapt<'_>) {
         *self = adapt::adapt(self.clone(), choose);
-    }
-}
-
-/// The field names down to the current parameter.
-struct Path {
-    fields: Vec<String>,
-    names: &'static [(&'static str, &'static str)],
-}
-
-impl Path {
-    fn new(names: &'static [(&'static str, &'static str)]) -> Self {
-        Self { fields: Vec::new(), names }
-    }
-
-    /// The PyTorch name of the current parameter.
-    fn name(&self) -> String {
-        let fields: Vec<&str> = self.fields.iter().filter_map(|field| adapter::spelled(field)).collect();
-        self.names.iter().fold(fields.join("."), |name, (from, to)| name.replace(from, to))
-    }
-
-    fn info<const D: usize>(&self, value: &Tensor<D>) -> ParamInfo {
-        ParamInfo { name: self.name(), shape: value.dims().to_vec(), trainable: value.is_require_grad() }
-    }
-}
-
-macro_rules! follow_path {
-    () => {
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.fields.push(name.to_string());
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.fields.pop();
-        }
-    };
-}
-
-struct Walk<F> {
-    path: Path,
-    see: F,
-}
-
-impl<F: FnMut(ParamInfo, &dyn Fn() -> TensorData)> ModuleVisitor for Walk<F> {
-    follow_path!();
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        (self.see)(self.path.info(&value), &|| value.to_data());
-    }
-}
-
-/// Lists parameters without drawing the values of those that are not yet initialised.
-struct List {
-    path: Path,
-    found: Vec<ParamInfo>,
-}
-
-impl ModuleVisitor for List {
-    follow_path!();
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let info = match param.is_initialized() {
-            true => self.path.info(&param.val()),
-            false => ParamInfo {
-                name: self.path.name(),
-                shape: param.lazy_shape().to_vec(),
-                trainable: param.lazy_device().is_autodiff(),
-            },
-        };
-        self.found.push(info);
-    }
-}
-
-/// Calls `see` for every float parameter and running statistic, in module order; the closure it is given reads
-/// the value to the host.
-fn walk<M: Forward>(module: &M, see: impl FnMut(ParamInfo, &dyn Fn() -> TensorData)) {
-    Module::visit(module, &mut Walk { path: Path::new(M::NAMES), see });
-}
-
-fn is_autodiff<M: Module>(module: &M) -> bool {
-    struct Any(bool);
-    impl ModuleVisitor for Any {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0 |= param.val().is_autodiff();
-        }
-    }
-    let mut any = Any(false);
-    module.visit(&mut any);
-    any.0
-}
-
-struct Collect {
-    path: Path,
-    tape: Tape,
-    found: Gradients,
-}
-
-impl ModuleVisitor for Collect {
-    follow_path!();
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = param.val().grad_remove(&mut self.tape) {
-            let n = gradient.shape().num_elements();
-            self.found.0.insert(self.path.name(), gradient.reshape([n]));
-        }
-    }
-}
-
-struct Update<'a, 'b> {
-    path: Path,
-    rule: &'a mut UpdateRule<'b>,
-}
-
-impl ModuleMapper for Update<'_, '_> {
-    follow_path!();
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let (id, value, mapper) = param.consume();
-        let info = self.path.info(&value);
-        if !info.trainable {
-            return Param::from_mapped_value(id, value, mapper);
-        }
-        let (shape, n, device) = (value.dims(), value.shape().num_elements(), value.device());
-        let updated = (self.rule)(&info, value.inner().reshape([n])).reshape(shape);
-        Param::from_mapped_value(id, on(updated, &device).set_require_grad(true), mapper)
-    }
-}
-
-/// Gives an inner tensor the autodiff context of `device`.
-fn on<const D: usize>(inner: Tensor<D>, device: &Device) -> Tensor<D> {
-    if device.is_autodiff() { Tensor::from_inner(inner) } else { inner }
-}
-
-struct Load<'a> {
-    path: Path,
-    state: &'a StateDict,
-    report: LoadReport,
-}
-
-impl ModuleMapper for Load<'_> {
-    follow_path!();
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let (id, value, mapper): (ParamId, Tensor<D>, _) = param.consume();
-        let info = self.path.info(&value);
-        let Some(data) = self.state.get(&info.name) else {
-            self.report.missing.push(info.name);
-            return Param::from_mapped_value(id, value, mapper);
-        };
-        let got = data.shape().to_vec();
-        if got != info.shape {
-            self.report.mismatched.push(Mismatch { name: info.name, expected: info.shape, got });
-            return Param::from_mapped_value(id, value, mapper);
-        }
-        self.report.matched.push(info.name);
-        let new = Tensor::<D>::from_data(data.clone(), (&value.device(), value.dtype()));
-        Param::from_mapped_value(id, new.set_require_grad(info.trainable), mapper)
     }
 }

@@ -7,6 +7,7 @@
 //!   checkpoints/         step-00000100/ ...
 //!   model/               the final model, a Hugging Face style folder
 //!   run.lock             held while a process trains
+//!   stop                 made by somebody else: save and stop after the current step
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -121,6 +122,11 @@ impl RunDir {
     /// The folder of checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
+    }
+
+    /// A file whose presence asks the process that trains to save and stop.
+    pub fn stop(&self) -> PathBuf {
+        self.path.join("stop")
     }
 
     /// The final model.

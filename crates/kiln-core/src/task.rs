@@ -1,5 +1,5 @@
 //! What is learned: the words of `[task]`, and the plain kind that data, models and scores agree on.
-//! Owns no loss and no metric (kiln-eval's tasks have them); every room reads it.
+//! Owns the words, no loss and no metric (kiln-eval's tasks have them); every room reads it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,19 @@ impl Default for MaskingConfig {
     fn default() -> Self {
         Self { mlm_probability: 0.15, whole_word: false }
     }
+}
+
+/// A formula that training minimises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// `-ln softmax(x)` of the true class.
+    CrossEntropy,
+    /// Each class against the rest, the mean over all; as timm's `BinaryCrossEntropy` for one class a sample.
+    BinaryCrossEntropy,
+    /// The task's own formula times `(1 - p)^gamma` of the truth's probability: easy samples count less (Lin et al., 2017,
+    /// arXiv 1708.02002).
+    Focal,
 }
 
 /// The kind of a task without its settings.

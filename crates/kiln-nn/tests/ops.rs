@@ -374,6 +374,24 @@ fn sgd() {
 }
 
 #[test]
+fn lerp() {
+    for n in [1, 17, 40_000] {
+        for weight in [0.0, 1e-4, 0.3, 0.7, 1.0] {
+            agree("lerp", 1e-6, || {
+                let mut draw = Draw(n as u64);
+                let [average, value] = [0, 1].map(|_| draw.tensor([n], &Device::flex()));
+                vec![named("lerp", ops::lerp(average, value, weight))]
+            });
+        }
+    }
+    let [from, to] = [[1.0, -3.0], [0.1, 7.0]].map(|x| Tensor::<1>::from_floats(x, &Device::flex()));
+    for (weight, expected) in [(0.0, &from), (1.0, &to)] {
+        let got = ops::lerp(from.clone(), to.clone(), weight);
+        assert_eq!(got.into_data(), expected.clone().into_data(), "at the ends to the bit");
+    }
+}
+
+#[test]
 fn an_update_leaves_a_shared_tensor_alone() {
     let device = Device::flex();
     let rule =

@@ -6,6 +6,7 @@
 //! checkpoints/step-00000100/
 //!   model.safetensors       parameters and running statistics by PyTorch name
 //!   optimizer.safetensors   moments and step counts by parameter name
+//!   average.safetensors     the averaged weights, where the run has any
 //!   progress.json           position, metric state, best so far, seed, config hash
 //!   config.toml             the resolved config
 //!   manifest.json           name, size and hash of each; written last
@@ -25,6 +26,7 @@ use crate::progress::Progress;
 const FORMAT: u32 = 1;
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const AVERAGE: &str = "average.safetensors";
 const PROGRESS: &str = "progress.json";
 const CONFIG: &str = "config.toml";
 const MANIFEST: &str = "manifest.json";
@@ -37,6 +39,8 @@ pub struct Checkpoint {
     pub model: StateDict,
     /// Moments and step counts.
     pub optimizer: StateDict,
+    /// Averaged parameters and running statistics, after the first average.
+    pub average: Option<StateDict>,
     /// Where the run is.
     pub progress: Progress,
 }
@@ -127,6 +131,9 @@ fn write_all(folder: &Path, checkpoint: &Checkpoint, config: &str) -> Result<(),
     };
     put(MODEL, &tensors(MODEL, &checkpoint.model)?)?;
     put(OPTIMIZER, &tensors(OPTIMIZER, &checkpoint.optimizer)?)?;
+    if let Some(average) = &checkpoint.average {
+        put(AVERAGE, &tensors(AVERAGE, average)?)?;
+    }
     put(PROGRESS, &progress)?;
     put(CONFIG, config.as_bytes())?;
     let manifest = serde_json::to_vec_pretty(&manifest).map_err(|e| unreadable(MANIFEST, e.to_string()))?;
@@ -229,7 +236,8 @@ pub fn load(folder: &Path) -> Result<Checkpoint, CheckpointError> {
     };
     read(CONFIG)?;
     let progress = parse(&folder.join(PROGRESS), &read(PROGRESS)?)?;
-    Ok(Checkpoint { model: tensors(MODEL)?, optimizer: tensors(OPTIMIZER)?, progress })
+    let average = manifest.files.contains_key(AVERAGE).then(|| tensors(AVERAGE)).transpose()?;
+    Ok(Checkpoint { model: tensors(MODEL)?, optimizer: tensors(OPTIMIZER)?, average, progress })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, CheckpointError> {

@@ -12,7 +12,9 @@ use kiln_models::config::ModelConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::average::AverageConfig;
 pub use crate::finetune::{FinetuneConfig, GroupConfig};
+pub use crate::loss::{ClassWeights, LossConfig};
 
 /// A run, as configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,9 +52,15 @@ pub struct Config {
     /// Low-rank adapters instead of the model's own weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// An average of the weights over the steps, beside those that are trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<AverageConfig>,
     /// The learning rate over time.
     #[serde(default)]
     pub schedule: ScheduleConfig,
+    /// What training minimises; by default the task's own formula, every class alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossConfig>,
     /// The loop.
     pub train: TrainConfig,
     /// Evaluation during training.
@@ -167,6 +175,11 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
     pub max_steps: Option<u64>,
+    /// Minutes of training and evaluation, over all resumes, after which the run ends as if its steps were done. The
+    /// schedule is that of `epochs` or `max_steps` all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-6, max = 1e9))]
+    pub max_minutes: Option<f64>,
     /// Batches whose gradients make one step; equal to one step on the big batch.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1_000_000))]

@@ -1,14 +1,16 @@
 //! After the last step: the chosen weights become the model folder, and the test split is scored, once.
 //! Owns the choice (best on validation, or last) and `summary.json`; never trains.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use kiln_core::StateDict;
 use kiln_core::event::Event;
 use kiln_core::files::{FileError, write_atomic};
 use kiln_eval::{Bundle, Scores};
 use kiln_models::peft;
 use serde::{Deserialize, Serialize};
 
+use crate::average::{Weights, restore};
 use crate::checkpoint;
 use crate::error::TrainError;
 use crate::progress::Scored;
@@ -65,6 +67,7 @@ impl Run {
             Some(split) => match run.score(&split, "test", session)? {
                 Some(scores) => Some(run.tested(&scores, chosen_step, session)?),
                 None => {
+                    run.heed_stop_file()?;
                     let path = run.dir.path().to_path_buf();
                     return Ok(Outcome::Interrupted { run: path, step: run.progress.step });
                 }
@@ -81,21 +84,29 @@ impl Run {
         Ok(Outcome::Finished(Box::new(summary)))
     }
 
-    /// Writes `model/`, with adapters merged into its weights, and beside it `adapter/` with the adapters alone.
+    /// Writes `model/`, with adapters merged into its weights, and beside it `adapter/` with the adapters alone. Where the
+    /// run has an average, the weights that were not scored go into `model_raw/` or `model_average/`.
     fn leave_model(&self) -> Result<(), TrainError> {
-        let state = self.net.state();
+        let chosen = self.evaluate();
+        let state = self.weights(chosen).state();
         if let Some(lora) = &self.finetune.lora {
             let base = self.config.model.pretrained().map(|path| path.display().to_string());
             peft::save(&self.dir.path().join("adapter"), lora, &state, &self.card, base.as_deref())?;
         }
+        self.leave(&self.dir.model(), state)?;
+        let (name, other) = match chosen {
+            Weights::Average => ("model_raw", Weights::Raw),
+            Weights::Raw => ("model_average", Weights::Average),
+        };
+        match self.progress.averaged {
+            0 => Ok(()),
+            _ => self.leave(&self.dir.path().join(name), self.weights(other).state()),
+        }
+    }
+
+    fn leave(&self, folder: &Path, state: StateDict) -> Result<(), TrainError> {
         let merged = self.finetune.merged(state)?;
-        Bundle::save(
-            &self.dir.model(),
-            &self.card,
-            &merged,
-            &self.dataset.preprocessor,
-            &self.config.export,
-        )?;
+        Bundle::save(folder, &self.card, &merged, &self.dataset.preprocessor, &self.config.export)?;
         Ok(())
     }
 
@@ -109,10 +120,14 @@ impl Run {
             return Ok(newest);
         }
         let folder = checkpoint::folder(&self.dir.checkpoints(), best.step);
-        let report = self.net.load_state(&checkpoint::load(&folder)?.model);
+        let checkpoint = checkpoint::load(&folder)?;
+        let report = self.net.load_state(&checkpoint.model);
         if !report.is_exact() {
             return Err(TrainError::Weights { path: folder, report: report.to_string() });
         }
+        restore(&mut self.average, &checkpoint, &*self.net, &self.device)
+            .map_err(|report| TrainError::Weights { path: folder, report })?;
+        self.progress.averaged = checkpoint.progress.averaged;
         session.tell(&Event::Note(&format!(
             "the model has the weights of step {}, the best on validation",
             best.step

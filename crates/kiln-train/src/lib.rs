@@ -3,6 +3,7 @@
 //! `load` reads a config, `setup` makes a [`Run`] of it (or finds the one to resume), `run` is the loop, `finish`
 //! leaves the model. `bench` times the same parts. A checkpoint (`checkpoint`, `progress`) holds everything that the next step depends on.
 
+pub mod average;
 mod bad_samples;
 pub mod bench;
 pub mod checkpoint;
@@ -12,6 +13,7 @@ pub mod finetune;
 mod finish;
 pub mod init;
 pub mod load;
+pub mod loss;
 mod metrics_log;
 pub mod optim;
 pub mod pass;
@@ -25,5 +27,5 @@ mod stall;
 pub use error::TrainError;
 pub use finish::{Outcome, Summary};
 pub use plan::Plan;
-pub use run::{End, Run, Session};
+pub use run::{End, RateCurve, RatePoint, Run, Session, Sweep, lr_find};
 pub use setup::Start;

@@ -44,6 +44,7 @@ const UNHASHED: &[&str] = &[
     "data.loader.cache_max_mb",
     "data.loader.cache_dir",
     "data.loader.max_in_flight_mb",
+    "train.max_minutes",
 ];
 
 const BATCH_SIZE: &str = "data.loader.batch_size";

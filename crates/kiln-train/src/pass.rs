@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor};
 use kiln_core::{Batch, Net, Precision, Target};
 use kiln_data::{Dataset, Mixup};
 use kiln_eval::EvalError;
-use kiln_eval::tasks::Task;
+use kiln_eval::tasks::{Loss, Task};
 use kiln_nn::precision::within;
 use serde::{Deserialize, Serialize};
 
@@ -17,16 +17,15 @@ use crate::error::TrainError;
 /// # Errors
 /// The net or the task takes another kind of batch.
 pub(crate) fn loss(
-    config: &Config,
+    precision: Precision,
     net: &dyn Net,
-    task: &dyn Task,
+    (task, by): (&dyn Task, &Loss),
     batch: Batch,
     target: Target,
 ) -> Result<Tensor<1>, TrainError> {
-    within(config.precision, || {
+    within(precision, || {
         let output = net.apply(batch.input)?;
-        let smoothing = config.train.label_smoothing_factor;
-        Ok(task.loss(output, target, batch.weight, smoothing).map_err(EvalError::from)?)
+        Ok(task.loss(output, target, batch.weight, by).map_err(EvalError::from)?)
     })
 }
 

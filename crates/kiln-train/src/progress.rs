@@ -37,8 +37,14 @@ pub struct Progress {
     pub pending_evaluation: bool,
     /// The run ended before its last step, for this reason.
     pub stopped_early: Option<String>,
+    /// That reason is `train.max_minutes`: a resumed run with more of them goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_time: bool,
     /// Seconds trained, over all resumes.
     pub seconds: f64,
+    /// How often the weights were taken into their average.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub averaged: u64,
     /// The factor of the loss, in float16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
@@ -113,9 +119,15 @@ impl Progress {
             stale_evaluations: 0,
             pending_evaluation: false,
             stopped_early: None,
+            out_of_time: false,
             seconds: 0.0,
+            averaged: 0,
         }
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 #[cfg(test)]

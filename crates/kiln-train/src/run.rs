@@ -2,6 +2,8 @@
 //! Owns the loop, which reads top to bottom in `Run::steps`; never prints and never chooses what to run.
 //! `setup.rs` makes a `Run`, `finish.rs` turns the trained weights into the model folder.
 
+mod lr_find;
+mod usable;
 mod validation;
 
 use std::path::PathBuf;
@@ -10,13 +12,16 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use kiln_core::event::{Callback, Event, StepInfo};
+use kiln_core::files::FileError;
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Gradients, Net, RunDir};
 use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
-use kiln_eval::tasks::{Metric, Task};
+use kiln_eval::tasks::{Loss, Metric, Task};
 use kiln_models::Card;
-use serde::Serialize;
 
+pub use lr_find::{RateCurve, RatePoint, Sweep, lr_find};
+
+use crate::average::Average;
 use crate::bad_samples::BadSamples;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
@@ -79,6 +84,7 @@ pub struct Run {
     pub(crate) train: Split,
     pub(crate) card: Card,
     pub(crate) task: &'static dyn Task,
+    pub(crate) loss: Loss,
     pub(crate) metric: Metric,
     pub(crate) finetune: Finetune,
     // What it works with.
@@ -89,6 +95,7 @@ pub struct Run {
     // What a checkpoint holds.
     pub(crate) net: Box<dyn Net>,
     pub(crate) optimizer: Optimizer,
+    pub(crate) average: Option<Average>,
     pub(crate) progress: Progress,
 }
 
@@ -100,14 +107,6 @@ struct Group {
     data_wait: Duration,
     /// Of the first batch, to name them when something is not finite.
     indices: Vec<usize>,
-}
-
-/// A line of `metrics.jsonl`: a step in float16 that changed no weight.
-#[derive(Serialize)]
-struct Skipped {
-    step: u64,
-    skipped: &'static str,
-    loss_scale: f32,
 }
 
 impl Run {
@@ -123,6 +122,10 @@ impl Run {
         let mut stall = StallMeter::default();
         let (step, total) = (self.progress.step, self.plan.total_steps);
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
+
+        if self.progress.out_of_time && !self.time_is_up() {
+            (self.progress.out_of_time, self.progress.stopped_early) = (false, None);
+        }
 
         // ---- an evaluation that a signal cut short -------------------------------------------------------
         if self.progress.pending_evaluation {
@@ -160,6 +163,10 @@ impl Run {
                 // ---- where we are now ------------------------------------------------------------------
                 self.progress.step += 1;
                 self.progress.batch += batches;
+                if let Some(average) = &mut self.average {
+                    average.update(&*self.net, self.progress.step, &self.plan);
+                    self.progress.averaged = average.updates();
+                }
                 let workers = self.config.data.loader().workers;
                 if let Some(news) = stall.step(group.data_wait, step_began.elapsed(), workers) {
                     session.tell(&Event::Note(&news));
@@ -191,7 +198,9 @@ impl Run {
                 // ---- once in a while: evaluate ---------------------------------------------------------
                 let mut is_best = false;
                 let every = self.config.evaluate.every;
-                if step == total || every.is_due(step, self.plan.steps_per_epoch, evaluated_at.elapsed()) {
+                self.progress.out_of_time = step < total && self.time_is_up();
+                let end = step == total || self.progress.out_of_time;
+                if end || every.is_due(step, self.plan.steps_per_epoch, evaluated_at.elapsed()) {
                     match self.validate(session)? {
                         Some(best) => is_best = best,
                         None => {
@@ -201,7 +210,8 @@ impl Run {
                     }
                     evaluated_at = Instant::now();
                 }
-                self.progress.stopped_early = self.patience_is_out().or_else(|| session.stop_reason());
+                self.progress.stopped_early =
+                    self.patience_is_out().or_else(|| session.stop_reason()).or_else(|| self.out_of_time());
 
                 // ---- once in a while: save -------------------------------------------------------------
                 let every = self.config.checkpoint.every;
@@ -214,7 +224,7 @@ impl Run {
                 if last {
                     break;
                 }
-                if session.interrupted() {
+                if session.interrupted() || self.dir.stop().exists() {
                     let end = self.interrupted(session)?;
                     return Ok((self, end));
                 }
@@ -240,7 +250,7 @@ impl Run {
             data_wait: Duration::ZERO,
             indices: Vec::new(),
         };
-        let mut weighted_loss = 0.0f64;
+        let (mut weighted_loss, mut weights) = (0.0, 0.0);
         for micro in 0..batches {
             let waiting = Instant::now();
             let next = loader.next();
@@ -253,14 +263,16 @@ impl Run {
             if micro == 0 {
                 group.indices = host.indices.clone();
             }
-            let (value, samples, gradients) = self.micro_batch(host, micro, batches > 1)?;
-            weighted_loss += f64::from(value) * samples as f64;
-            group.samples += samples;
+            group.samples += host.weight();
+            let (value, weight, gradients) = self.micro_batch(host, micro, batches > 1)?;
+            weighted_loss += f64::from(value) * weight;
+            weights += weight;
             group.gradients.add(gradients);
         }
-        let samples = group.samples.max(1);
-        group.loss = (weighted_loss / samples as f64) as f32;
-        let summed = if batches > 1 { samples as f32 } else { 1.0 };
+        // Of padding alone, and of classes that weigh nothing, there is nothing to learn.
+        let weights = if weights > 0.0 { weights } else { 1.0 };
+        group.loss = (weighted_loss / weights) as f32;
+        let summed = if batches > 1 { weights as f32 } else { 1.0 };
         let factor = summed * self.progress.loss_scale.map_or(1.0, |scale| scale.factor);
         if factor != 1.0 {
             group.gradients = group.gradients.scale(1.0 / factor);
@@ -268,27 +280,28 @@ impl Run {
         Ok(group)
     }
 
-    /// Mean loss, its weight (samples or scored tokens) and gradients of one batch; the gradients are of the summed loss
+    /// Mean loss, its weight (see [`Loss::weight`]) and gradients of one batch; the gradients are of the summed loss
     /// where `summed`, and of the scaled one in float16.
     fn micro_batch(
         &self,
         host: HostBatch,
         micro: usize,
         summed: bool,
-    ) -> Result<(f32, u64, Gradients), TrainError> {
-        let indices = host.indices.clone();
+    ) -> Result<(f32, f64, Gradients), TrainError> {
+        let (indices, weight) = (host.indices.clone(), self.loss.weight(&host));
         let at = [self.progress.step, micro as u64];
         kiln_nn::random::seed(mix(self.config.seed, Purpose::Device, &at), &self.device);
         let batch = collate(host, &self.device);
-        let (weight, Some(target)) = (batch.weight, batch.target.clone()) else {
+        let Some(target) = batch.target.clone() else {
             return Err(TrainError::Unlabelled(
                 indices.first().map_or_else(String::new, |i| self.train.name(*i)),
             ));
         };
-        let loss = pass::loss(&self.config, &*self.net, self.task, batch, target)?;
+        let by = (self.task, &self.loss);
+        let loss = pass::loss(self.config.precision, &*self.net, by, batch, target)?;
         let value = loss.clone().into_scalar::<f32>();
         self.finite("loss", value, &indices)?;
-        let loss = if summed { loss.mul_scalar(weight as f64) } else { loss };
+        let loss = if summed { loss.mul_scalar(weight) } else { loss };
         let loss = match self.progress.loss_scale {
             Some(scale) => loss.mul_scalar(scale.factor),
             None => loss,
@@ -296,60 +309,31 @@ impl Run {
         Ok((value, weight, self.net.gradients(loss)))
     }
 
-    /// Whether gradients of this norm may change the weights. In float16 those that overflowed may not, and the loss is
-    /// made smaller; elsewhere they end the run.
-    fn is_usable(
-        &mut self,
-        norm: f32,
-        indices: &[usize],
-        session: &mut Session<'_>,
-    ) -> Result<bool, TrainError> {
-        let Some(scale) = self.progress.loss_scale else {
-            return self.finite("gradient norm", norm, indices).map(|_| true);
-        };
-        if norm.is_finite() {
-            self.progress.loss_scale = Some(scale.held());
-            return Ok(true);
-        }
-        let step = self.progress.step + 1;
-        let Some(lower) = scale.lowered() else {
-            return Err(TrainError::Overflow { step, samples: self.names(indices) });
-        };
-        self.progress.loss_scale = Some(lower);
-        self.log.write(&Skipped {
-            step,
-            skipped: "gradients overflowed in f16",
-            loss_scale: lower.factor,
-        })?;
-        let (from, to) = (scale.factor, lower.factor);
-        session.tell(&Event::Note(&format!(
-            "step {step}: gradients overflowed in f16, the step is left out; loss scale {from} -> {to}"
-        )));
-        Ok(false)
-    }
-
-    /// Passes a finite number on; anything else ends the run before it reaches the weights.
-    fn finite(&self, what: &'static str, value: f32, indices: &[usize]) -> Result<f32, TrainError> {
-        if value.is_finite() {
-            return Ok(value);
-        }
-        let samples = self.names(indices);
-        Err(TrainError::NonFinite { step: self.progress.step + 1, what, value, samples })
-    }
-
-    /// The first samples by name.
-    fn names(&self, indices: &[usize]) -> String {
-        let names: Vec<String> = indices.iter().take(3).map(|i| self.train.name(*i)).collect();
-        let more = if indices.len() > 3 { ", ..." } else { "" };
-        format!("{}{more}", names.join(", "))
-    }
-
     /// Saves here and answers that the run was interrupted.
     fn interrupted(&mut self, session: &mut Session<'_>) -> Result<End, TrainError> {
         self.save(session)?;
+        self.heed_stop_file()?;
         let step = self.progress.step;
         session.tell(&Event::Stopped { step, reason: "interrupted" });
         Ok(End::Interrupted { step })
+    }
+
+    /// Takes the file away that asked to stop, so that a resumed run goes on.
+    pub(crate) fn heed_stop_file(&self) -> Result<(), FileError> {
+        let path = self.dir.stop();
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(FileError::at(&path, "remove")(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn time_is_up(&self) -> bool {
+        self.config.train.max_minutes.is_some_and(|minutes| self.progress.seconds >= 60.0 * minutes)
+    }
+
+    fn out_of_time(&self) -> Option<String> {
+        let minutes = self.config.train.max_minutes.filter(|_| self.progress.out_of_time)?;
+        Some(format!("the {minutes} minutes of train.max_minutes are used up"))
     }
 
     fn save(&mut self, session: &mut Session<'_>) -> Result<PathBuf, TrainError> {
@@ -357,6 +341,7 @@ impl Run {
         let checkpoint = Checkpoint {
             model: self.net.state(),
             optimizer: self.optimizer.state(),
+            average: self.average.as_ref().and_then(Average::state),
             progress: self.progress.clone(),
         };
         let folder = checkpoint::save(&self.dir.checkpoints(), &checkpoint, &self.config_text)?;

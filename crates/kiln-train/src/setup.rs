@@ -12,15 +12,17 @@ use kiln_core::files::{FileError, write_atomic};
 use kiln_core::run_dir::RunDirError;
 use kiln_core::{RunDir, TaskConfig};
 use kiln_data::{Dataset, OpenOptions, Split};
-use kiln_eval::tasks::{self, Metric, Task};
+use kiln_eval::tasks::{self, Loss, Metric, Task};
 use kiln_models::Model;
 
+use crate::average::{self, Average};
 use crate::bad_samples::BadSamples;
 use crate::checkpoint::{self, Latest};
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::finetune::{self, Finetune};
 use crate::load::{self, Loaded};
+use crate::loss;
 use crate::metrics_log::MetricsLog;
 use crate::optim::Optimizer;
 use crate::pass::supported;
@@ -74,6 +76,7 @@ const FREE: &[&str] = &[
     "data.loader.prefetch",
     "checkpoint.every",
     "checkpoint.keep_last",
+    "train.max_minutes",
 ];
 
 impl Run {
@@ -198,7 +201,9 @@ pub(crate) struct Parts {
     pub(crate) model: Model,
     pub(crate) finetune: Finetune,
     pub(crate) optimizer: Optimizer,
+    average: Option<Average>,
     pub(crate) task: &'static dyn Task,
+    pub(crate) loss: Loss,
     metric: Metric,
     pub(crate) device: Device,
 }
@@ -258,7 +263,12 @@ impl Parts {
             session.tell(&Event::Note(note));
         }
         let optimizer = Optimizer::new(&config.optimizer).with_settings(finetune.settings());
-        Ok(Self { plan, dataset, train, model, finetune, optimizer, task, metric, device })
+        let loss = loss::resolve(config, &dataset, &train)?;
+        if let Some(weights) = loss::described(&loss, &dataset.classes) {
+            session.tell(&Event::Note(&weights));
+        }
+        let average = config.average.as_ref().map(Average::new);
+        Ok(Self { plan, dataset, train, model, finetune, optimizer, average, task, loss, metric, device })
     }
 
     /// Puts a checkpoint's weights and optimizer state in place.
@@ -286,6 +296,8 @@ impl Parts {
         self.optimizer
             .load_state(&checkpoint.optimizer, &*self.model.net, &self.device)
             .map_err(|source| TrainError::State { path: folder.clone(), source })?;
+        average::restore(&mut self.average, checkpoint, &*self.model.net, &self.device)
+            .map_err(|report| TrainError::Weights { path: folder.clone(), report })?;
         let what = match progress.step == self.plan.total_steps || progress.stopped_early.is_some() {
             true => "the run is finished, its model is made again",
             false => "resumes",
@@ -309,7 +321,8 @@ impl Parts {
         let policy = config.data.loader().on_bad_sample;
         let splits = [("train", &self.dataset.train), ("validation", &self.dataset.validation)];
         let bad = BadSamples::open(&dir, policy, &[splits[0], splits[1], ("test", &self.dataset.test)])?;
-        let Self { plan, dataset, train, model, finetune, optimizer, task, metric, device } = self;
+        let Self { plan, dataset, train, model, finetune, optimizer, average, task, loss, metric, device } =
+            self;
         Ok(Run {
             config,
             config_text,
@@ -318,6 +331,7 @@ impl Parts {
             train,
             card: model.card,
             task,
+            loss,
             metric,
             finetune,
             dir,
@@ -326,6 +340,7 @@ impl Parts {
             device,
             net: model.net,
             optimizer,
+            average,
             progress,
         })
     }

@@ -6,66 +6,14 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use kiln_core::event::{Callback, Event};
-use kiln_train::{Outcome, Run, Session, Start, Summary, TrainError, checkpoint};
+use kiln_train::{Outcome, Start, Summary, TrainError, checkpoint};
 use serde_json::Value;
 use support::bits;
-
-/// A config on the digits that the repository carries, in `folder`.
-fn config(folder: &Path, model: &str, rest: &str) -> PathBuf {
-    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits");
-    let text = format!(
-        "device = \"cpu\"\noutput_dir = {out:?}\n{rest}\n[model]\n{model}\n[data]\nkind = \"idx\"\npath = {digits:?}\n\
-         validation_fraction = 0.1\n",
-        out = folder.join("runs"),
-    );
-    // Tables after top-level keys: `rest` may open some; the data's own are written as dotted overrides by tests.
-    let path = folder.join("digits.toml");
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-const MLP: &str = "kind = \"mlp\"\nhidden = [32]\n";
-const CNN: &str = "kind = \"cnn\"\nchannels = [8, 8]\nhidden = 16\ndropout = 0.2\n";
-const SGD: &str = "[optimizer]\nkind = \"sgd\"\nlearning_rate = 0.05\nmomentum = 0.9\n";
-const ADAMW: &str = "[optimizer]\nkind = \"adamw\"\n";
-
-/// Asks to stop after a step, as a signal would.
-struct InterruptAt<'a>(u64, &'a AtomicBool);
-
-impl Callback for InterruptAt<'_> {
-    fn on(&mut self, event: &Event<'_>) {
-        let step = match event {
-            Event::Step(info) => info.step,
-            Event::Evaluated(info) => info.step,
-            _ => return,
-        };
-        if step == self.0 {
-            self.1.store(true, Ordering::SeqCst);
-        }
-    }
-}
-
-/// Burn's CPU generator is one a process: runs of two tests at once would draw from each other's.
-static ONE_RUN: Mutex<()> = Mutex::new(());
-
-fn go(start: &Start, interrupt_at: u64) -> Result<Outcome, TrainError> {
-    watched(start, |interrupt| Box::new(InterruptAt(interrupt_at, interrupt)))
-}
-
-fn watched(
-    start: &Start,
-    watch: impl for<'a> Fn(&'a AtomicBool) -> Box<dyn Callback + 'a>,
-) -> Result<Outcome, TrainError> {
-    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
-    let interrupt = AtomicBool::new(false);
-    let mut session =
-        Session { callbacks: vec![watch(&interrupt)], interrupt: &interrupt, process_start: Instant::now() };
-    Run::start(start, &mut session)?.finish(&mut session)
-}
+use support::runs::{
+    ADAMW, CNN, MLP, SGD, config, finished, go, metrics, new, newest, resume, train, watched,
+};
 
 /// Asks to stop in the middle of the n-th evaluation, from 1.
 struct InterruptEvaluation<'a>(u64, u64, &'a AtomicBool);
@@ -79,44 +27,6 @@ impl Callback for InterruptEvaluation<'_> {
             }
         }
     }
-}
-
-fn new(config: &Path, overrides: &[&str]) -> Start {
-    Start::New { config: config.into(), overrides: overrides.iter().map(ToString::to_string).collect() }
-}
-
-fn resume(run: &Path, overrides: &[&str]) -> Start {
-    let overrides = overrides.iter().map(ToString::to_string).collect();
-    Start::Resume { run: run.into(), config: None, overrides }
-}
-
-fn finished(outcome: Outcome) -> Summary {
-    match outcome {
-        Outcome::Finished(summary) => *summary,
-        Outcome::Interrupted { step, .. } => panic!("interrupted after step {step}"),
-    }
-}
-
-fn train(config: &Path, overrides: &[&str]) -> Summary {
-    finished(go(&new(config, overrides), 0).unwrap())
-}
-
-fn newest(run: &Path) -> checkpoint::Checkpoint {
-    checkpoint::latest(&run.join("checkpoints")).unwrap().unwrap().checkpoint
-}
-
-/// `metrics.jsonl` without what depends on the clock.
-fn metrics(run: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    text.lines()
-        .map(|line| {
-            let mut line: Value = serde_json::from_str(line).unwrap();
-            let fields = line.as_object_mut().unwrap();
-            fields.remove("elapsed");
-            fields.remove("data_wait");
-            line
-        })
-        .collect()
 }
 
 #[test]
@@ -189,6 +99,51 @@ fn an_interrupted_evaluation_is_made_up_for() {
         assert_eq!((resumed.steps, resumed.stopped_early), (whole.steps, whole.stopped_early.clone()));
         assert_eq!(metrics(&whole.run), metrics(&run), "after evaluation {number} was cut short");
     }
+}
+
+#[test]
+fn a_file_called_stop_saves_and_stops_and_is_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path(), MLP, &format!("{ADAMW}[train]\nmax_steps = 60\n"));
+    let whole = train(&path, &["run_name=whole"]);
+    let stop = folder.path().join("runs/cut/stop");
+    struct StopAt(u64, PathBuf);
+    impl Callback for StopAt {
+        fn on(&mut self, event: &Event<'_>) {
+            if matches!(event, Event::Step(info) if info.step == self.0) {
+                std::fs::write(&self.1, "").unwrap();
+            }
+        }
+    }
+    // In a step, and in the one whose evaluation follows.
+    for at in [7, 41] {
+        let outcome = match folder.path().join("runs/cut").exists() {
+            false => watched(&new(&path, &["run_name=cut"]), |_| Box::new(StopAt(at, stop.clone()))),
+            true => {
+                watched(&resume(&folder.path().join("runs/cut"), &[]), |_| Box::new(StopAt(at, stop.clone())))
+            }
+        };
+        let Outcome::Interrupted { step, .. } = outcome.unwrap() else { panic!("went on") };
+        assert_eq!((step, stop.exists()), (at, false));
+    }
+    let run = folder.path().join("runs/cut");
+    finished(go(&resume(&run, &[]), 0).unwrap());
+    assert_eq!(metrics(&whole.run), metrics(&run));
+}
+
+#[test]
+fn a_budget_of_time_ends_a_run_with_a_model_and_a_larger_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path(), MLP, &format!("{ADAMW}[train]\nmax_steps = 60\n"));
+    let whole = train(&path, &["run_name=whole", "checkpoint.keep_best=false"]);
+    let none = ["run_name=short", "checkpoint.keep_best=false", "train.max_minutes=1e-6"];
+    let short = train(&path, &none);
+    assert_eq!((short.steps, short.chosen_step), (1, 1));
+    assert!(short.stopped_early.unwrap().contains("train.max_minutes"));
+    assert_eq!(short.validation.unwrap().step, 1, "it is scored at its end");
+    let more = finished(go(&resume(&short.run, &["train.max_minutes=60.0"]), 0).unwrap());
+    assert_eq!((more.steps, more.stopped_early), (60, None));
+    assert_eq!(bits(&newest(&more.run).model), bits(&newest(&whole.run).model));
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub(crate) mod eval;
 pub(crate) mod generation;
 pub(crate) mod hub;
 pub(crate) mod init;
+pub(crate) mod lr_find;
 pub(crate) mod models;
 pub(crate) mod parity;
 pub(crate) mod predict;

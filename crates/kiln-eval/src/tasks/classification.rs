@@ -4,10 +4,9 @@
 use burn::tensor::Tensor;
 use kiln_core::{Output, Target, TaskKind};
 use kiln_data::HostTarget;
-use kiln_nn::{cross_entropy, soft_cross_entropy};
 use serde_json::{Map, Value, json};
 
-use super::{Answered, Asked, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
+use super::{Answered, Asked, Loss, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
 use crate::EvalError;
 use crate::metrics::{Average, ClassRankings, Confusion, LogLoss, TopK};
 use crate::scores::{BadAnswer, ClassificationReport, Scores, best, softmax};
@@ -19,14 +18,10 @@ impl Task for Classification {
         TaskKind::Classification
     }
 
-    fn loss(&self, output: Output, target: Target, _: u64, smoothing: f64) -> Result<Tensor<1>, BadAnswer> {
+    fn loss(&self, output: Output, target: Target, _: u64, by: &Loss) -> Result<Tensor<1>, BadAnswer> {
         match (output, target) {
-            (Output::Logits(logits), Target::Classes(classes)) => {
-                Ok(cross_entropy(logits, classes, smoothing))
-            }
-            (Output::Logits(logits), Target::Soft(shares)) => {
-                Ok(soft_cross_entropy(logits, shares, smoothing))
-            }
+            (Output::Logits(logits), Target::Classes(classes)) => Ok(by.of_classes(logits, classes)),
+            (Output::Logits(logits), Target::Soft(shares)) => Ok(by.of_soft(logits, shares)),
             (Output::Logits(_), other) => Err(wrong_answer("one class a sample", kind_of(&other))),
             (other, _) => Err(wrong_answer("one answer a sample", other.kind())),
         }

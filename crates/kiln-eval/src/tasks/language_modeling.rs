@@ -6,10 +6,11 @@
 use burn::tensor::{Int, Tensor, TensorData, activation};
 use kiln_core::{IGNORE, Output, Target, TaskKind};
 use kiln_data::HostTarget;
-use kiln_nn::token_cross_entropy;
 use serde_json::{Map, json};
 
-use super::{Answered, Asked, Metric, Misfit, Tally, Task, fill_mask, kind_of, kind_of_host, wrong_answer};
+use super::{
+    Answered, Asked, Loss, Metric, Misfit, Tally, Task, fill_mask, kind_of, kind_of_host, wrong_answer,
+};
 use crate::EvalError;
 use crate::metrics::Perplexity;
 use crate::scores::{BadAnswer, Scores};
@@ -26,17 +27,9 @@ impl Task for LanguageModeling {
         self.0
     }
 
-    fn loss(
-        &self,
-        output: Output,
-        target: Target,
-        scored: u64,
-        smoothing: f64,
-    ) -> Result<Tensor<1>, BadAnswer> {
+    fn loss(&self, output: Output, target: Target, scored: u64, by: &Loss) -> Result<Tensor<1>, BadAnswer> {
         match (output, target) {
-            (Output::TokenLogits(logits), Target::Tokens(ids)) => {
-                Ok(token_cross_entropy(logits, ids, scored, smoothing))
-            }
+            (Output::TokenLogits(logits), Target::Tokens(ids)) => Ok(by.of_tokens(logits, ids, scored)),
             (Output::TokenLogits(_), other) => Err(wrong_answer("one token a place", kind_of(&other))),
             (other, _) => Err(wrong_answer("one answer a token", other.kind())),
         }

@@ -5,6 +5,7 @@
 mod classification;
 mod fill_mask;
 mod language_modeling;
+mod loss;
 mod multi_label;
 pub(crate) mod regression;
 mod token_classification;
@@ -13,6 +14,8 @@ use burn::tensor::Tensor;
 use kiln_core::{Output, Target, TaskKind};
 use kiln_data::{Features, HostTarget, Preprocessor, Raw, Scale};
 use serde_json::{Map, Value};
+
+pub use loss::Loss;
 
 use crate::EvalError;
 use crate::scores::{BadAnswer, Scores};
@@ -38,13 +41,7 @@ pub trait Task: Sync {
     ///
     /// # Errors
     /// An answer or a target of another kind.
-    fn loss(
-        &self,
-        output: Output,
-        target: Target,
-        scored: u64,
-        smoothing: f64,
-    ) -> Result<Tensor<1>, BadAnswer>;
+    fn loss(&self, output: Output, target: Target, scored: u64, by: &Loss) -> Result<Tensor<1>, BadAnswer>;
 
     /// An empty tally over these labels.
     fn tally(&self, labels: &[String]) -> Box<dyn Tally>;

@@ -7,10 +7,9 @@
 use burn::tensor::Tensor;
 use kiln_core::{Output, Target, TaskKind};
 use kiln_data::HostTarget;
-use kiln_nn::binary_cross_entropy_with_logits;
 use serde_json::{Map, Value, json};
 
-use super::{Answered, Asked, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
+use super::{Answered, Asked, Loss, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
 use crate::EvalError;
 use crate::metrics::{Average, ClassRankings, MultiLabel, Sum};
 use crate::scores::{BadAnswer, ClassScores, ClassificationReport, Scores};
@@ -28,11 +27,12 @@ impl Task for MultiLabelClassification {
     }
 
     /// Targets move `smoothing` of the way to one half.
-    fn loss(&self, output: Output, target: Target, _: u64, smoothing: f64) -> Result<Tensor<1>, BadAnswer> {
+    fn loss(&self, output: Output, target: Target, _: u64, by: &Loss) -> Result<Tensor<1>, BadAnswer> {
         match (output, target) {
             (Output::Logits(logits), Target::MultiHot(hot)) => {
+                let smoothing = by.label_smoothing;
                 let hot = if smoothing == 0.0 { hot } else { hot * (1.0 - smoothing) + smoothing / 2.0 };
-                Ok(binary_cross_entropy_with_logits(logits, hot))
+                Ok(by.of_binary(logits, hot))
             }
             (Output::Logits(_), other) => Err(wrong_answer("several classes a sample", kind_of(&other))),
             (other, _) => Err(wrong_answer("one answer a sample", other.kind())),

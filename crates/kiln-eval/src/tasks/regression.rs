@@ -10,7 +10,7 @@ use kiln_data::{HostTarget, Scale};
 use kiln_nn::mse;
 use serde_json::{Map, Value, json};
 
-use super::{Answered, Asked, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
+use super::{Answered, Asked, Loss, Metric, Misfit, Task, kind_of, kind_of_host, rows, wrong_answer};
 use crate::EvalError;
 use crate::metrics::{MetricError, Pearson, Regression as Errors, Spearman, Sum};
 use crate::scores::{BadAnswer, Scores};
@@ -24,7 +24,7 @@ impl Task for Regression {
         TaskKind::Regression
     }
 
-    fn loss(&self, output: Output, target: Target, _: u64, _: f64) -> Result<Tensor<1>, BadAnswer> {
+    fn loss(&self, output: Output, target: Target, _: u64, _: &Loss) -> Result<Tensor<1>, BadAnswer> {
         match (output, target) {
             (Output::Logits(answers), Target::Values(values)) if answers.dims() == values.dims() => {
                 Ok(mse(answers, values))

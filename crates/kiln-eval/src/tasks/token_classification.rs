@@ -8,10 +8,9 @@
 use burn::tensor::Tensor;
 use kiln_core::{IGNORE, Output, Target, TaskKind};
 use kiln_data::{HostTarget, Reading};
-use kiln_nn::token_cross_entropy;
 use serde_json::{Map, Value, json};
 
-use super::{Answered, Asked, Metric, Misfit, Task, kind_of, kind_of_host, wrong_answer};
+use super::{Answered, Asked, Loss, Metric, Misfit, Task, kind_of, kind_of_host, wrong_answer};
 use crate::EvalError;
 use crate::metrics::{Average, Entities, EntityScheme, LogLoss, MetricError};
 use crate::scores::{BadAnswer, ClassScores, ClassificationReport, Scores, best, softmax};
@@ -23,17 +22,9 @@ impl Task for TokenClassification {
         TaskKind::TokenClassification
     }
 
-    fn loss(
-        &self,
-        output: Output,
-        target: Target,
-        scored: u64,
-        smoothing: f64,
-    ) -> Result<Tensor<1>, BadAnswer> {
+    fn loss(&self, output: Output, target: Target, scored: u64, by: &Loss) -> Result<Tensor<1>, BadAnswer> {
         match (output, target) {
-            (Output::TokenLogits(logits), Target::Tokens(tags)) => {
-                Ok(token_cross_entropy(logits, tags, scored, smoothing))
-            }
+            (Output::TokenLogits(logits), Target::Tokens(tags)) => Ok(by.of_tokens(logits, tags, scored)),
             (Output::TokenLogits(_), other) => Err(wrong_answer("one class a token", kind_of(&other))),
             (other, _) => Err(wrong_answer("one answer a token", other.kind())),
         }

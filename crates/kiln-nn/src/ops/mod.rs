@@ -32,7 +32,7 @@ pub use embedding::embedding;
 pub use gelu::{gelu, gelu_new};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use optimizer::{AdamW, Sgd, square_sum};
+pub use optimizer::{AdamW, Sgd, lerp, square_sum};
 pub use pool::{global_avg_pool2d, max_pool2d};
 pub use relu::{relu, relu6};
 pub use silu::silu;

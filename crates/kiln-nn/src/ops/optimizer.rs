@@ -110,6 +110,20 @@ impl Sgd {
     }
 }
 
+/// A step of `average` towards `value`, both `[N]`: a share `weight` of the way, as `torch.lerp`. The average's memory is
+/// used again where nobody else holds it.
+pub fn lerp(average: Tensor<1>, value: Tensor<1>, weight: f64) -> Tensor<1> {
+    #[cfg(feature = "cpu")]
+    if has_fast_form(&average) && cpu::is_flex(&average) {
+        return cpu::lerp(average, value, weight as f32);
+    }
+    let way = value.clone() - average.clone();
+    match weight < 0.5 {
+        true => average + way.mul_scalar(weight),
+        false => value - way.mul_scalar(1.0 - weight),
+    }
+}
+
 /// Elements that Burn flex still sums on one thread; above 4 Mi its parallel sum depends on scheduling.
 const ROW: usize = 1 << 16;
 
@@ -172,6 +186,21 @@ mod cpu {
                 *m = *m * beta1 + g * new1;
                 *v = *v * beta2 + g * g * new2;
                 *p = *p * kept - *m / (v.sqrt() / correction + eps) * rate;
+            }
+        }
+    }
+
+    pub(super) fn lerp(average: Tensor<1>, value: Tensor<1>, weight: f32) -> Tensor<1> {
+        let [average] = change([average], value, |[average], value| lerp_piece(average, value, weight));
+        average
+    }
+
+    simd! {
+        fn lerp_piece(average: &mut [f32], value: &[f32], weight: f32) {
+            if weight < 0.5 {
+                average.iter_mut().zip(value).for_each(|(a, v)| *a += (v - *a) * weight);
+            } else {
+                average.iter_mut().zip(value).for_each(|(a, v)| *a = v - (v - *a) * (1.0 - weight));
             }
         }
     }

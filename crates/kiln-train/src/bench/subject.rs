@@ -10,7 +10,7 @@ use burn::tensor::{Device, Int, Tensor};
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Batch, Gradients, Input, InputSpec, Net, Output, StateDict, Target};
 use kiln_data::{HostBatch, Loader, Order, collate};
-use kiln_eval::tasks::Task;
+use kiln_eval::tasks::{Loss, Task};
 use kiln_models::Card;
 use kiln_nn::precision::within;
 
@@ -34,6 +34,7 @@ pub(crate) struct Subject {
     batch: Batch,
     optimizer: Optimizer,
     task: &'static dyn Task,
+    loss: Loss,
     steps: u64,
 }
 
@@ -51,14 +52,14 @@ impl Subject {
         let never = AtomicBool::new(false);
         let mut nobody = Session { callbacks: Vec::new(), interrupt: &never, process_start: Instant::now() };
         let parts = Parts::open(&config, &mut nobody)?;
-        let Parts { dataset, train, model, optimizer, task, device, .. } = parts;
+        let Parts { dataset, train, model, optimizer, task, loss, device, .. } = parts;
         let order = Order::Train { seed: config.seed, epoch: 0 };
         let loader = Loader::new(&train, &dataset.preprocessor, config.data.loader(), order)?;
         let mut loader = loader.mixed(pass::mixup(&config, &dataset));
         let host = loader.next().ok_or(TrainError::NoTrainingSamples)??;
         let batch = collate(host.clone(), &device);
         let (net, card, input) = (model.net, model.card, dataset.input);
-        Ok(Self { config, card, input, net, device, host, batch, optimizer, task, steps: 0 })
+        Ok(Self { config, card, input, net, device, host, batch, optimizer, task, loss, steps: 0 })
     }
 
     /// Samples in the batch.
@@ -78,7 +79,13 @@ impl Subject {
     pub(crate) fn pass(&self) -> Result<Pass, BenchError> {
         kiln_nn::random::seed(self.key(), &self.device);
         let target = self.batch.target.clone().ok_or_else(|| TrainError::Unlabelled("the batch".into()))?;
-        let loss = pass::loss(&self.config, &*self.net, self.task, self.batch.clone(), target)?;
+        let loss = pass::loss(
+            self.config.precision,
+            &*self.net,
+            (self.task, &self.loss),
+            self.batch.clone(),
+            target,
+        )?;
         let value = loss.clone().into_scalar::<f32>();
         Ok(Pass {
             loss: value,

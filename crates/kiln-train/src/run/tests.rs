@@ -59,6 +59,10 @@ impl Net for Spy {
         self.net.parameters()
     }
 
+    fn values(&self) -> Vec<(ParamInfo, Tensor<1>)> {
+        self.net.values()
+    }
+
     fn state(&self) -> StateDict {
         self.net.state()
     }

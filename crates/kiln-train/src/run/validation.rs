@@ -1,12 +1,14 @@
 //! Splits scored during a run: validation on the way, the best kept, and what of a split could not be used.
 //! Owns what an evaluation changes of the run's progress and log; when one is due, the loop says.
 
+use kiln_core::Net;
 use kiln_core::event::{EvalInfo, Event};
 use kiln_data::Split;
 use kiln_eval::{Evaluation, Tta};
 use serde::Serialize;
 
 use super::{Run, Session};
+use crate::average::{Average, Weights};
 use crate::error::TrainError;
 use crate::progress::Scored;
 
@@ -62,7 +64,7 @@ impl Run {
         name: &'static str,
         session: &mut Session<'_>,
     ) -> Result<Option<kiln_eval::Scores>, TrainError> {
-        let net = self.net.valid();
+        let net = self.weights(self.evaluate());
         let device = self.device.clone().inner();
         let evaluation = Evaluation {
             net: &*net,
@@ -74,9 +76,10 @@ impl Run {
             device: &device,
             tta: Tta::None,
         };
+        let stop = self.dir.stop();
         let mut watch = |done, total| {
             session.tell(&Event::Evaluating { split: name, done, total });
-            !session.interrupted()
+            !session.interrupted() && !stop.exists()
         };
         let scores = kiln_nn::precision::within(self.config.precision, || evaluation.run(&mut watch));
         self.bad.write(name, split)?;
@@ -85,6 +88,21 @@ impl Run {
             self.left_out(name, split, session)?;
         }
         Ok(scores)
+    }
+
+    /// Which weights are scored and become the model.
+    pub(crate) fn evaluate(&self) -> Weights {
+        self.average.as_ref().map_or(Weights::Raw, Average::evaluate)
+    }
+
+    /// A copy of the net with these weights, without autodiff; before there is an average, as trained.
+    pub(crate) fn weights(&self, which: Weights) -> Box<dyn Net> {
+        let mut net = self.net.valid();
+        let average = self.average.as_ref().filter(|_| which == Weights::Average).and_then(Average::state);
+        if let Some(state) = average {
+            net.load_state(&state);
+        }
+        net
     }
 
     /// Logs and tells, after a whole pass over a split, how many of its samples cannot be used.

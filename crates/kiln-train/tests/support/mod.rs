@@ -1,5 +1,7 @@
 //! What the reference tests share: fixtures, and the fill that `make_training.py` describes.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::panic, clippy::unwrap_used)]
+
+pub mod runs;
 
 use burn::tensor::{Device, TensorData};
 use kiln_core::{Net, StateDict};
