@@ -1,4 +1,4 @@
-//! Rules among the keys that training owns: top level, optimizer, schedule, loop, checkpoints.
+//! Rules among the keys that training owns: top level, optimizer, loop, checkpoints.
 //! Owns no key's range (the schema does); part of `load`.
 
 use kiln_core::TaskKind;
@@ -7,7 +7,9 @@ use kiln_core::device::DeviceSpec;
 use kiln_eval::tasks::{self, LOSS};
 
 use super::Rules;
-use crate::config::{EvaluateConfig, OptimizerConfig, SchedulerType};
+use crate::config::{
+    AdafactorConfig, AdamConfig, AdamwConfig, EvaluateConfig, LambConfig, LionConfig, OptimizerConfig,
+};
 
 impl Rules<'_> {
     /// `device`, `output_dir`, `run_name`.
@@ -31,12 +33,10 @@ impl Rules<'_> {
 
     pub(super) fn optimizer(&mut self) {
         match &self.config.optimizer {
-            OptimizerConfig::Adamw(adamw) => {
-                let bad = adamw.betas.iter().any(|beta| !(0.0..1.0).contains(beta));
-                let message =
-                    format!("`optimizer.betas` must be at least 0 and below 1, got {:?}", adamw.betas);
-                self.fault_if(bad, "optimizer.betas", message, "the usual choice is [0.9, 0.999]");
-            }
+            OptimizerConfig::Adamw(AdamwConfig { betas, .. })
+            | OptimizerConfig::Adam(AdamConfig { betas, .. })
+            | OptimizerConfig::Lamb(LambConfig { betas, .. })
+            | OptimizerConfig::Lion(LionConfig { betas, .. }) => self.betas("optimizer.betas", *betas),
             OptimizerConfig::Sgd(sgd) => {
                 let bad = sgd.nesterov && (sgd.momentum <= 0.0 || sgd.dampening != 0.0);
                 let message = "`nesterov` needs `momentum` above 0 and no `dampening`";
@@ -45,10 +45,35 @@ impl Rules<'_> {
                 let message = "`dampening` does nothing without `momentum`";
                 self.fault_if(idle, "optimizer.dampening", message, "leave it out, or set momentum = 0.9");
             }
+            OptimizerConfig::Adafactor(AdafactorConfig { eps, .. }) => {
+                let bad = eps.iter().any(|eps| !(0.0..=1.0).contains(eps));
+                let message = format!("`optimizer.eps` must be from 0 to 1, got {eps:?}");
+                self.fault_if(bad, "optimizer.eps", message, "the usual choice is [1e-7, 1e-3]");
+            }
+            OptimizerConfig::Muon(muon) => {
+                self.betas("optimizer.adamw.betas", muon.adamw.betas);
+                self.patterns("optimizer.adamw_parameters", &muon.adamw_parameters);
+                let rates = [
+                    ("optimizer.learning_rate", muon.learning_rate),
+                    ("optimizer.adamw.learning_rate", muon.adamw.learning_rate),
+                ];
+                for (key, rate) in rates {
+                    let message = format!("`{key}` is 0, and the schedule is a multiple of it");
+                    let remedy = "set it above 0, and freeze what must not move with finetune.freeze";
+                    self.fault_if(rate <= 0.0, key, message, remedy);
+                }
+            }
+            OptimizerConfig::Rmsprop(_) | OptimizerConfig::Adagrad(_) => {}
         }
     }
 
-    /// `[train]`, `[schedule]`, `[checkpoint]`.
+    fn betas(&mut self, key: &str, betas: [f64; 2]) {
+        let bad = betas.iter().any(|beta| !(0.0..1.0).contains(beta));
+        let message = format!("`{key}` must be at least 0 and below 1, got {betas:?}");
+        self.fault_if(bad, key, message, "the usual choice is [0.9, 0.999]");
+    }
+
+    /// `[train]`, `[checkpoint]`.
     pub(super) fn train(&mut self) {
         let train = &self.config.train;
         match (train.epochs, train.max_steps) {
@@ -61,7 +86,6 @@ impl Rules<'_> {
             }
             _ => {}
         }
-        self.warmup();
         let unused = train.label_smoothing_factor > 0.0 && self.config.task.kind() == TaskKind::Regression;
         let message = "`label_smoothing_factor` does nothing for a regression";
         self.fault_if(unused, "train.label_smoothing_factor", message, "leave it out");
@@ -91,27 +115,6 @@ impl Rules<'_> {
                 format!("`{name}` is not a metric of [task] kind = \"{}\"", self.config.task.kind());
             let remedy = format!("choose one of {}", all.join(", "));
             self.fault("evaluate.metric_for_best_model", message, remedy);
-        }
-    }
-
-    fn warmup(&mut self) {
-        let key = "schedule.warmup_steps";
-        let warmup = self.config.schedule.warmup_steps;
-        let part = warmup >= 1.0 && warmup.fract() != 0.0;
-        let message = format!("`warmup_steps` is {warmup}: neither whole steps nor a fraction below 1");
-        self.fault_if(part, key, message, "for example: warmup_steps = 100, or 0.1 for a tenth of all steps");
-        let floor = self.config.schedule.min_lr_rate;
-        let falls = self.config.schedule.lr_scheduler_type == SchedulerType::CosineWithMinLr;
-        let message = "lr_scheduler_type = \"cosine_with_min_lr\" needs `min_lr_rate`";
-        let remedy = "for example: min_lr_rate = 0.1, a tenth of the learning rate";
-        self.fault_if(falls && floor.is_none(), "schedule", message, remedy);
-        let message = "`min_lr_rate` is of lr_scheduler_type = \"cosine_with_min_lr\" alone";
-        let remedy = "leave it out, or choose that curve";
-        self.fault_if(!falls && floor.is_some(), "schedule.min_lr_rate", message, remedy);
-        if let Some(max) = self.config.train.max_steps.filter(|&max| warmup > max as f64) {
-            let message =
-                format!("`warmup_steps` is {warmup}, more than the {max} steps of `train.max_steps`");
-            self.fault(key, message, "the learning rate would never arrive; warm up for fewer steps");
         }
     }
 
