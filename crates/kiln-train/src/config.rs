@@ -20,7 +20,9 @@ pub use optimizer::{
     AdafactorConfig, AdagradConfig, AdamConfig, AdamwConfig, AdjustLr, LambConfig, LionConfig, MuonConfig,
     OptimizerConfig, RmspropConfig, SgdConfig,
 };
-pub use schedule::{AnnealStrategy, DecayType, GammaPer, OwnKey, ScheduleConfig, SchedulerType};
+pub use schedule::{
+    AnnealStrategy, DecayType, GammaPer, OwnKey, ScheduleConfig, SchedulerType, ThresholdMode,
+};
 
 /// A run, as configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

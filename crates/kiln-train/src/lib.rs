@@ -16,6 +16,7 @@ mod metrics_log;
 pub mod optim;
 pub mod pass;
 mod plan;
+pub mod plateau;
 pub mod progress;
 mod run;
 pub mod schedule;

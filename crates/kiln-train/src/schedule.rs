@@ -77,7 +77,12 @@ impl Schedule {
 
     /// The rate of the optimizer step with this number, from 0.
     pub fn at(&self, step: u64) -> f64 {
-        self.peak * self.factor(step)
+        self.at_peak(step, self.peak)
+    }
+
+    /// The same with another peak.
+    pub fn at_peak(&self, step: u64, peak: f64) -> f64 {
+        peak * self.factor(step)
     }
 
     fn factor(&self, step: u64) -> f64 {
@@ -135,7 +140,8 @@ impl Curve {
             Every::Minutes(_) => u64::MAX, // refused by the rules: resuming would not be exact
         };
         match config.lr_scheduler_type {
-            SchedulerType::Constant => Self::Constant,
+            // The falls of a plateau are a state of the run: `plateau`.
+            SchedulerType::Constant | SchedulerType::ReduceLrOnPlateau => Self::Constant,
             SchedulerType::Linear => Self::Linear,
             SchedulerType::Cosine => Self::Cosine { floor: 0.0 },
             SchedulerType::CosineWithMinLr => Self::Cosine { floor: config.min_lr_rate.unwrap_or(0.0) },

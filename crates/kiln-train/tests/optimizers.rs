@@ -13,6 +13,7 @@ use kiln_core::net::ParamInfo;
 use kiln_core::{Forward, Gradients, Net};
 use kiln_train::config::{OptimizerConfig, ScheduleConfig, SchedulerType};
 use kiln_train::optim::Optimizer;
+use kiln_train::plateau::{Plateau, PlateauState};
 use kiln_train::schedule::Schedule;
 use serde_json::{Value, json};
 use support::{bits, cpu, fixture, floats};
@@ -380,4 +381,41 @@ fn schedules_of_one_or_two_steps_have_finite_rates() {
             }
         }
     }
+}
+
+#[test]
+fn plateaus_follow_torch_and_go_on_from_a_saved_state() {
+    let fixture = fixture("plateaus.json");
+    let cases = fixture["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 6);
+    for case in cases {
+        let mut keys = case.clone();
+        let table = keys.as_object_mut().unwrap();
+        let higher_is_better = table.remove("mode").unwrap() == "max";
+        let peak = table.remove("learning_rate").unwrap().as_f64().unwrap();
+        let (metrics, rates) = (floats(&table["metrics"]), floats(&table["rates"]));
+        assert!(rates.iter().any(|rate| *rate < peak), "{case}");
+        table.retain(|key, _| !["metrics", "rates"].contains(&key.as_str()));
+        table.insert("lr_scheduler_type".into(), "reduce_lr_on_plateau".into());
+        let rule = Plateau::of(&serde_json::from_value(keys.clone()).unwrap()).unwrap();
+        let mut state = PlateauState::new(peak);
+        for (i, (number, expected)) in metrics.into_iter().zip(rates).enumerate() {
+            // Saved and read back each time: nothing else may matter.
+            state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+            state = rule.after(state, Some(number), higher_is_better);
+            let got = state.learning_rate;
+            assert!((got - expected).abs() < 1e-15, "{keys}: evaluation {i}: expected {expected}, got {got}");
+        }
+    }
+    let rule = Plateau::of(
+        &serde_json::from_value(json!({"lr_scheduler_type": "reduce_lr_on_plateau",
+        "patience": 0}))
+        .unwrap(),
+    );
+    let undefined = rule.unwrap().after(PlateauState::new(1.0), None, true);
+    assert_eq!(
+        (undefined.best, undefined.learning_rate),
+        (None, 0.1),
+        "a number that is not defined is no progress"
+    );
 }

@@ -80,6 +80,29 @@ pub struct ScheduleConfig {
     /// Whether `one_cycle` falls as long as it rose, back to its start, and then to its end; false without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub three_phase: Option<bool>,
+    /// Factor of each fall of `reduce_lr_on_plateau`; 0.1 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.999_999))]
+    pub factor: Option<f64>,
+    /// Evaluations without improvement that `reduce_lr_on_plateau` lets pass; 10 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub patience: Option<u64>,
+    /// By how much a number must be better to count for `reduce_lr_on_plateau`; 1e-4 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1e12))]
+    pub threshold: Option<f64>,
+    /// Whether `threshold` is a share of the best (`rel`, also without it) or a difference (`abs`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold_mode: Option<ThresholdMode>,
+    /// Evaluations after a fall of `reduce_lr_on_plateau` that do not count; 0 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub cooldown: Option<u64>,
+    /// The rate below which `reduce_lr_on_plateau` does not fall; 0 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub min_lr: Option<f64>,
 }
 
 /// Curves, by the names of `transformers.get_scheduler` where it has them, else of `torch.optim.lr_scheduler`.
@@ -111,6 +134,8 @@ pub enum SchedulerType {
     Exponential,
     /// Rises and falls once (OneCycleLR). The learning rate alone: momentum is left as it is.
     OneCycle,
+    /// Falls by `factor` when evaluations stop improving `evaluate.metric_for_best_model` (ReduceLROnPlateau).
+    ReduceLrOnPlateau,
 }
 
 /// A fall of `warmup_stable_decay`.
@@ -149,6 +174,17 @@ pub enum AnnealStrategy {
     Linear,
 }
 
+/// What the threshold of `reduce_lr_on_plateau` is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdMode {
+    /// A share of the best number.
+    #[default]
+    Rel,
+    /// A difference from it.
+    Abs,
+}
+
 /// A key of some curves, and an example for those that cannot do without it.
 pub type OwnKey = (&'static str, Option<&'static str>);
 
@@ -184,11 +220,19 @@ impl SchedulerType {
                 ("anneal_strategy", None),
                 ("three_phase", None),
             ],
+            Self::ReduceLrOnPlateau => &[
+                ("factor", None),
+                ("patience", None),
+                ("threshold", None),
+                ("threshold_mode", None),
+                ("cooldown", None),
+                ("min_lr", None),
+            ],
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Constant,
         Self::Linear,
         Self::Cosine,
@@ -201,5 +245,6 @@ impl SchedulerType {
         Self::Multistep,
         Self::Exponential,
         Self::OneCycle,
+        Self::ReduceLrOnPlateau,
     ];
 }

@@ -23,12 +23,27 @@ impl Rules<'_> {
             schedule.three_phase == Some(true) && schedule.pct_start.is_some_and(|share| share > 0.5);
         let message = "`three_phase` rises and falls for `pct_start` each, and more than half leaves no end";
         self.fault_if(endless, "schedule.pct_start", message, "set it to at most 0.5");
+        self.plateau(schedule);
         let (end, peak) = (schedule.lr_end.unwrap_or(LR_END), self.config.optimizer.learning_rate());
         let rises = kind == SchedulerType::Polynomial && end >= peak;
         let message =
             format!("`polynomial` falls to `lr_end` = {end}, which is not below the learning rate of {peak}");
         let key = if schedule.lr_end.is_some() { "schedule.lr_end" } else { "schedule" };
         self.fault_if(rises, key, message, "lower `lr_end`, or raise optimizer.learning_rate");
+    }
+
+    fn plateau(&mut self, schedule: &ScheduleConfig) {
+        if schedule.lr_scheduler_type != SchedulerType::ReduceLrOnPlateau {
+            return;
+        }
+        let blind = !self.has_validation();
+        let message = "`reduce_lr_on_plateau` needs validation data";
+        let remedy = "set data.validation or data.validation_fraction, or choose another curve";
+        self.fault_if(blind, "schedule.lr_scheduler_type", message, remedy);
+        let (least, peak) = (schedule.min_lr.unwrap_or(0.0), self.config.optimizer.learning_rate());
+        let message = format!("`min_lr` is {least}, which is not below the learning rate of {peak}");
+        let remedy = "lower it, or raise optimizer.learning_rate";
+        self.fault_if(schedule.min_lr.is_some() && least >= peak, "schedule.min_lr", message, remedy);
     }
 
     /// Keys of other curves are refused, and those that the curve needs asked for.

@@ -75,6 +75,17 @@ fn every_curve_loads_with_its_own_keys_and_no_others() {
                 "three_phase = true",
             ],
         ),
+        (
+            "reduce_lr_on_plateau",
+            vec![
+                "factor = 0.5",
+                "patience = 2",
+                "threshold = 0.01",
+                "threshold_mode = \"abs\"",
+                "cooldown = 1",
+                "min_lr = 1e-6",
+            ],
+        ),
     ];
     for (kind, keys) in &good {
         let (_folder, path) = folder(&curve(kind, &keys.join("\n")));
@@ -126,6 +137,10 @@ fn curves_that_cannot_be_gone_through_are_refused() {
     refused(&curve("step", "step_size = \"3 minutes\""), &[], "`step_size` is a time");
     refused(&curve("multistep", "milestones = [\"3 steps\", \"3 minutes\"]"), &[], "`milestones` is a time");
     refused(&curve("multistep", "milestones = []"), &[], "`milestones` is empty");
+    let plateau = curve("reduce_lr_on_plateau", "");
+    refused(&plateau.replace("validation_fraction = 0.1", ""), &[], "needs validation data");
+    refused(&plateau, &["schedule.min_lr=0.5"], "not below the learning rate of 0.001");
+    refused(&plateau, &["schedule.factor=1.0"], "schedule.factor");
     refused(&curve("step", "step_size = 30"), &[], "schedule.step_size");
     refused(
         &curve("warmup_stable_decay", "num_decay_steps = 2.5"),
