@@ -1,5 +1,4 @@
 //! The loop on real digits: accumulation, interruption and resume to the bit, damage, refusals, early stopping.
-
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
 
 mod support;
