@@ -1,6 +1,9 @@
 //! The whole config of a run: top-level keys and the tables that training owns.
 //! Owns the words and their defaults; starts nothing. `Plan` resolves it against the data.
 
+mod optimizer;
+mod schedule;
+
 use std::path::PathBuf;
 
 pub use kiln_core::TaskConfig;
@@ -15,6 +18,13 @@ use serde::{Deserialize, Serialize};
 pub use crate::average::AverageConfig;
 pub use crate::finetune::{FinetuneConfig, GroupConfig};
 pub use crate::loss::{ClassWeights, LossConfig};
+pub use optimizer::{
+    AdafactorConfig, AdagradConfig, AdamConfig, AdamwConfig, AdjustLr, LambConfig, LionConfig, MuonConfig,
+    OptimizerConfig, RmspropConfig, SgdConfig,
+};
+pub use schedule::{
+    AnnealStrategy, DecayType, GammaPer, OwnKey, ScheduleConfig, SchedulerType, ThresholdMode,
+};
 
 /// A run, as configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,96 +82,6 @@ pub struct Config {
     /// The model folder that a run leaves.
     #[serde(default)]
     pub export: SaveOptions,
-}
-
-/// The update rule, with PyTorch's semantics and defaults.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum OptimizerConfig {
-    /// Decoupled weight decay (Loshchilov and Hutter, 2017), as `torch.optim.AdamW`.
-    Adamw(AdamwConfig),
-    /// Momentum SGD, as `torch.optim.SGD`.
-    Sgd(SgdConfig),
-}
-
-/// `kind = "adamw"`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AdamwConfig {
-    /// Peak learning rate.
-    #[serde(default = "adamw_learning_rate")]
-    #[schemars(range(min = 0.0, max = 10.0))]
-    pub learning_rate: f64,
-    /// Decoupled weight decay.
-    #[serde(default = "adamw_weight_decay")]
-    #[schemars(range(min = 0.0, max = 10.0))]
-    pub weight_decay: f64,
-    /// Decay rates of the two moments.
-    #[serde(default = "betas")]
-    pub betas: [f64; 2],
-    /// Added to the denominator.
-    #[serde(default = "eps")]
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub eps: f64,
-    /// Decay biases and norm weights too (PyTorch does; fine-tuning recipes do not).
-    #[serde(default = "yes")]
-    pub decay_bias_and_norm: bool,
-}
-
-/// `kind = "sgd"`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SgdConfig {
-    /// Peak learning rate.
-    #[serde(default = "sgd_learning_rate")]
-    #[schemars(range(min = 0.0, max = 1000.0))]
-    pub learning_rate: f64,
-    /// Share of the previous step that is kept.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub momentum: f64,
-    /// Share of the gradient left out of the momentum buffer.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub dampening: f64,
-    /// Nesterov's momentum; needs `momentum` and no `dampening`.
-    #[serde(default)]
-    pub nesterov: bool,
-    /// L2 penalty added to the gradient.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 10.0))]
-    pub weight_decay: f64,
-    /// Decay biases and norm weights too (PyTorch does; fine-tuning recipes do not).
-    #[serde(default = "yes")]
-    pub decay_bias_and_norm: bool,
-}
-
-/// The learning rate over time: from 0 to `learning_rate` in `warmup_steps`, then by type.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ScheduleConfig {
-    /// After warm-up.
-    pub lr_scheduler_type: SchedulerType,
-    /// Optimizer steps (1 or more), or a fraction of all steps (below 1).
-    #[schemars(range(min = 0.0))]
-    pub warmup_steps: f64,
-    /// Where `cosine_with_min_lr` ends, as a share of the peak; for no other curve.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub min_lr_rate: Option<f64>,
-}
-
-/// Curves, as `transformers.get_scheduler` names them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SchedulerType {
-    /// Stays.
-    #[default]
-    Constant,
-    /// Falls to 0 along a line.
-    Linear,
-    /// Falls to 0 along half a cosine.
-    Cosine,
-    /// Falls to `min_lr_rate` of the peak along half a cosine.
-    CosineWithMinLr,
 }
 
 /// The loop. Exactly one of `epochs` and `max_steps`.
@@ -253,28 +173,4 @@ fn output_dir() -> PathBuf {
 
 fn one() -> u64 {
     1
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn betas() -> [f64; 2] {
-    [0.9, 0.999]
-}
-
-fn eps() -> f64 {
-    1e-8
-}
-
-fn adamw_learning_rate() -> f64 {
-    1e-3
-}
-
-fn adamw_weight_decay() -> f64 {
-    1e-2
-}
-
-fn sgd_learning_rate() -> f64 {
-    1e-3
 }

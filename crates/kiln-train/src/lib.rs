@@ -18,6 +18,7 @@ mod metrics_log;
 pub mod optim;
 pub mod pass;
 mod plan;
+pub mod plateau;
 pub mod progress;
 mod run;
 pub mod schedule;

@@ -8,8 +8,10 @@ mod data_rules;
 mod encoder_rules;
 mod finetune_rules;
 mod loader_rules;
+mod loss_rules;
 mod model_rules;
 mod place_rules;
+mod schedule_rules;
 mod text_rules;
 mod train_rules;
 
@@ -120,6 +122,7 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
     rules.model();
     rules.optimizer();
     rules.finetune();
+    rules.schedule();
     rules.train();
     rules.metric();
     if look_for_files {

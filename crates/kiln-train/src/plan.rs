@@ -47,7 +47,8 @@ impl Plan {
             Some(steps) => steps,
             None => config.train.epochs.unwrap_or(1) * steps_per_epoch,
         };
-        let schedule = Schedule::new(&config.schedule, config.optimizer.learning_rate(), total_steps);
+        let peak = config.optimizer.learning_rate();
+        let schedule = Schedule::new(&config.schedule, peak, total_steps, steps_per_epoch);
         Self { train_samples, batches_per_epoch, accumulation, steps_per_epoch, total_steps, schedule }
     }
 }
@@ -65,27 +66,14 @@ impl Config {
 }
 
 impl OptimizerConfig {
-    /// Weight decay, and whether biases and norm weights decay too.
-    pub fn weight_decay(&self) -> (f64, bool) {
-        match self {
-            OptimizerConfig::Adamw(c) => (c.weight_decay, c.decay_bias_and_norm),
-            OptimizerConfig::Sgd(c) => (c.weight_decay, c.decay_bias_and_norm),
-        }
-    }
-
     /// The rule's name in a config.
-    pub fn word(&self) -> &'static str {
-        match self {
-            OptimizerConfig::Adamw(_) => "adamw",
-            OptimizerConfig::Sgd(_) => "sgd",
-        }
+    pub fn word(&self) -> String {
+        let table = serde_json::to_value(self).unwrap_or_default();
+        table.get("kind").and_then(serde_json::Value::as_str).unwrap_or_default().into()
     }
 
     /// The peak learning rate.
     pub fn learning_rate(&self) -> f64 {
-        match self {
-            OptimizerConfig::Adamw(c) => c.learning_rate,
-            OptimizerConfig::Sgd(c) => c.learning_rate,
-        }
+        self.rule().base().learning_rate
     }
 }

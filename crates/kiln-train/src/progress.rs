@@ -7,6 +7,7 @@ use kiln_eval::tasks::Metric;
 use serde::{Deserialize, Serialize};
 
 use crate::pass::LossScale;
+use crate::plateau::PlateauState;
 
 /// Position, metric state and best so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub struct Progress {
     /// The factor of the loss, in float16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// The learning rate that falls on plateaus, from the first evaluation on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plateau: Option<PlateauState>,
 }
 
 /// A validation result.
@@ -63,16 +67,20 @@ pub struct Scored {
 }
 
 impl Scored {
+    /// The chosen metric; `None` where it is not defined.
+    pub fn number(&self, metric: Metric) -> Option<f64> {
+        match metric.name {
+            "loss" => Some(self.loss),
+            name => self.metrics.get(name).and_then(serde_json::Value::as_f64),
+        }
+    }
+
     /// Whether it beats `other` by the chosen metric; of equals the lower loss wins. A metric that is not defined
     /// loses to any number.
     pub fn beats(&self, other: Option<&Scored>, metric: Metric) -> bool {
         let Some(other) = other else { return true };
-        let number = |scored: &Scored| match metric.name {
-            "loss" => Some(scored.loss),
-            name => scored.metrics.get(name).and_then(serde_json::Value::as_f64),
-        };
         let rank = |scored: &Scored| {
-            number(scored).map_or(f64::NEG_INFINITY, |x| if metric.higher_is_better { x } else { -x })
+            scored.number(metric).map_or(f64::NEG_INFINITY, |x| if metric.higher_is_better { x } else { -x })
         };
         let (own, others) = (rank(self), rank(other));
         own > others || (own == others && self.loss < other.loss)
@@ -122,6 +130,7 @@ impl Progress {
             out_of_time: false,
             seconds: 0.0,
             averaged: 0,
+            plateau: None,
         }
     }
 }
@@ -150,6 +159,8 @@ mod tests {
                 let mut progress = Progress::new(1, String::new(), 1, Precision::F32);
                 let share = f64::from(k) / f64::from(n);
                 progress.best = Some(scored(share, (1.0 + share).ln()));
+                let best = Some((2.0 + share).sqrt());
+                progress.plateau = Some(PlateauState { best, ..PlateauState::new(share.exp()) });
                 progress.window.add(share as f32, 3);
                 let text = serde_json::to_string(&progress).unwrap();
                 assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress, "{k}/{n}");

@@ -151,7 +151,7 @@ impl Run {
                 self.finetune.thaw(&mut *self.net, self.progress.step);
                 let group = self.gradients(&mut loader, batches)?;
                 let norm = global_norm(&group.gradients);
-                let learning_rate = self.plan.schedule.at(self.progress.step);
+                let learning_rate = self.learning_rate();
                 if self.is_usable(norm, &group.indices, session)? {
                     let gradients = match self.config.train.max_grad_norm {
                         Some(max_norm) => clip(group.gradients, norm, max_norm),
@@ -238,6 +238,14 @@ impl Run {
             None => session.tell(&Event::Finished { step: self.progress.step }),
         }
         Ok((self, End::Complete))
+    }
+
+    /// The rate of the next step.
+    fn learning_rate(&self) -> f64 {
+        match self.progress.plateau {
+            Some(plateau) => self.plan.schedule.at_peak(self.progress.step, plateau.learning_rate),
+            None => self.plan.schedule.at(self.progress.step),
+        }
     }
 
     /// The gradients of `batches` batches, equal to those of one batch of all their samples: each batch's mean

@@ -247,8 +247,7 @@ impl Parts {
             config.seed,
         )?;
         let finetune = Finetune::new(config, &mut model, &plan)?;
-        let (decay, decays_all) = config.optimizer.weight_decay();
-        let groups = finetune::table(&finetune, config.optimizer.learning_rate(), decay, decays_all);
+        let groups = finetune::table(&finetune, &*config.optimizer.rule());
         session.tell(&Event::Note(&groups));
         if let Some(report) = &model.report {
             session.tell(&Event::Note(&format!("pretrained weights: {report}")));

@@ -45,7 +45,7 @@ fn at(t: u32) -> StateDict {
 }
 
 fn plan() -> Plan {
-    let schedule = Schedule::new(&Default::default(), 1.0, 100);
+    let schedule = Schedule::new(&Default::default(), 1.0, 100, 20);
     Plan {
         train_samples: 100,
         batches_per_epoch: 20,

@@ -100,7 +100,7 @@ fn adapters_train_as_in_peft() {
     }
     assert!(model.net.load_state(&state).is_exact());
     let expected = fixture("lora20.json");
-    let groups = table(&finetune, 5e-3, 0.01, true);
+    let groups = table(&finetune, &*config.optimizer.rule());
     let head = format!("model: {} parameters, {} train (9.15 %)", expected["all"], expected["trainable"]);
     assert!(groups.starts_with(&head), "{groups}");
     let net = follows("lora20.json", &config, model, &finetune);
@@ -153,7 +153,7 @@ fn the_groups_are_shown() {
     );
     let mut model = tiny_bert(&config);
     let finetune = Finetune::new(&config, &mut model, &Plan::new(&config, 160)).unwrap();
-    let shown = table(&finetune, 0.1, 0.01, false);
+    let shown = table(&finetune, &*config.optimizer.rule());
     let rows: Vec<Vec<&str>> =
         shown.lines().skip(2).map(|l| l.split("  ").filter(|c| !c.is_empty()).collect()).collect();
     let row = |what: &str, rate: &str, decay: &str| {

@@ -1,5 +1,4 @@
 //! The loop on real digits: accumulation, interruption and resume to the bit, damage, refusals, early stopping.
-
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // helpers of tests are tests too
 
 mod support;
@@ -73,6 +72,24 @@ fn an_interrupted_run_continues_to_the_bit_for_any_number_of_workers() {
         assert_eq!(metrics(&whole.run), metrics(&run), "losses after an interruption at {at}");
         let model = |run: &Path| std::fs::read(run.join("model/model.safetensors")).unwrap();
         assert!(model(&whole.run) == model(&run), "final model after an interruption at {at}");
+    }
+}
+
+#[test]
+fn every_optimizer_and_a_falling_rate_resume_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let rest = "[schedule]\nlr_scheduler_type = \"reduce_lr_on_plateau\"\npatience = 0\nthreshold = 100.0\n\
+         [evaluate]\nevery = \"5 steps\"\n[train]\nmax_steps = 20\n";
+    for kind in ["adam", "rmsprop", "adagrad", "adafactor", "lion", "lamb", "muon"] {
+        let path = config(folder.path(), MLP, &format!("[optimizer]\nkind = \"{kind}\"\n{rest}"));
+        let whole = train(&path, &[&format!("run_name={kind}")]);
+        let outcome = go(&new(&path, &[&format!("run_name={kind}-cut")]), 12).unwrap();
+        let Outcome::Interrupted { run, .. } = outcome else { panic!("{kind} was not interrupted") };
+        finished(go(&resume(&run, &[]), 0).unwrap());
+        let (a, b, lines) = (newest(&whole.run), newest(&run), metrics(&run));
+        assert_eq!((bits(&a.model), bits(&a.optimizer)), (bits(&b.model), bits(&b.optimizer)), "{kind}");
+        assert_eq!((a.progress.plateau, &metrics(&whole.run)), (b.progress.plateau, &lines), "{kind}");
+        assert!(b.progress.plateau.unwrap().learning_rate < lines[0]["learning_rate"].as_f64().unwrap());
     }
 }
 

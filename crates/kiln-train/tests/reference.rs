@@ -33,7 +33,7 @@ fn train(
     let optimizer: OptimizerConfig = serde_json::from_value(recipe.optimizer.clone()).unwrap();
     let schedule: ScheduleConfig = serde_json::from_value(recipe.schedule.clone()).unwrap();
     let (mut optimizer, schedule) =
-        (Optimizer::new(&optimizer), Schedule::new(&schedule, recipe.rate, STEPS));
+        (Optimizer::new(&optimizer), Schedule::new(&schedule, recipe.rate, STEPS, STEPS));
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in 0..STEPS {
         let (input, classes) = batch(step);

@@ -235,8 +235,7 @@ fn of_config(config: &Config) -> Result<Subject, Failure> {
         None => Plan::new(config, 0),
     };
     let finetune = Finetune::new(config, &mut model, &plan)?;
-    let (decay, decays_all) = config.optimizer.weight_decay();
-    let groups = table(&finetune, config.optimizer.learning_rate(), decay, decays_all);
+    let groups = table(&finetune, &*config.optimizer.rule());
     Ok(Subject { model, input, groups: Some(groups) })
 }
 

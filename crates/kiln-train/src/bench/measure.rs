@@ -135,7 +135,7 @@ fn numbers(spec: &RowSpec, place: &Place, process_start: Instant) -> Result<(Mea
     let measured = Measured {
         model: subject.card.called().to_string(),
         task: subject.config.task.kind().to_string(),
-        optimizer: subject.config.optimizer.word().into(),
+        optimizer: subject.config.optimizer.word(),
         input: described(&subject),
         train,
         infer,

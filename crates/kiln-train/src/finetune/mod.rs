@@ -21,7 +21,7 @@ pub use table::table;
 
 use crate::config::Config;
 use crate::error::TrainError;
-use crate::optim::{Setting, Settings};
+use crate::optim::{Rule, Setting, Settings};
 use crate::plan::Plan;
 
 /// What trains, when, and at which rate.
@@ -106,7 +106,7 @@ impl Finetune {
             groups,
             parameters,
         };
-        own.settings = own.resolve(&table, config.optimizer.learning_rate());
+        own.settings = own.resolve(&table, &*config.optimizer.rule());
         match own.parameters.iter().any(|p| own.trains(&p.name, 0)) {
             true => Ok(own),
             false => Err(nothing_trains().into()),
@@ -118,7 +118,7 @@ impl Finetune {
         self.settings.clone()
     }
 
-    fn resolve(&self, table: &FinetuneConfig, peak: f64) -> Settings {
+    fn resolve(&self, table: &FinetuneConfig, rule: &dyn Rule) -> Settings {
         let setting = |p: &ParamInfo| {
             let group = self.group(&p.name).and_then(|i| table.groups.get(i));
             let by_layer = match (&self.layers, table.layer_decay) {
@@ -126,7 +126,7 @@ impl Finetune {
                 _ => 1.0,
             };
             let own_rate = group.and_then(|g| g.learning_rate);
-            let rate_scale = own_rate.map_or(by_layer, |rate| rate / peak);
+            let rate_scale = own_rate.map_or(by_layer, |rate| rate / rule.base_of(p).learning_rate);
             Setting { rate_scale, weight_decay: group.and_then(|g| g.weight_decay) }
         };
         self.parameters.iter().map(|p| (p.name.clone(), setting(p))).collect()

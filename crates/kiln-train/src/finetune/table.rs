@@ -1,7 +1,10 @@
 //! The groups of parameters as a person reads them before the first step.
 //! Owns the words and columns; never what is in them (`finetune`).
 
+use kiln_core::net::ParamInfo;
+
 use super::Finetune;
+use crate::optim::Rule;
 
 /// One line of the table.
 struct Row {
@@ -12,9 +15,9 @@ struct Row {
     decay: String,
 }
 
-/// How many of all values train, and, where groups differ, a line for each: tensors, values, peak learning rate and
-/// weight decay. `peak` and `decay` are the optimizer's own; `decays_all` says whether biases and norms decay too.
-pub fn table(finetune: &Finetune, peak: f64, decay: f64, decays_all: bool) -> String {
+/// How many of all values train, and, where groups or rules differ, a line for each: tensors, values, peak learning
+/// rate and weight decay.
+pub fn table(finetune: &Finetune, rule: &dyn Rule) -> String {
     let parameters = finetune.parameters();
     let mut rows: Vec<Row> = Vec::new();
     let (mut all, mut training) = (0, 0);
@@ -24,12 +27,15 @@ pub fn table(finetune: &Finetune, peak: f64, decay: f64, decays_all: bool) -> St
         let ever = finetune.trains(&p.name, u64::MAX);
         all += values;
         training += if ever { values } else { 0 };
-        let decay = if p.shape.len() > 1 || decays_all { setting.weight_decay.unwrap_or(decay) } else { 0.0 };
+        let base = rule.base_of(p);
         let (rate, decay) = match ever {
-            true => (format!("{:.3e}", peak * setting.rate_scale), format!("{decay}")),
+            true => {
+                let rate = base.learning_rate * setting.rate_scale;
+                (format!("{rate:.3e}"), base.decay(p, setting.weight_decay).to_string())
+            }
             false => ("-".into(), "-".into()),
         };
-        let what = label(finetune, &p.name, ever);
+        let what = label(finetune, rule, p, ever);
         match rows.iter_mut().find(|r| (&r.what, &r.rate, &r.decay) == (&what, &rate, &decay)) {
             Some(row) => (row.tensors, row.values) = (row.tensors + 1, row.values + values),
             None => rows.push(Row { what, tensors: 1, values, rate, decay }),
@@ -42,12 +48,18 @@ pub fn table(finetune: &Finetune, peak: f64, decay: f64, decays_all: bool) -> St
             100.0 * training as f64 / all.max(1) as f64
         ),
     };
-    if finetune.is_plain() { head } else { head + "\n" + &lines(&rows) }
+    let one_rule = parameters.iter().all(|p| rule.name_of(p).is_none());
+    if finetune.is_plain() && one_rule { head } else { head + "\n" + &lines(&rows) }
 }
 
-fn label(finetune: &Finetune, name: &str, ever: bool) -> String {
+fn label(finetune: &Finetune, rule: &dyn Rule, p: &ParamInfo, ever: bool) -> String {
+    let name = p.name.as_str();
     if !ever {
         return "frozen".into();
+    }
+    let by = rule.name_of(p);
+    if let Some(by) = by.filter(|_| finetune.is_plain()) {
+        return by.into();
     }
     let mut what = match (finetune.group(name), &finetune.layers) {
         (Some(group), _) => format!("group {}", group + 1),
@@ -60,7 +72,7 @@ fn label(finetune: &Finetune, name: &str, ever: bool) -> String {
         0 => {}
         step => what += &format!(", from step {}", step + 1),
     }
-    what
+    what + &by.map(|by| format!(" ({by})")).unwrap_or_default()
 }
 
 fn lines(rows: &[Row]) -> String {

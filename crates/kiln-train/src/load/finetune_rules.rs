@@ -87,7 +87,7 @@ impl Rules<'_> {
         }
     }
 
-    fn patterns(&mut self, key: &str, patterns: &[String]) {
+    pub(super) fn patterns(&mut self, key: &str, patterns: &[String]) {
         if let Err(error) = Names::new(key, patterns) {
             self.fault(key, error.to_string(), error.hint().unwrap_or_default());
         }

@@ -1,5 +1,7 @@
 //! Each rule by its message, key and line; the saved form read back; every schema key read by code.
 
+mod rates;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -381,7 +383,7 @@ fn code(folder: &Path, out: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && !["tests", "load", "target"].contains(&name.as_str()) {
+        if path.is_dir() && !["tests", "load", "target", "config"].contains(&name.as_str()) {
             code(&path, out);
         } else if name.ends_with(".rs") && !["config.rs", "load.rs", "tests.rs"].contains(&name.as_str()) {
             let text = fs::read_to_string(&path).unwrap();

@@ -1,13 +1,15 @@
-//! Rules among the keys that training owns: top level, optimizer, schedule, loop, checkpoints.
+//! Rules among the keys that training owns: top level, optimizer, loop, checkpoints.
 //! Owns no key's range (the schema does); part of `load`.
 
+use kiln_core::TaskKind;
 use kiln_core::device::DeviceSpec;
-use kiln_core::{Every, LossKind, TaskKind};
 
-use kiln_eval::tasks::{self, LOSS, Loss};
+use kiln_eval::tasks::{self, LOSS};
 
 use super::Rules;
-use crate::config::{AverageConfig, ClassWeights, EvaluateConfig, OptimizerConfig, SchedulerType};
+use crate::config::{
+    AdafactorConfig, AdamConfig, AdamwConfig, EvaluateConfig, LambConfig, LionConfig, OptimizerConfig,
+};
 
 impl Rules<'_> {
     /// `device`, `output_dir`, `run_name`.
@@ -31,12 +33,10 @@ impl Rules<'_> {
 
     pub(super) fn optimizer(&mut self) {
         match &self.config.optimizer {
-            OptimizerConfig::Adamw(adamw) => {
-                let bad = adamw.betas.iter().any(|beta| !(0.0..1.0).contains(beta));
-                let message =
-                    format!("`optimizer.betas` must be at least 0 and below 1, got {:?}", adamw.betas);
-                self.fault_if(bad, "optimizer.betas", message, "the usual choice is [0.9, 0.999]");
-            }
+            OptimizerConfig::Adamw(AdamwConfig { betas, .. })
+            | OptimizerConfig::Adam(AdamConfig { betas, .. })
+            | OptimizerConfig::Lamb(LambConfig { betas, .. })
+            | OptimizerConfig::Lion(LionConfig { betas, .. }) => self.betas("optimizer.betas", *betas),
             OptimizerConfig::Sgd(sgd) => {
                 let bad = sgd.nesterov && (sgd.momentum <= 0.0 || sgd.dampening != 0.0);
                 let message = "`nesterov` needs `momentum` above 0 and no `dampening`";
@@ -45,10 +45,35 @@ impl Rules<'_> {
                 let message = "`dampening` does nothing without `momentum`";
                 self.fault_if(idle, "optimizer.dampening", message, "leave it out, or set momentum = 0.9");
             }
+            OptimizerConfig::Adafactor(AdafactorConfig { eps, .. }) => {
+                let bad = eps.iter().any(|eps| !(0.0..=1.0).contains(eps));
+                let message = format!("`optimizer.eps` must be from 0 to 1, got {eps:?}");
+                self.fault_if(bad, "optimizer.eps", message, "the usual choice is [1e-7, 1e-3]");
+            }
+            OptimizerConfig::Muon(muon) => {
+                self.betas("optimizer.adamw.betas", muon.adamw.betas);
+                self.patterns("optimizer.adamw_parameters", &muon.adamw_parameters);
+                let rates = [
+                    ("optimizer.learning_rate", muon.learning_rate),
+                    ("optimizer.adamw.learning_rate", muon.adamw.learning_rate),
+                ];
+                for (key, rate) in rates {
+                    let message = format!("`{key}` is 0, and the schedule is a multiple of it");
+                    let remedy = "set it above 0, and freeze what must not move with finetune.freeze";
+                    self.fault_if(rate <= 0.0, key, message, remedy);
+                }
+            }
+            OptimizerConfig::Rmsprop(_) | OptimizerConfig::Adagrad(_) => {}
         }
     }
 
-    /// `[train]`, `[schedule]`, `[checkpoint]`.
+    fn betas(&mut self, key: &str, betas: [f64; 2]) {
+        let bad = betas.iter().any(|beta| !(0.0..1.0).contains(beta));
+        let message = format!("`{key}` must be at least 0 and below 1, got {betas:?}");
+        self.fault_if(bad, key, message, "the usual choice is [0.9, 0.999]");
+    }
+
+    /// `[train]`, `[checkpoint]`.
     pub(super) fn train(&mut self) {
         let train = &self.config.train;
         match (train.epochs, train.max_steps) {
@@ -61,7 +86,6 @@ impl Rules<'_> {
             }
             _ => {}
         }
-        self.warmup();
         self.average();
         self.loss();
         let unused = train.label_smoothing_factor > 0.0 && self.config.task.kind() == TaskKind::Regression;
@@ -93,98 +117,6 @@ impl Rules<'_> {
                 format!("`{name}` is not a metric of [task] kind = \"{}\"", self.config.task.kind());
             let remedy = format!("choose one of {}", all.join(", "));
             self.fault("evaluate.metric_for_best_model", message, remedy);
-        }
-    }
-
-    fn warmup(&mut self) {
-        let key = "schedule.warmup_steps";
-        let warmup = self.config.schedule.warmup_steps;
-        let part = warmup >= 1.0 && warmup.fract() != 0.0;
-        let message = format!("`warmup_steps` is {warmup}: neither whole steps nor a fraction below 1");
-        self.fault_if(part, key, message, "for example: warmup_steps = 100, or 0.1 for a tenth of all steps");
-        let floor = self.config.schedule.min_lr_rate;
-        let falls = self.config.schedule.lr_scheduler_type == SchedulerType::CosineWithMinLr;
-        let message = "lr_scheduler_type = \"cosine_with_min_lr\" needs `min_lr_rate`";
-        let remedy = "for example: min_lr_rate = 0.1, a tenth of the learning rate";
-        self.fault_if(falls && floor.is_none(), "schedule", message, remedy);
-        let message = "`min_lr_rate` is of lr_scheduler_type = \"cosine_with_min_lr\" alone";
-        let remedy = "leave it out, or choose that curve";
-        self.fault_if(!falls && floor.is_some(), "schedule.min_lr_rate", message, remedy);
-        if let Some(max) = self.config.train.max_steps.filter(|&max| warmup > max as f64) {
-            let message =
-                format!("`warmup_steps` is {warmup}, more than the {max} steps of `train.max_steps`");
-            self.fault(key, message, "the learning rate would never arrive; warm up for fewer steps");
-        }
-    }
-
-    fn loss(&mut self) {
-        let Some(loss) = &self.config.loss else { return };
-        let task = self.config.task.kind();
-        let no_class = !Loss::fits(LossKind::Focal, task);
-        let message = format!("[loss] is for classes, and [task] kind = \"{task}\" has its own");
-        self.fault_if(no_class, "loss", message, "leave it out");
-        if no_class {
-            return;
-        }
-        if let Some(kind) = loss.kind.filter(|kind| !Loss::fits(*kind, task)) {
-            let message = format!("{kind:?} does not fit [task] kind = \"{task}\"");
-            self.fault("loss.kind", message, "leave it out for the task's own formula, or choose \"focal\"");
-        }
-        let idle = loss.gamma.is_some() && loss.kind != Some(LossKind::Focal);
-        let message = "`loss.gamma` is of kind = \"focal\" alone";
-        self.fault_if(idle, "loss.gamma", message, "leave it out, or set loss.kind = \"focal\"");
-        match &loss.class_weights {
-            Some(ClassWeights::Numbers(numbers)) => {
-                let bad =
-                    numbers.iter().any(|w| !w.is_finite() || *w < 0.0) || numbers.iter().all(|w| *w == 0.0);
-                let message =
-                    format!("`loss.class_weights` must be numbers from 0 on, one above it, got {numbers:?}");
-                self.fault_if(bad, "loss.class_weights", message, "for example: class_weights = [1.0, 3.0]");
-            }
-            Some(ClassWeights::Rule(_)) if task == TaskKind::TokenClassification => {
-                let message =
-                    "`class_weights` = \"balanced\" counts samples, and here every word has a class";
-                self.fault("loss.class_weights", message, "write one number a class");
-            }
-            _ => {}
-        }
-        let smoothed = self.config.train.label_smoothing_factor > 0.0;
-        let twice = smoothed && loss.kind == Some(LossKind::Focal);
-        let message = "`label_smoothing_factor` and the focal loss pull in opposite directions";
-        self.fault_if(twice, "train.label_smoothing_factor", message, "keep one of them");
-    }
-
-    fn average(&mut self) {
-        match &self.config.average {
-            Some(AverageConfig::Ema(ema)) => {
-                let message = "`average.decay` = 1 never takes a step into the average";
-                self.fault_if(
-                    ema.decay >= 1.0,
-                    "average.decay",
-                    message,
-                    "the usual choice is 0.999 to 0.9999",
-                );
-                for (key, idle) in [
-                    ("average.warmup_gamma", ema.warmup_gamma.is_some()),
-                    ("average.warmup_power", ema.warmup_power.is_some()),
-                ] {
-                    let message = format!("`{key}` does nothing without `warmup`");
-                    self.fault_if(
-                        idle && !ema.warmup,
-                        key,
-                        message,
-                        "set average.warmup = true, or leave it out",
-                    );
-                }
-            }
-            Some(AverageConfig::Swa(swa)) => {
-                let timed = matches!(swa.every, Every::Minutes(_));
-                let message = "`average.every` in minutes would make the model depend on the machine's speed";
-                self.fault_if(timed, "average.every", message, "count steps or epochs: \"1 epoch\"");
-                let message = "`average.start` = 1 leaves no step to average";
-                self.fault_if(swa.start >= 1.0, "average.start", message, "for example 0.75");
-            }
-            None => {}
         }
     }
 

@@ -2,65 +2,47 @@
 //! Reference: `torch.optim.AdamW`. The arithmetic is kiln-nn's.
 
 use burn::tensor::Tensor;
+use kiln_core::net::ParamInfo;
 use kiln_nn::ops;
 
-use super::{Rule, Slots};
+use super::{Base, Rule, Slot, Slots, Step};
 use crate::config::AdamwConfig;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct AdamW {
-    beta1: f64,
-    beta2: f64,
+    base: Base,
+    betas: [f64; 2],
     eps: f64,
-    weight_decay: f64,
-    decay_bias_and_norm: bool,
 }
 
 impl From<&AdamwConfig> for AdamW {
     fn from(config: &AdamwConfig) -> Self {
-        // The learning rate is the schedule's to give.
-        let AdamwConfig { learning_rate: _, weight_decay, betas: [beta1, beta2], eps, decay_bias_and_norm } =
-            *config;
-        Self { beta1, beta2, eps, weight_decay, decay_bias_and_norm }
+        let AdamwConfig { learning_rate, weight_decay, betas, eps, decay_bias_and_norm } = *config;
+        Self { base: Base { learning_rate, weight_decay, decay_bias_and_norm }, betas, eps }
     }
 }
 
 impl Rule for AdamW {
-    fn update(
-        &self,
-        value: Tensor<1>,
-        gradient: Tensor<1>,
-        state: &mut Slots,
-        lr: f64,
-        weight_decay: f64,
-    ) -> Tensor<1> {
-        state.step += 1;
-        let moments = match <[Tensor<1>; 2]>::try_from(std::mem::take(&mut state.tensors)) {
-            Ok(moments) => moments,
-            Err(_) => [gradient.zeros_like(), gradient.zeros_like()],
-        };
+    fn base(&self) -> Base {
+        self.base
+    }
+
+    fn slots(&self, info: &ParamInfo) -> Vec<Slot> {
+        Slot::whole(&["exp_avg", "exp_avg_sq"], info)
+    }
+
+    fn update(&self, value: Tensor<1>, gradient: Tensor<1>, state: &mut Slots, at: &Step<'_>) -> Tensor<1> {
         let step = ops::AdamW {
-            betas: [self.beta1, self.beta2],
+            betas: self.betas,
             eps: self.eps,
-            learning_rate: lr,
-            weight_decay,
+            learning_rate: at.learning_rate,
+            weight_decay: at.weight_decay,
             step: state.step,
         };
+        let moments = state.take(&gradient);
         let (value, moments) = step.update(value, gradient, moments);
         state.tensors = moments.into();
         value
-    }
-
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
-    }
-
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay
-    }
-
-    fn decays_bias_and_norm(&self) -> bool {
-        self.decay_bias_and_norm
     }
 }

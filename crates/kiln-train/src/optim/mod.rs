@@ -4,8 +4,16 @@
 //!
 //! Why not Burn's: `ModuleOptimizer` keys its state by random parameter ids and loads it onto the default device.
 
+mod adafactor;
+mod adagrad;
+mod adam;
 mod adamw;
 mod clip;
+mod lamb;
+mod lion;
+mod muon;
+mod pieces;
+mod rmsprop;
 mod sgd;
 
 use std::collections::BTreeMap;
@@ -14,33 +22,106 @@ use burn::tensor::{Device, Tensor};
 use kiln_core::net::ParamInfo;
 use kiln_core::{Gradients, Net, StateDict};
 
+pub use adafactor::Adafactor;
+pub use adagrad::Adagrad;
+pub use adam::Adam;
 pub use adamw::AdamW;
 pub use clip::{clip, global_norm};
+pub use lamb::Lamb;
+pub use lion::Lion;
+pub use muon::Muon;
+pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
 
 use crate::config::OptimizerConfig;
 
+impl OptimizerConfig {
+    /// The configured rule.
+    pub fn rule(&self) -> Box<dyn Rule> {
+        match self {
+            Self::Adamw(c) => Box::new(AdamW::from(c)),
+            Self::Sgd(c) => Box::new(Sgd::from(c)),
+            Self::Adam(c) => Box::new(Adam::from(c)),
+            Self::Rmsprop(c) => Box::new(RmsProp::from(c)),
+            Self::Adagrad(c) => Box::new(Adagrad::from(c)),
+            Self::Adafactor(c) => Box::new(Adafactor::from(c)),
+            Self::Lion(c) => Box::new(Lion::from(c)),
+            Self::Lamb(c) => Box::new(Lamb::from(c)),
+            Self::Muon(c) => Box::new(Muon::from(c)),
+        }
+    }
+}
+
 /// One parameter's update.
 pub trait Rule: Send {
-    /// The new value `[N]` from the old one, the gradient and the the parameter's learning rate and weight decay.
-    /// The first call for a parameter gets an empty state.
-    fn update(
-        &self,
-        value: Tensor<1>,
-        gradient: Tensor<1>,
-        state: &mut Slots,
-        lr: f64,
-        weight_decay: f64,
-    ) -> Tensor<1>;
+    /// What the config says of rate and decay; for the parameters that the rule is named for, if not for all.
+    fn base(&self) -> Base;
 
-    /// Names of the tensors in a parameter's state after its first update.
-    fn slots(&self) -> &'static [&'static str];
+    /// The same for this parameter.
+    fn base_of(&self, _info: &ParamInfo) -> Base {
+        self.base()
+    }
 
-    /// The configured weight decay.
-    fn weight_decay(&self) -> f64;
+    /// Which of its rules updates this parameter, where it has several.
+    fn name_of(&self, _info: &ParamInfo) -> Option<&'static str> {
+        None
+    }
 
+    /// The tensors in this parameter's state after its first update, in their order.
+    fn slots(&self, info: &ParamInfo) -> Vec<Slot>;
+
+    /// The new value `[N]` from the old one and the gradient. The first call for a parameter gets a state without
+    /// tensors.
+    fn update(&self, value: Tensor<1>, gradient: Tensor<1>, state: &mut Slots, at: &Step<'_>) -> Tensor<1>;
+}
+
+/// Rate and decay, as configured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Base {
+    /// At the schedule's peak.
+    pub learning_rate: f64,
+    /// L2 penalty or decoupled decay, as the rule has it.
+    pub weight_decay: f64,
     /// Whether biases and norm weights (parameters of one dimension) are decayed.
-    fn decays_bias_and_norm(&self) -> bool;
+    pub decay_bias_and_norm: bool,
+}
+
+impl Base {
+    /// The weight decay of a parameter that has none of its own, or one of `own`.
+    pub fn decay(&self, info: &ParamInfo, own: Option<f64>) -> f64 {
+        match info.shape.len() > 1 || self.decay_bias_and_norm {
+            true => own.unwrap_or(self.weight_decay),
+            false => 0.0,
+        }
+    }
+}
+
+/// One update of one parameter.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// The parameter, with the shape that its flat value has lost.
+    pub info: &'a ParamInfo,
+    /// Its learning rate now.
+    pub learning_rate: f64,
+    /// Its weight decay.
+    pub weight_decay: f64,
+}
+
+/// A tensor of a parameter's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// What it is called before the parameter's name.
+    pub name: &'static str,
+    /// How many values it has.
+    pub elements: usize,
+}
+
+impl Slot {
+    /// Slots as large as the parameter.
+    fn whole(names: &[&'static str], info: &ParamInfo) -> Vec<Slot> {
+        let elements = info.shape.iter().product();
+        names.iter().map(|name| Slot { name, elements }).collect()
+    }
 }
 
 /// How one parameter's updates differ from the others'.
@@ -64,10 +145,20 @@ pub type Settings = BTreeMap<String, Setting>;
 /// One parameter's state.
 #[derive(Debug, Clone, Default)]
 pub struct Slots {
-    /// Updates so far.
+    /// Updates so far, in [`Rule::update`] the present one included.
     pub step: u64,
-    /// In the order of `Rule::slots`, each `[N]`.
+    /// In the order of [`Rule::slots`], flat.
     pub tensors: Vec<Tensor<1>>,
+    /// What they are called.
+    names: Vec<&'static str>,
+}
+
+impl Slots {
+    /// Takes all `K` tensors out, so that their memory can be used again; zeros like `gradient` at the first update.
+    fn take<const K: usize>(&mut self, gradient: &Tensor<1>) -> [Tensor<1>; K] {
+        <[Tensor<1>; K]>::try_from(std::mem::take(&mut self.tensors))
+            .unwrap_or_else(|_| std::array::from_fn(|_| gradient.zeros_like()))
+    }
 }
 
 /// A rule with the state of every parameter.
@@ -85,11 +176,7 @@ pub struct StateError(String);
 impl Optimizer {
     /// The configured rule, without state.
     pub fn new(config: &OptimizerConfig) -> Self {
-        let rule: Box<dyn Rule> = match config {
-            OptimizerConfig::Adamw(c) => Box::new(AdamW::from(c)),
-            OptimizerConfig::Sgd(c) => Box::new(Sgd::from(c)),
-        };
-        Self { rule, states: BTreeMap::new(), settings: Settings::new() }
+        Self { rule: config.rule(), states: BTreeMap::new(), settings: Settings::new() }
     }
 
     /// The same with rates and decays of its own for some parameters. Biases and norm weights that the rule does not
@@ -101,24 +188,33 @@ impl Optimizer {
     /// One step: every parameter that has a gradient is updated, the others are left alone.
     pub fn step(&mut self, net: Box<dyn Net>, mut gradients: Gradients, lr: f64) -> Box<dyn Net> {
         let Self { rule, states, settings } = self;
+        let peak = rule.base().learning_rate;
         net.update(&mut |info: &ParamInfo, value| {
             let Some(gradient) = gradients.0.remove(&info.name) else { return value };
             let state = states.entry(info.name.clone()).or_default();
+            if state.step == 0 {
+                state.names = rule.slots(info).into_iter().map(|slot| slot.name).collect();
+            }
+            state.step += 1;
             let own = settings.get(&info.name).copied().unwrap_or_default();
-            let weight_decay = match info.shape.len() > 1 || rule.decays_bias_and_norm() {
-                true => own.weight_decay.unwrap_or(rule.weight_decay()),
-                false => 0.0,
+            let base = rule.base_of(info);
+            let share = if base.learning_rate == peak { 1.0 } else { base.learning_rate / peak };
+            let at = Step {
+                info,
+                learning_rate: lr * own.rate_scale * share,
+                weight_decay: base.decay(info, own.weight_decay),
             };
-            rule.update(value, gradient, state, lr * own.rate_scale, weight_decay)
+            rule.update(value, gradient, state, &at)
         })
     }
 
-    /// The state by name: `step.PARAMETER` (`[1]`, i64) and `SLOT.PARAMETER` (`[N]`, the parameter's dtype).
+    /// The state by name: `step.PARAMETER` (`[1]`, i64) and `SLOT.PARAMETER` (flat, the
+    /// parameter's dtype).
     pub fn state(&self) -> StateDict {
         let mut out = StateDict::new();
         for (name, state) in &self.states {
             out.insert(format!("step.{name}"), [state.step as i64].into());
-            for (slot, tensor) in self.rule.slots().iter().zip(&state.tensors) {
+            for (slot, tensor) in state.names.iter().zip(&state.tensors) {
                 out.insert(format!("{slot}.{name}"), tensor.to_data());
             }
         }
@@ -142,15 +238,15 @@ impl Optimizer {
             let Some(step) = saved.get(&format!("step.{}", info.name)) else { continue };
             let step =
                 step.as_slice::<i64>().map_err(|e| StateError(format!("step.{}: {e:?}", info.name)))?;
-            let mut slots = Slots { step: step.first().copied().unwrap_or(0) as u64, tensors: Vec::new() };
-            for slot in self.rule.slots() {
-                let key = format!("{slot}.{}", info.name);
+            let mut slots = Slots { step: step.first().copied().unwrap_or(0) as u64, ..Slots::default() };
+            for Slot { name, elements } in self.rule.slots(&info) {
+                let key = format!("{name}.{}", info.name);
                 let data = saved.get(&key).ok_or_else(|| StateError(format!("{key} is missing")))?;
-                let expected: usize = info.shape.iter().product();
-                if data.num_elements() != expected {
-                    let got = data.num_elements();
-                    return Err(StateError(format!("{key}: expected {expected} elements, got {got}")));
+                let got = data.num_elements();
+                if got != elements {
+                    return Err(StateError(format!("{key}: expected {elements} elements, got {got}")));
                 }
+                slots.names.push(name);
                 slots.tensors.push(Tensor::from_data(data.clone(), (&device, data.dtype())));
             }
             used += 1 + slots.tensors.len();

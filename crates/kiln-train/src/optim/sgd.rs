@@ -2,61 +2,49 @@
 //! Reference: `torch.optim.SGD`. The arithmetic is kiln-nn's.
 
 use burn::tensor::Tensor;
+use kiln_core::net::ParamInfo;
 use kiln_nn::ops;
 
-use super::{Rule, Slots};
+use super::{Base, Rule, Slot, Slots, Step};
 use crate::config::SgdConfig;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Sgd {
+    base: Base,
     momentum: f64,
     dampening: f64,
     nesterov: bool,
-    weight_decay: f64,
-    decay_bias_and_norm: bool,
 }
 
 impl From<&SgdConfig> for Sgd {
     fn from(config: &SgdConfig) -> Self {
-        // The learning rate is the schedule's to give.
-        let SgdConfig { learning_rate: _, momentum, dampening, nesterov, weight_decay, decay_bias_and_norm } =
+        let SgdConfig { learning_rate, momentum, dampening, nesterov, weight_decay, decay_bias_and_norm } =
             *config;
-        Self { momentum, dampening, nesterov, weight_decay, decay_bias_and_norm }
+        let base = Base { learning_rate, weight_decay, decay_bias_and_norm };
+        Self { base, momentum, dampening, nesterov }
     }
 }
 
 impl Rule for Sgd {
-    fn update(
-        &self,
-        value: Tensor<1>,
-        gradient: Tensor<1>,
-        state: &mut Slots,
-        lr: f64,
-        weight_decay: f64,
-    ) -> Tensor<1> {
-        state.step += 1;
+    fn base(&self) -> Base {
+        self.base
+    }
+
+    fn slots(&self, info: &ParamInfo) -> Vec<Slot> {
+        Slot::whole(if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }, info)
+    }
+
+    fn update(&self, value: Tensor<1>, gradient: Tensor<1>, state: &mut Slots, at: &Step<'_>) -> Tensor<1> {
         let step = ops::Sgd {
             momentum: self.momentum,
             dampening: self.dampening,
             nesterov: self.nesterov,
-            learning_rate: lr,
-            weight_decay,
+            learning_rate: at.learning_rate,
+            weight_decay: at.weight_decay,
         };
         let (value, buffer) = step.update(value, gradient, state.tensors.pop());
         state.tensors.extend(buffer);
         value
-    }
-
-    fn slots(&self) -> &'static [&'static str] {
-        if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }
-    }
-
-    fn weight_decay(&self) -> f64 {
-        self.weight_decay
-    }
-
-    fn decays_bias_and_norm(&self) -> bool {
-        self.decay_bias_and_norm
     }
 }

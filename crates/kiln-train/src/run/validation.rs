@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{Run, Session};
 use crate::average::{Average, Weights};
 use crate::error::TrainError;
+use crate::plateau::{Plateau, PlateauState};
 use crate::progress::Scored;
 
 /// A line of `metrics.jsonl`: how many samples of a split have been left out, where any were.
@@ -39,7 +40,24 @@ impl Run {
             self.progress.stale_evaluations += 1;
         }
         self.evaluated(&scored, "validation", is_best, session)?;
+        self.plateau(&scored, session);
         Ok(Some(is_best))
+    }
+
+    /// Lowers the learning rate where evaluations have stopped improving.
+    fn plateau(&mut self, scored: &Scored, session: &mut Session<'_>) {
+        let Some(rule) = Plateau::of(&self.config.schedule) else { return };
+        let start = || PlateauState::new(self.config.optimizer.learning_rate());
+        let state = self.progress.plateau.unwrap_or_else(start);
+        let next = rule.after(state, scored.number(self.metric), self.metric.higher_is_better);
+        self.progress.plateau = Some(next);
+        if next.learning_rate < state.learning_rate {
+            let (step, name) = (scored.step, self.metric.name);
+            let (from, to) = (state.learning_rate, next.learning_rate);
+            session.tell(&Event::Note(&format!(
+                "step {step}: {name} has stopped improving, the learning rate falls from {from} to {to}"
+            )));
+        }
     }
 
     /// Writes and tells one evaluation.
