@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VOLATILE = ("elapsed", "data_wait", "samples_per_second")
+VOLATILE = ("elapsed", "data_wait", "samples_per_second", "tokens_per_second", "step_p50_ms", "step_p95_ms", "data_wait_share")
 
 DIGITS = f"""
 seed = 7

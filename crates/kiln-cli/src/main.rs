@@ -49,6 +49,8 @@ enum Verb {
     Parity(verbs::parity::Args),
     /// Answer one input, a folder, a table or stdin, as JSON lines
     Predict(verbs::predict::Args),
+    /// List runs, show one with its curves, or compare some
+    Runs(verbs::runs::Args),
     /// Train from a config, or resume a run
     Train(verbs::train::Args),
 }
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Verb::LrFind(args) => verbs::lr_find::run(args),
         Verb::Parity(args) => verbs::parity::run(args),
         Verb::Predict(args) => verbs::predict::run(args),
+        Verb::Runs(args) => verbs::runs::run(args),
         Verb::Train(args) => verbs::train::run(args),
     };
     ExitCode::from(match result {

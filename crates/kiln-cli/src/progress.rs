@@ -50,14 +50,14 @@ impl Progress {
     }
 
     fn step(&mut self, info: &StepInfo) {
-        self.speed.add(info);
+        self.speed.add();
         let message = format!(
             "epoch {:.2} loss {} lr {:.2e} {:.0} samples/s data wait {:.0} %",
             info.epoch,
             loss(f64::from(info.loss)),
             info.learning_rate,
-            self.speed.samples_per_second(),
-            self.speed.data_wait_share() * 100.0
+            info.pace.samples_per_second,
+            info.pace.data_wait_share * 100.0
         );
         match &self.bar {
             Some(bar) => {
@@ -126,34 +126,17 @@ impl Drop for Progress {
     }
 }
 
-/// Samples a second and data wait since the loop began (evaluation time included in neither).
+/// How long steps have taken since the loop began, with what lies between them.
 #[derive(Debug, Default)]
 struct Speed {
     since: Option<Instant>,
     first_step: u64,
-    steps: u64,
-    samples: u64,
-    last_elapsed: f64,
     seconds: f64,
-    waited: f64,
 }
 
 impl Speed {
-    fn add(&mut self, info: &StepInfo) {
-        let began = self.since.map_or(0.0, |s| s.elapsed().as_secs_f64());
-        self.seconds += (began - self.last_elapsed).max(0.0);
-        self.last_elapsed = began;
-        self.steps += 1;
-        self.samples += info.samples;
-        self.waited += info.data_wait;
-    }
-
-    fn samples_per_second(&self) -> f64 {
-        self.samples as f64 / self.seconds.max(1e-9)
-    }
-
-    fn data_wait_share(&self) -> f64 {
-        (self.waited / self.seconds.max(1e-9)).min(1.0)
+    fn add(&mut self) {
+        self.seconds = self.since.map_or(0.0, |s| s.elapsed().as_secs_f64());
     }
 
     fn seconds_left(&self, step: u64, total: u64) -> f64 {

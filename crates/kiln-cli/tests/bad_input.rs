@@ -229,7 +229,7 @@ fn a_run_folder_that_cannot_be_written() {
         .arg(&run);
     let said = Said::by(&mut command);
     writable(true);
-    said.expect(IO, &["checkpoints", "cannot"]);
+    said.expect(IO, &["runs/stopped", "cannot"]);
     still_resumes(&run);
 }
 

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Callbacks observe and may ask to stop; they never change the run. The progress bar and trackers are
-//! callbacks; there is no second hook system. (`metrics.jsonl` is part of the run's state and the loop's own.)
+//! callbacks; there is no second hook system. (`metrics.jsonl` and TensorBoard's event files are part of the run's
+//! state and the loop's own: a resumed run cuts them to its checkpoint.)
 
 use std::path::Path;
 
@@ -33,6 +34,26 @@ pub struct StepInfo {
     pub elapsed: f64,
     /// Seconds of this step spent waiting for data.
     pub data_wait: f64,
+    /// How fast the newest steps were.
+    #[serde(flatten)]
+    pub pace: Pace,
+}
+
+/// How fast the newest steps of this process were: those since the last logged one, or where these are fewer the newest
+/// 100. Time between steps (evaluation, saving, logging) is not in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Pace {
+    /// Samples read a second: images, rows, texts, windows of a corpus.
+    pub samples_per_second: f64,
+    /// Tokens read a second, padding left out; for texts only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<f64>,
+    /// Median of the steps' milliseconds.
+    pub step_p50_ms: f64,
+    /// Their 95th percentile.
+    pub step_p95_ms: f64,
+    /// Share of their time that was spent waiting for data.
+    pub data_wait_share: f64,
 }
 
 /// Metrics by name, the main one first; null where one is not defined.

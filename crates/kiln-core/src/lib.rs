@@ -10,6 +10,7 @@ pub mod every;
 pub mod exit;
 pub mod files;
 pub mod gradients;
+pub mod markup;
 pub mod memory;
 pub mod net;
 pub mod precision;

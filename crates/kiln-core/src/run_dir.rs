@@ -4,6 +4,8 @@
 //! runs/quickstart-20260102-030405/
 //!   config.toml          the resolved config
 //!   metrics.jsonl        one line a logged step or evaluation
+//!   events.out.tfevents* the same for TensorBoard
+//!   curves.svg           learning curves, when the run ended
 //!   checkpoints/         step-00000100/ ...
 //!   model/               the final model, a Hugging Face style folder
 //!   run.lock             held while a process trains
@@ -104,6 +106,20 @@ impl RunDir {
         path.join("config.toml").is_file() && !path.join("manifest.json").exists()
     }
 
+    /// Who trains in a run folder now; `None` where nobody does, or it cannot be told. Takes the lock for a moment only
+    /// where the process that the file names may live.
+    pub fn holder(path: &Path) -> Option<String> {
+        let path = path.join("run.lock");
+        let holder = fs::read_to_string(&path).ok()?.trim().to_string();
+        let (process, on) = holder.strip_prefix("process ")?.split_once(" on ")?;
+        let here = on == host() && Path::new("/proc/self").exists();
+        if here && !Path::new("/proc").join(process).exists() {
+            return None;
+        }
+        let held = matches!(File::open(&path).ok()?.try_lock_shared(), Err(TryLockError::WouldBlock));
+        held.then_some(holder)
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -165,7 +181,7 @@ fn lock(run: &Path) -> Result<File, RunDirError> {
 }
 
 /// The machine's name, for people who share a run folder over a network.
-fn host() -> String {
+pub fn host() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .or_else(|| std::env::var("HOSTNAME").ok())
@@ -195,7 +211,11 @@ mod tests {
         let Err(RunDirError::Held { holder, .. }) = RunDir::open(first.path()) else { panic!("not held") };
         assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
         let path = first.path().to_path_buf();
+        assert_eq!(RunDir::holder(&path), Some(holder));
         drop(first);
+        assert_eq!(RunDir::holder(&path), None, "its process lives, and holds it no more");
+        fs::write(path.join("run.lock"), format!("process 999999999 on {}\n", host())).unwrap();
+        assert_eq!(RunDir::holder(&path), None);
         RunDir::open(&path).unwrap();
     }
 

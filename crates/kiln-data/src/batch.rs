@@ -83,6 +83,14 @@ impl HostBatch {
         self.indices.len()
     }
 
+    /// Tokens of its texts, padding left out; 0 for anything but texts.
+    pub fn tokens(&self) -> u64 {
+        match &self.features {
+            HostFeatures::Tokens { mask, .. } => mask.iter().filter(|real| **real).count() as u64,
+            HostFeatures::Image { .. } | HostFeatures::Table { .. } => 0,
+        }
+    }
+
     /// Gathers prepared samples: `(place in the split, features, label)`. Texts are padded to the longest.
     /// Samples of another kind than `input` cannot come out of the preprocessor that `input` describes.
     pub fn gather(samples: Vec<(usize, Features, Label)>, input: &InputSpec) -> Self {

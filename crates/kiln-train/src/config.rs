@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::average::AverageConfig;
 pub use crate::finetune::{FinetuneConfig, GroupConfig};
 pub use crate::loss::{ClassWeights, LossConfig};
+pub use crate::run_log::LogConfig;
 pub use optimizer::{
     AdafactorConfig, AdagradConfig, AdamConfig, AdamwConfig, AdjustLr, LambConfig, LionConfig, MuonConfig,
     OptimizerConfig, RmspropConfig, SgdConfig,
@@ -79,6 +80,9 @@ pub struct Config {
     /// Checkpoints.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
+    /// What is written down beside `metrics.jsonl`.
+    #[serde(default)]
+    pub log: LogConfig,
     /// The model folder that a run leaves.
     #[serde(default)]
     pub export: SaveOptions,

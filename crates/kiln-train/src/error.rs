@@ -113,6 +113,14 @@ pub enum TrainError {
         /// One line a difference.
         differences: String,
     },
+    /// A file of a run is not what kiln writes there.
+    #[error("{}: {reason}", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// There is nothing to resume.
     #[error("{0}")]
     NothingToResume(String),
@@ -141,7 +149,8 @@ impl TrainError {
             TrainError::WrongInput(_) | TrainError::Changed { .. } | TrainError::NothingToResume(_) => {
                 Exit::Usage
             }
-            TrainError::State { .. }
+            TrainError::Unreadable { .. }
+            | TrainError::State { .. }
             | TrainError::Weights { .. }
             | TrainError::Unlabelled(_)
             | TrainError::NoTrainingSamples

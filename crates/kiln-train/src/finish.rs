@@ -15,6 +15,7 @@ use crate::checkpoint;
 use crate::error::TrainError;
 use crate::progress::Scored;
 use crate::run::{End, Run, Session};
+use crate::runs::{self, History};
 
 /// What a finished run came to; also written to `summary.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +60,7 @@ impl Run {
     pub fn finish(self, session: &mut Session<'_>) -> Result<Outcome, TrainError> {
         let (mut run, end) = self.steps(session)?;
         if let End::Interrupted { step } = end {
+            run.leave_curves()?;
             return Ok(Outcome::Interrupted { run: run.dir.path().to_path_buf(), step });
         }
         let validation = run.choose(session)?;
@@ -74,14 +76,26 @@ impl Run {
             },
             None => None,
         };
-        run.log.sync()?;
+        run.log.sync(&mut run.progress)?;
         run.leave_model()?;
         let summary = run.summary(chosen_step, validation, test);
         let path = run.dir.path().join("summary.json");
         let text =
             serde_json::to_vec_pretty(&summary).map_err(|e| FileError::at(&path, "write")(e.into()))?;
         write_atomic(&path, &text)?;
+        run.leave_curves()?;
         Ok(Outcome::Finished(Box::new(summary)))
+    }
+
+    /// Writes the chart of what was logged; nothing where nothing was.
+    fn leave_curves(&self) -> Result<(), TrainError> {
+        let history = History::read(&self.dir.metrics())?;
+        let path = self.dir.path().join(runs::FILE);
+        let title = self.dir.path().file_name().unwrap_or_default().to_string_lossy();
+        match runs::draw(&title, &history, self.metric.name) {
+            Some(svg) => Ok(write_atomic(&path, svg.as_bytes())?),
+            None => Ok(()),
+        }
     }
 
     /// Writes `model/`, with adapters merged into its weights, and beside it `adapter/` with the adapters alone. Where the

@@ -1,7 +1,7 @@
 //! One run: config, optimizers, schedules, the loop, checkpoints, resume.
 //!
 //! `load` reads a config, `setup` makes a [`Run`] of it (or finds the one to resume), `run` is the loop, `finish`
-//! leaves the model. `bench` times the same parts. A checkpoint (`checkpoint`, `progress`) holds everything that the next step depends on.
+//! leaves the model, `runs` looks at what runs left. `bench` times the same parts. A checkpoint (`checkpoint`, `progress`) holds everything that the next step depends on.
 
 pub mod average;
 mod bad_samples;
@@ -16,14 +16,18 @@ pub mod load;
 pub mod loss;
 mod metrics_log;
 pub mod optim;
+mod pace;
 pub mod pass;
 mod plan;
 pub mod plateau;
 pub mod progress;
 mod run;
+mod run_log;
+pub mod runs;
 pub mod schedule;
 mod setup;
 mod stall;
+mod tensorboard;
 
 pub use error::TrainError;
 pub use finish::{Outcome, Summary};

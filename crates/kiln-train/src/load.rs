@@ -47,6 +47,8 @@ const UNHASHED: &[&str] = &[
     "data.loader.cache_dir",
     "data.loader.max_in_flight_mb",
     "train.max_minutes",
+    "log.tensorboard",
+    "log.histograms",
 ];
 
 const BATCH_SIZE: &str = "data.loader.batch_size";

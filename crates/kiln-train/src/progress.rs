@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pass::LossScale;
 use crate::plateau::PlateauState;
+use crate::tensorboard::EventsAt;
 
 /// Position, metric state and best so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Progress {
     pub window: Window,
     /// Bytes of `metrics.jsonl` up to here; what lies behind was written after this checkpoint.
     pub metrics_bytes: u64,
+    /// The same of TensorBoard's event files, where they are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<EventsAt>,
     /// Best validation result so far.
     pub best: Option<Scored>,
     /// Newest validation result.
@@ -122,6 +126,7 @@ impl Progress {
             train_samples,
             window: Window::default(),
             metrics_bytes: 0,
+            events: None,
             best: None,
             newest: None,
             stale_evaluations: 0,

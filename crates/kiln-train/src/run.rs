@@ -27,11 +27,12 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::finetune::Finetune;
-use crate::metrics_log::MetricsLog;
 use crate::optim::{Optimizer, clip, global_norm};
+use crate::pace::{PaceMeter, Pass};
 use crate::pass;
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::run_log::RunLog;
 use crate::stall::StallMeter;
 
 /// Who watches a run and who may stop it.
@@ -89,7 +90,7 @@ pub struct Run {
     pub(crate) finetune: Finetune,
     // What it works with.
     pub(crate) dir: RunDir,
-    pub(crate) log: MetricsLog,
+    pub(crate) log: RunLog,
     pub(crate) bad: BadSamples,
     pub(crate) device: Device,
     // What a checkpoint holds.
@@ -103,7 +104,10 @@ pub struct Run {
 struct Group {
     gradients: Gradients,
     loss: f32,
+    /// Samples, or scored tokens: what the loss is a mean of.
     samples: u64,
+    /// Samples and tokens that were read.
+    read: (u64, u64),
     data_wait: Duration,
     /// Of the first batch, to name them when something is not finite.
     indices: Vec<usize>,
@@ -120,6 +124,7 @@ impl Run {
         let trained_before = self.progress.seconds;
         let began = Instant::now();
         let mut stall = StallMeter::default();
+        let mut pace = PaceMeter::new(self.config.train.logging_steps);
         let (step, total) = (self.progress.step, self.plan.total_steps);
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
 
@@ -168,7 +173,9 @@ impl Run {
                     self.progress.averaged = average.updates();
                 }
                 let workers = self.config.data.loader().workers;
-                if let Some(news) = stall.step(group.data_wait, step_began.elapsed(), workers) {
+                let (took, waited, (samples, tokens)) = (step_began.elapsed(), group.data_wait, group.read);
+                pace.step(Pass { took, waited, samples, tokens });
+                if let Some(news) = stall.step(waited, took, workers) {
                     session.tell(&Event::Note(&news));
                 }
                 self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
@@ -186,6 +193,7 @@ impl Run {
                         samples: group.samples,
                         elapsed: session.process_start.elapsed().as_secs_f64(),
                         data_wait: group.data_wait.as_secs_f64(),
+                        pace: pace.pace(),
                     };
                     self.log.write(&info)?;
                     session.tell(&Event::Step(&info));
@@ -255,6 +263,7 @@ impl Run {
             gradients: Gradients::default(),
             loss: 0.0,
             samples: 0,
+            read: (0, 0),
             data_wait: Duration::ZERO,
             indices: Vec::new(),
         };
@@ -271,6 +280,7 @@ impl Run {
             if micro == 0 {
                 group.indices = host.indices.clone();
             }
+            group.read = (group.read.0 + host.size() as u64, group.read.1 + host.tokens());
             group.samples += host.weight();
             let (value, weight, gradients) = self.micro_batch(host, micro, batches > 1)?;
             weighted_loss += f64::from(value) * weight;
@@ -345,7 +355,7 @@ impl Run {
     }
 
     fn save(&mut self, session: &mut Session<'_>) -> Result<PathBuf, TrainError> {
-        self.progress.metrics_bytes = self.log.sync()?;
+        self.log.sync(&mut self.progress)?;
         let checkpoint = Checkpoint {
             model: self.net.state(),
             optimizer: self.optimizer.state(),

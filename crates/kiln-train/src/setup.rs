@@ -23,12 +23,12 @@ use crate::error::TrainError;
 use crate::finetune::{self, Finetune};
 use crate::load::{self, Loaded};
 use crate::loss;
-use crate::metrics_log::MetricsLog;
 use crate::optim::Optimizer;
 use crate::pass::supported;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run::{Run, Session};
+use crate::run_log::RunLog;
 
 /// What to train.
 #[derive(Debug, Clone)]
@@ -77,6 +77,8 @@ const FREE: &[&str] = &[
     "checkpoint.every",
     "checkpoint.keep_last",
     "train.max_minutes",
+    "log.tensorboard",
+    "log.histograms",
 ];
 
 impl Run {
@@ -120,9 +122,9 @@ fn new(loaded: Loaded, path: &Path, session: &mut Session<'_>) -> Result<Run, Tr
     let dir = RunDir::create(&config.output_dir, config.run_name.as_deref(), &stem)?;
     let text = loaded.resolved.to_toml();
     write_atomic(&dir.config(), text.as_bytes())?;
-    let log = MetricsLog::open(&dir.metrics(), 0)?;
     let progress =
         Progress::new(config.seed, loaded.resolved.hash(), parts.plan.train_samples, config.precision);
+    let (log, _) = RunLog::open(&dir, &config.log, &text, &progress)?;
     parts.run(loaded.config, text, dir, log, progress)
 }
 
@@ -146,7 +148,10 @@ fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> Result<Run, 
             )
         }
     };
-    let log = MetricsLog::open(&dir.metrics(), progress.metrics_bytes)?;
+    let (log, note) = RunLog::open(&dir, &loaded.config.log, &saved_text, &progress)?;
+    if let Some(note) = note {
+        session.tell(&Event::Note(&note));
+    }
     parts.run(loaded.config, saved_text, dir, log, progress)
 }
 
@@ -314,7 +319,7 @@ impl Parts {
         config: Config,
         config_text: String,
         dir: RunDir,
-        log: MetricsLog,
+        log: RunLog,
         progress: Progress,
     ) -> Result<Run, TrainError> {
         let policy = config.data.loader().on_bad_sample;

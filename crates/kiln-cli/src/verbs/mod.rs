@@ -13,5 +13,6 @@ pub(crate) mod lr_find;
 pub(crate) mod models;
 pub(crate) mod parity;
 pub(crate) mod predict;
+pub(crate) mod runs;
 pub(crate) mod train;
 pub(crate) mod tta;

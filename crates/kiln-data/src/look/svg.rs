@@ -5,15 +5,11 @@ use std::fmt::Write;
 use std::io::Cursor;
 
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+pub(super) use kiln_core::markup::escaped;
 
 use super::columns::Bars;
 use super::report::number;
 use crate::decode::DecodedImage;
-
-/// Text that is no markup.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 /// Rows of horizontal bars: a name, and one value a series.
 pub(super) fn rows(rows: &[(String, Vec<f64>)], series: &[&str]) -> String {

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use kiln_core::markup::escaped;
+
 use super::results::{METHOD, Results};
 use super::row::{Measured, Row};
 
@@ -100,8 +102,4 @@ fn bar(row: &Row, value: impl Fn(&Measured) -> Option<Value>) -> Option<Bar> {
 
 fn short(value: f64) -> String {
     if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -88,6 +88,9 @@ impl Rules<'_> {
         }
         self.average();
         self.loss();
+        let idle = self.config.log.histograms && !self.config.log.tensorboard;
+        let message = "`log.histograms` does nothing without `log.tensorboard`";
+        self.fault_if(idle, "log.histograms", message, "set log.tensorboard = true, or leave it out");
         let unused = train.label_smoothing_factor > 0.0 && self.config.task.kind() == TaskKind::Regression;
         let message = "`label_smoothing_factor` does nothing for a regression";
         self.fault_if(unused, "train.label_smoothing_factor", message, "leave it out");

@@ -41,6 +41,7 @@ impl Run {
         }
         self.evaluated(&scored, "validation", is_best, session)?;
         self.plateau(&scored, session);
+        self.log.weights(scored.step, &*self.net)?;
         Ok(Some(is_best))
     }
 

@@ -49,6 +49,23 @@ pub fn cpu() -> Device {
     Device::flex().autodiff()
 }
 
+/// Keys of `metrics.jsonl` that depend on the clock.
+const CLOCK: [&str; 7] = [
+    "elapsed",
+    "data_wait",
+    "samples_per_second",
+    "tokens_per_second",
+    "step_p50_ms",
+    "step_p95_ms",
+    "data_wait_share",
+];
+
+/// A line of `metrics.jsonl` without them.
+pub fn clockless(mut line: Value) -> Value {
+    CLOCK.iter().for_each(|key| drop(line.as_object_mut().unwrap().remove(*key)));
+    line
+}
+
 /// Bytes of every tensor, for comparisons to the bit.
 pub fn bits(state: &StateDict) -> Vec<(String, Vec<u8>)> {
     state.iter().map(|(name, data)| (name.clone(), data.as_bytes().to_vec())).collect()

@@ -9,6 +9,8 @@ use kiln_core::event::{Callback, Event};
 use kiln_train::{Outcome, Run, Session, Start, Summary, TrainError, checkpoint};
 use serde_json::Value;
 
+use super::clockless;
+
 /// A config on the digits that the repository carries, in `folder`.
 pub fn config(folder: &Path, model: &str, rest: &str) -> PathBuf {
     let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits");
@@ -89,13 +91,5 @@ pub fn newest(run: &Path) -> checkpoint::Checkpoint {
 /// `metrics.jsonl` without what depends on the clock.
 pub fn metrics(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    text.lines()
-        .map(|line| {
-            let mut line: Value = serde_json::from_str(line).unwrap();
-            let fields = line.as_object_mut().unwrap();
-            fields.remove("elapsed");
-            fields.remove("data_wait");
-            line
-        })
-        .collect()
+    text.lines().map(|line| clockless(serde_json::from_str(line).unwrap())).collect()
 }

@@ -1,0 +1,113 @@
+//! What a run writes down as it goes: `metrics.jsonl`, and the same for TensorBoard.
+//! Owns `[log]`, and that both are cut to one checkpoint on a resume; never says what is logged, nor when.
+
+use std::path::Path;
+
+use kiln_core::files::FileError;
+use kiln_core::{Net, RunDir};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::metrics_log::MetricsLog;
+use crate::progress::Progress;
+use crate::tensorboard::{self, EventLog};
+
+/// What is written down beside `metrics.jsonl`. Nothing here changes what is trained; all of it may change on resume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LogConfig {
+    /// Write TensorBoard's event files into the run folder: `tensorboard --logdir runs`.
+    pub tensorboard: bool,
+    /// Write the distribution of every trained parameter at each evaluation, for TensorBoard. It copies the weights to the
+    /// host, as a checkpoint does.
+    pub histograms: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { tensorboard: true, histograms: false }
+    }
+}
+
+/// The open files.
+#[derive(Debug)]
+pub(crate) struct RunLog {
+    metrics: MetricsLog,
+    events: Option<EventLog>,
+    histograms: bool,
+}
+
+impl RunLog {
+    /// Begins the files of a run, or goes on where `progress` was saved; also answers what a person should know of them.
+    ///
+    /// # Errors
+    /// The system refuses, or `metrics.jsonl` is shorter than it was then.
+    pub(crate) fn open(
+        dir: &RunDir,
+        config: &LogConfig,
+        text: &str,
+        progress: &Progress,
+    ) -> Result<(Self, Option<String>), FileError> {
+        let metrics = MetricsLog::open(&dir.metrics(), progress.metrics_bytes)?;
+        let note = tensorboard::cut(dir.path(), progress.events.as_ref())?;
+        let events = match config.tensorboard {
+            true => Some(events(dir, text, progress)?),
+            false => None,
+        };
+        Ok((Self { metrics, events, histograms: config.histograms }, note))
+    }
+
+    /// Writes one line of `metrics.jsonl`, and its numbers for TensorBoard.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(crate) fn write(&mut self, line: &impl Serialize) -> Result<(), FileError> {
+        self.metrics.write(line)?;
+        match (&mut self.events, serde_json::to_value(line)) {
+            (Some(events), Ok(Value::Object(line))) => events.line(&line),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes what the weights look like, where that is asked for.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(crate) fn weights(&mut self, step: u64, net: &dyn Net) -> Result<(), FileError> {
+        match self.events.as_mut().filter(|_| self.histograms) {
+            Some(events) => events.weights(step, net),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes what was written durable, and notes in `progress` how far it goes.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(crate) fn sync(&mut self, progress: &mut Progress) -> Result<(), FileError> {
+        progress.metrics_bytes = self.metrics.sync()?;
+        progress.events = self.events.as_mut().map(EventLog::sync).transpose()?;
+        Ok(())
+    }
+}
+
+/// The next event file. The first one has the config, and what `metrics.jsonl` holds of a run that began without.
+fn events(dir: &RunDir, text: &str, progress: &Progress) -> Result<EventLog, FileError> {
+    let goes_on = progress.events.is_some();
+    let mut events = EventLog::create(dir.path(), if goes_on { progress.step } else { 0 })?;
+    if !goes_on {
+        events.config(text)?;
+        earlier(&dir.metrics(), &mut events)?;
+    }
+    Ok(events)
+}
+
+fn earlier(metrics: &Path, events: &mut EventLog) -> Result<(), FileError> {
+    for line in kiln_core::files::read_text(metrics)?.lines() {
+        if let Ok(Value::Object(line)) = serde_json::from_str(line) {
+            events.line(&line)?;
+        }
+    }
+    Ok(())
+}
