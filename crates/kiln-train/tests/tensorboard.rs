@@ -230,6 +230,7 @@ fn expected(run: &Path) -> BTreeMap<String, Vec<(u64, f32)>> {
 fn every_number_of_the_log_stands_there_once_also_after_interruptions() {
     let folder = tempfile::tempdir().unwrap();
     let kept = std::env::var_os("KILN_PEER_OUT").map(|out| PathBuf::from(out).join("tensorboard"));
+    kept.iter().for_each(|place| drop(std::fs::remove_dir_all(place))); // of an earlier run of this test
     let out = kept.unwrap_or(folder.path().join("runs"));
     let config = config(folder.path(), &out, "[log]\nhistograms = true\n");
     let whole = folder_of(go(&new(&config, &["run_name=whole"]), 0).unwrap());

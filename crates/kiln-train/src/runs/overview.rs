@@ -214,13 +214,15 @@ impl Tail {
             Err(e) => return Err(FileError::at(path, "read")(e).into()),
         };
         let mut tail = Self::default();
-        for text in text.lines().rev() {
+        for (behind, text) in text.lines().rev().enumerate() {
             let of_split = text.contains("\"split\":");
             if !of_split && tail.line.is_some() {
                 continue;
             }
-            let line: Metrics = serde_json::from_str(text)
-                .map_err(|e| unreadable(path, format!("a line near its end: {e}")))?;
+            let line: Metrics = serde_json::from_str(text).map_err(|e| {
+                let lines = std::fs::read(path).map_or(0, |all| all.iter().filter(|b| **b == b'\n').count());
+                unreadable(path, format!("line {}: {e}", lines.saturating_sub(behind)))
+            })?;
             match evaluated(&line).filter(|e| e.split == "validation") {
                 Some(found) => {
                     let best = Some(found.scored.clone()).filter(|_| found.is_best);
