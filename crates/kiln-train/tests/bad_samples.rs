@@ -5,14 +5,11 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use kiln_core::Exit;
-use kiln_core::event::{Callback, Event};
-use kiln_train::{Outcome, Run, Session, Start, TrainError, checkpoint};
+use kiln_train::{Outcome, Start, checkpoint};
 use serde_json::Value;
+use support::runs::{go, new};
 use support::{bits, clockless};
 
 /// 60 images in two class folders, every tenth of them damaged.
@@ -38,33 +35,6 @@ fn config(folder: &Path, policy: &str) -> PathBuf {
     let path = folder.join("images.toml");
     std::fs::write(&path, text).unwrap();
     path
-}
-
-struct InterruptAt<'a>(u64, &'a AtomicBool);
-
-impl Callback for InterruptAt<'_> {
-    fn on(&mut self, event: &Event<'_>) {
-        if let Event::Step(info) = event
-            && info.step == self.0
-        {
-            self.1.store(true, Ordering::SeqCst);
-        }
-    }
-}
-
-/// Burn's CPU generator is one a process.
-static ONE_RUN: Mutex<()> = Mutex::new(());
-
-fn go(start: &Start, interrupt_at: u64) -> Result<Outcome, TrainError> {
-    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
-    let interrupt = AtomicBool::new(false);
-    let callbacks: Vec<Box<dyn Callback>> = vec![Box::new(InterruptAt(interrupt_at, &interrupt))];
-    let mut session = Session { callbacks, interrupt: &interrupt, process_start: Instant::now() };
-    Run::start(start, &mut session)?.finish(&mut session)
-}
-
-fn new(config: &Path, overrides: &[&str]) -> Start {
-    Start::New { config: config.into(), overrides: overrides.iter().map(ToString::to_string).collect() }
 }
 
 fn lines(path: &Path) -> Vec<Value> {

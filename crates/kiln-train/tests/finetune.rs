@@ -6,20 +6,17 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use kiln_core::event::{Callback, Event};
 use kiln_core::{Input, InputSpec, Net, Output, StateDict, TaskKind, Tokens};
 use kiln_models::Model;
 use kiln_nn::loss::cross_entropy;
 use kiln_train::config::Config;
 use kiln_train::finetune::{Finetune, Layers, table};
 use kiln_train::optim::Optimizer;
-use kiln_train::{Outcome, Plan, Run, Session, Start, Summary, TrainError, checkpoint};
+use kiln_train::{Outcome, Plan, Start};
 use serde_json::json;
+use support::runs::{finished, go, new, newest};
 use support::{bits, cpu, fill, fixture, floats, hashed};
 
 const BERT: &str = "[model]\nkind = \"bert\"\nhidden_size = 32\nnum_hidden_layers = 2\nnum_attention_heads = 4\n\
@@ -180,42 +177,6 @@ fn digits(folder: &Path, rest: &str) -> PathBuf {
     let path = folder.join("c.toml");
     std::fs::write(&path, text).unwrap();
     path
-}
-
-struct InterruptAt<'a>(u64, &'a AtomicBool);
-
-impl Callback for InterruptAt<'_> {
-    fn on(&mut self, event: &Event<'_>) {
-        if matches!(event, Event::Step(info) if info.step == self.0) {
-            self.1.store(true, Ordering::SeqCst);
-        }
-    }
-}
-
-/// Burn's CPU generator is one a process: runs of two tests at once would draw from each other's.
-static ONE_RUN: Mutex<()> = Mutex::new(());
-
-fn go(start: &Start, interrupt_at: u64) -> Result<Outcome, TrainError> {
-    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
-    let interrupt = AtomicBool::new(false);
-    let callbacks: Vec<Box<dyn Callback + '_>> = vec![Box::new(InterruptAt(interrupt_at, &interrupt))];
-    let mut session = Session { callbacks, interrupt: &interrupt, process_start: Instant::now() };
-    Run::start(start, &mut session)?.finish(&mut session)
-}
-
-fn new(config: &Path, overrides: &[&str]) -> Start {
-    Start::New { config: config.into(), overrides: overrides.iter().map(ToString::to_string).collect() }
-}
-
-fn finished(outcome: Outcome) -> Summary {
-    match outcome {
-        Outcome::Finished(summary) => *summary,
-        Outcome::Interrupted { step, .. } => panic!("interrupted after step {step}"),
-    }
-}
-
-fn newest(run: &Path) -> checkpoint::Checkpoint {
-    checkpoint::latest(&run.join("checkpoints")).unwrap().unwrap().checkpoint
 }
 
 /// Optimizer steps that each parameter has had.

@@ -8,13 +8,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
-use kiln_core::event::{Callback, Event};
-use kiln_train::{Outcome, Run, Session, Start, TrainError};
+use kiln_train::Outcome;
 use serde_json::Value;
+use support::runs::{go, new, resume};
 
 /// A config on the digits that the repository carries: 41 steps an epoch.
 fn config(folder: &Path, out: &Path, rest: &str) -> PathBuf {
@@ -27,37 +24,6 @@ fn config(folder: &Path, out: &Path, rest: &str) -> PathBuf {
     let path = folder.join("digits.toml");
     std::fs::write(&path, text).unwrap();
     path
-}
-
-/// Asks to stop after a step, as a signal would.
-struct InterruptAt<'a>(u64, &'a AtomicBool);
-
-impl Callback for InterruptAt<'_> {
-    fn on(&mut self, event: &Event<'_>) {
-        if matches!(event, Event::Step(info) if info.step == self.0) {
-            self.1.store(true, Ordering::SeqCst);
-        }
-    }
-}
-
-/// Burn's CPU generator is one a process.
-static ONE_RUN: Mutex<()> = Mutex::new(());
-
-fn go(start: &Start, interrupt_at: u64) -> Result<Outcome, TrainError> {
-    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
-    let interrupt = AtomicBool::new(false);
-    let callbacks: Vec<Box<dyn Callback>> = vec![Box::new(InterruptAt(interrupt_at, &interrupt))];
-    let mut session = Session { callbacks, interrupt: &interrupt, process_start: Instant::now() };
-    Run::start(start, &mut session)?.finish(&mut session)
-}
-
-fn new(config: &Path, overrides: &[&str]) -> Start {
-    Start::New { config: config.into(), overrides: overrides.iter().map(ToString::to_string).collect() }
-}
-
-fn resume(run: &Path, overrides: &[&str]) -> Start {
-    let overrides = overrides.iter().map(ToString::to_string).collect();
-    Start::Resume { run: run.into(), config: None, overrides }
 }
 
 fn folder_of(outcome: Outcome) -> PathBuf {
