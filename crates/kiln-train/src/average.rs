@@ -6,6 +6,7 @@
 //! statistics are averaged alike, so that no pass over the data is needed to set the statistics afterwards.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use kiln_core::{Every, LoadReport, Net, StateDict};
@@ -107,11 +108,7 @@ impl AverageConfig {
             AverageConfig::Ema(c) => Some(1.0 - c.decay_at(step)),
             AverageConfig::Swa(c) => {
                 let begun = step as f64 > c.start * plan.total_steps as f64;
-                let due = match c.every {
-                    Every::Steps(n) => step.is_multiple_of(n),
-                    Every::Epochs(n) => step.is_multiple_of(n * plan.steps_per_epoch),
-                    Every::Minutes(_) => false,
-                };
+                let due = c.every.is_due(step, plan.steps_per_epoch, Duration::ZERO);
                 (begun && (due || step == plan.total_steps)).then(|| 1.0 / (updates + 1) as f64)
             }
         }
