@@ -1,7 +1,7 @@
 //! Scaled dot-product attention (Vaswani et al., 2017) with padding and causal masks, as
 //! `torch.nn.functional.scaled_dot_product_attention`.
-//! Owns the choice of form: the processor's own; on GPUs the backend's fused one, whose gradient computes the weights
-//! again, so that no `T x S` matrix outlives a pass; elsewhere explicit where a graph is recorded. Never projects.
+//! Owns the choice of form: the processor's own; on GPUs one whose gradient computes the weights again (`by_hand`), so
+//! that no `T x S` matrix outlives a pass; elsewhere explicit where a graph is recorded. Never projects.
 //! The transformer families of kiln-models call it.
 //!
 //! Shapes: `B` batch, `N` heads, `T` tokens, `S` keys, `W` head width.
@@ -12,8 +12,10 @@ use burn::tensor::{Bool, FloatDType, Int, Tensor, activation, module, ops::Atten
 
 #[cfg(feature = "cpu")]
 use crate::cpu;
-use crate::hand::{self, ByHand, Floats};
+use crate::hand;
 use crate::{Dropout, meter, ops, precision};
+
+mod by_hand;
 
 /// Which keys a query may not see, in the forms that the device's attention takes.
 #[derive(Debug, Clone)]
@@ -76,10 +78,8 @@ pub fn attention(
     }
     let half = precision::half(precision::now());
     if dropout.active(&query.device()).is_none() {
-        let hidden = mask.map(|mask| mask.hidden.clone());
-        let hidden = hidden.map(|hidden| if hidden.is_autodiff() { hidden.inner() } else { hidden });
         let inputs = || [&query, &key, &value].map(|x| x.clone().into_dispatch());
-        if let Some(mixed) = hand::run(&Fused { hidden, half }, inputs) {
+        if let Some(mixed) = hand::run(&by_hand::Attention { hidden: hidden(mask), half }, inputs) {
             return mixed;
         }
     }
@@ -92,96 +92,48 @@ pub fn attention(
         return product(dropout.forward(activation::softmax(scores, 3)), value, half);
     }
     let dtype = query.dtype();
-    let hidden = mask.map(|mask| mask.hidden.clone());
-    whole([query, key, value].map(|x| rounded(x, half)), hidden).cast(dtype)
+    let ([b, heads, t, _], keys) = (query.dims(), key.dims()[2]);
+    let hidden = mask.map(|mask| mask.hidden.clone().expand([b, heads, t, keys]));
+    let [query, key, value] = [query, key, value].map(|x| rounded(x, half));
+    module::attention(query, key, value, hidden, None, AttentionModuleOptions::default()).cast(dtype)
 }
 
-fn rounded(x: Tensor<4>, half: Option<FloatDType>) -> Tensor<4> {
+/// [`attention`] of query, key and value as one projection gives them, side by side in `[B, T, 3 N W]`, to `[B, N, T, W]`.
+/// On GPUs their gradients come back as one tensor; elsewhere the three are read where they are.
+pub fn attention_packed(all: Tensor<3>, heads: usize, mask: Option<&Mask>, dropout: &Dropout) -> Tensor<4> {
+    let [b, t, wide] = all.dims();
+    let d = wide / 3;
+    assert!(
+        heads > 0 && 3 * d == wide && d.is_multiple_of(heads),
+        "attention: {heads} heads in [.., {wide}]"
+    );
+    let width = d / heads;
+    if dropout.active(&all.device()).is_none() && !ops::has_fast_form(&all) {
+        let half = precision::half(precision::now());
+        let stacked = || all.clone().reshape([b, t, 3, heads, width]).permute([2, 0, 3, 1, 4]);
+        let inputs = || [stacked().into_dispatch()];
+        let attention = by_hand::Attention { hidden: hidden(mask), half };
+        if let Some(mixed) = hand::run(&by_hand::Packed(attention), inputs) {
+            check([b, heads, t, width], [[b, heads, t, width]; 2], mask.map(|mask| mask.hidden.dims()));
+            meter::attention(&mixed, &mixed);
+            return mixed;
+        }
+    }
+    let [query, key, value] =
+        [0, 1, 2].map(|i| all.clone().narrow(2, i * d, d).reshape([b, t, heads, width]).swap_dims(1, 2));
+    attention(query, key, value, mask, dropout)
+}
+
+/// What a mask hides, outside of any graph.
+fn hidden(mask: Option<&Mask>) -> Option<Tensor<4, Bool>> {
+    let hidden = mask?.hidden.clone();
+    Some(if hidden.is_autodiff() { hidden.inner() } else { hidden })
+}
+
+fn rounded<const D: usize>(x: Tensor<D>, half: Option<FloatDType>) -> Tensor<D> {
     match half {
         None => x,
         Some(half) => x.cast(half),
-    }
-}
-
-/// The backend's own attention, without a graph.
-fn whole([query, key, value]: [Tensor<4>; 3], hidden: Option<Tensor<4, Bool>>) -> Tensor<4> {
-    let ([b, heads, t, _], keys) = (query.dims(), key.dims()[2]);
-    let hidden = hidden.map(|hidden| hidden.expand([b, heads, t, keys]));
-    module::attention(query, key, value, hidden, None, AttentionModuleOptions::default())
-}
-
-/// Weights that the backward pass holds at once: 512 MiB in float32.
-const AT_ONCE: usize = 1 << 27;
-
-#[derive(Debug, Clone)]
-struct Fused {
-    hidden: Option<Tensor<4, Bool>>,
-    half: Option<FloatDType>,
-}
-
-impl ByHand<3> for Fused {
-    /// Query, key, value and answer as the products take them.
-    type Kept = [Tensor<4>; 4];
-
-    fn forward(&self, inputs: [Floats; 3]) -> (Floats, Self::Kept) {
-        let inputs = inputs.map(Tensor::<4>::from_dispatch);
-        let dtype = inputs[0].dtype();
-        let [query, key, value] = inputs.map(|x| rounded(x, self.half));
-        let mixed = whole([query.clone(), key.clone(), value.clone()], self.hidden.clone());
-        (mixed.clone().cast(dtype).into_dispatch(), [query, key, value, mixed])
-    }
-
-    /// As FlashAttention's (Dao et al., 2022), with whole rows of weights for as many samples as `AT_ONCE` holds.
-    fn backward(&self, kept: Self::Kept, gradient: Floats, _: [bool; 3]) -> [Option<Floats>; 3] {
-        let gradient = Tensor::<4>::from_dispatch(gradient);
-        let ([b, heads, t, _], keys) = (kept[0].dims(), kept[1].dims()[2]);
-        let samples = (AT_ONCE / (heads * t * keys).max(1)).clamp(1, b.max(1));
-        if samples >= b {
-            return self.gradients(kept, gradient, self.hidden.clone()).map(|x| Some(x.into_dispatch()));
-        }
-        let mut parts: [Vec<Tensor<4>>; 3] = Default::default();
-        for first in (0..b).step_by(samples) {
-            let n = samples.min(b - first);
-            let hidden = self.hidden.clone().map(|hidden| match hidden.dims()[0] {
-                1 => hidden,
-                _ => hidden.narrow(0, first, n),
-            });
-            let kept = kept.each_ref().map(|x| x.clone().narrow(0, first, n));
-            let found = self.gradients(kept, gradient.clone().narrow(0, first, n), hidden);
-            parts.iter_mut().zip(found).for_each(|(parts, found)| parts.push(found));
-        }
-        parts.map(|parts| Some(Tensor::cat(parts, 0).into_dispatch()))
-    }
-}
-
-impl Fused {
-    /// Of query, key and value.
-    fn gradients(
-        &self,
-        [query, key, value, mixed]: [Tensor<4>; 4],
-        gradient: Tensor<4>,
-        hidden: Option<Tensor<4, Bool>>,
-    ) -> [Tensor<4>; 3] {
-        let dtype = gradient.dtype();
-        let scale = (query.dims()[3] as f64).sqrt().recip();
-        // Of the softmax's gradient: the sum over keys of weight times its gradient.
-        let along = (gradient.clone() * mixed.cast(dtype)).sum_dim(3);
-        let gradient = rounded(gradient, self.half);
-        let mut scores = query.clone().matmul(key.clone().swap_dims(2, 3)).cast(dtype).mul_scalar(scale);
-        if let Some(hidden) = &hidden {
-            scores = scores.mask_fill(hidden.clone(), f32::MIN);
-        }
-        let mut weights = activation::softmax(scores, 3);
-        if let Some(hidden) = hidden {
-            // For queries that see nothing, which the backend answers with zero.
-            weights = weights.mask_fill(hidden, 0.0);
-        }
-        let dvalue = rounded(weights.clone(), self.half).swap_dims(2, 3).matmul(gradient.clone());
-        let dweights = gradient.matmul(value.swap_dims(2, 3)).cast(dtype);
-        let dscores = rounded(weights * (dweights - along), self.half);
-        let dquery = dscores.clone().matmul(key).cast(dtype).mul_scalar(scale);
-        let dkey = dscores.swap_dims(2, 3).matmul(query).cast(dtype).mul_scalar(scale);
-        [dquery, dkey, dvalue.cast(dtype)]
     }
 }
 

@@ -25,7 +25,7 @@ pub mod precision;
 pub mod random;
 pub mod threads;
 
-pub use attention::attention;
+pub use attention::{attention, attention_packed};
 pub use burn::nn::PaddingConfig2d;
 pub use conv::{Conv2d, Conv2dConfig};
 pub use conv1d::Conv1D;

@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, module};
 
 #[cfg(feature = "cpu")]
 use super::has_fast_form;
+use super::sums::sum_rows;
 use crate::hand::{self, ByHand, Floats};
 
 /// `[.., D]` to the same: each row with mean 0 and variance 1 (biased, with `eps` added), times `weight [D]`, plus `bias [D]`.
@@ -77,9 +78,8 @@ impl<const N: usize> ByHand<3> for LayerNorm<N> {
     ) -> [Option<Floats>; 3] {
         let dy = self.rows(dy);
         let normal = (x - mean) * inverse.clone();
-        let along = |x: Tensor<2>| x.sum_dim(0).squeeze_dim::<1>(0).into_dispatch();
         let learned = [wanted[1].then(|| dy.clone() * normal.clone()), wanted[2].then(|| dy.clone())];
-        let [dweight, dbias] = learned.map(|x| x.map(along));
+        let [dweight, dbias] = learned.map(|x| x.map(|x| sum_rows(x).into_dispatch()));
         let dx = wanted[0].then(|| {
             let g = dy * weight;
             let (a, b) = (g.clone().mean_dim(1), (g.clone() * normal.clone()).mean_dim(1));

@@ -5,6 +5,7 @@
 
 use burn::tensor::{Tensor, module};
 
+use super::bias::add_bias;
 #[cfg(feature = "cpu")]
 use super::has_fast_form;
 use crate::precision::{half, now};
@@ -18,14 +19,14 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tens
     {
         return y;
     }
-    match half(now()) {
-        None => module::linear(x, weight, bias),
+    let y = match half(now()) {
+        None => module::linear(x, weight, None),
         Some(half) => {
             let dtype = x.dtype();
-            let y = module::linear(x.cast(half), weight.cast(half), None).cast(dtype);
-            bias.into_iter().fold(y, |y, bias| y + bias.unsqueeze())
+            module::linear(x.cast(half), weight.cast(half), None).cast(dtype)
         }
-    }
+    };
+    bias.into_iter().fold(y, add_bias)
 }
 
 #[cfg(feature = "cpu")]

@@ -12,6 +12,7 @@ use burn::tensor::{DType, Device, Tensor};
 use kiln_core::device::processor;
 
 mod batch_norm;
+mod bias;
 mod conv2d;
 mod cross_entropy;
 mod dropout;
@@ -23,6 +24,7 @@ mod optimizer;
 mod pool;
 mod relu;
 mod silu;
+mod sums;
 
 pub use batch_norm::{Then, batch_norm, batch_norm_train};
 pub use conv2d::conv2d;

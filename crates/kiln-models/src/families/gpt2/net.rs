@@ -9,7 +9,7 @@
 use burn::module::{Initializer, Module};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use kiln_core::{Forward, KvCache, Tokens};
-use kiln_nn::attention::{Mask, attention};
+use kiln_nn::attention::{Mask, attention, attention_packed};
 use kiln_nn::{Conv1D, Dropout, Embedding, LayerNorm, Linear, conv1d, gelu, gelu_new};
 
 use super::sizes::Sizes;
@@ -61,12 +61,15 @@ impl Attention {
         let part = |i: usize| {
             parts.clone().narrow(2, i * d, d).reshape([b, t, self.heads, d / self.heads]).swap_dims(1, 2)
         };
-        let (query, mut key, mut value) = (part(0), part(1), part(2));
-        if let Some((keys, values)) = past {
-            key = Tensor::cat(vec![keys, key], 2);
-            value = Tensor::cat(vec![values, value], 2);
-        }
-        let mixed = attention(query, key.clone(), value.clone(), mask, &self.attn_dropout);
+        let (mut key, mut value) = (part(1), part(2));
+        let mixed = match past {
+            None => attention_packed(parts.clone(), self.heads, mask, &self.attn_dropout),
+            Some((keys, values)) => {
+                key = Tensor::cat(vec![keys, key], 2);
+                value = Tensor::cat(vec![values, value], 2);
+                attention(part(0), key.clone(), value.clone(), mask, &self.attn_dropout)
+            }
+        };
         let y = self.c_proj.forward(mixed.swap_dims(1, 2).reshape([b, t, d]));
         (self.resid_dropout.forward(y), (key, value))
     }

@@ -8,7 +8,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use kiln_core::Forward;
-use kiln_nn::attention::attention;
+use kiln_nn::attention::{attention, attention_packed};
 use kiln_nn::{Conv2d, Conv2dConfig, DropPath, Dropout, LayerNorm, Linear, gelu};
 
 use super::sizes::Sizes;
@@ -62,16 +62,15 @@ impl Projection {
         }
     }
 
-    /// `[B, T, D]` to query, key and value, each `[B, T, D]`.
-    fn forward(&self, x: Tensor<3>) -> [Tensor<3>; 3] {
-        let [_, _, d] = x.dims();
+    /// `[B, T, D]` to the attention of its projections, `[B, N, T, D/N]`.
+    fn attend(&self, x: Tensor<3>, heads: usize, dropout: &Dropout) -> Tensor<4> {
+        let [b, t, d] = x.dims();
         match self {
-            Projection::Whole(layer) => {
-                let all = layer.qkv.forward(x);
-                [0, 1, 2].map(|part| all.clone().narrow(2, part * d, d))
-            }
+            Projection::Whole(layer) => attention_packed(layer.qkv.forward(x), heads, None, dropout),
             Projection::Parts(layers) => {
-                [layers.query.forward(x.clone()), layers.key.forward(x.clone()), layers.value.forward(x)]
+                let [query, key, value] = [&layers.query, &layers.key, &layers.value]
+                    .map(|layer| layer.forward(x.clone()).reshape([b, t, heads, d / heads]).swap_dims(1, 2));
+                attention(query, key, value, None, dropout)
             }
         }
     }
@@ -100,9 +99,7 @@ impl Attention {
     /// `[B, T, D]` to the same.
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [b, t, d] = x.dims();
-        let split = |x: Tensor<3>| x.reshape([b, t, self.heads, d / self.heads]).swap_dims(1, 2);
-        let [query, key, value] = self.projection.forward(x).map(split);
-        let heads = attention(query, key, value, None, &self.dropout);
+        let heads = self.projection.attend(x, self.heads, &self.dropout);
         self.proj_dropout.forward(self.proj.forward(heads.swap_dims(1, 2).reshape([b, t, d])))
     }
 }
