@@ -112,6 +112,10 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-12, max = 1e12))]
     pub max_grad_norm: Option<f64>,
+    /// What becomes of a step whose loss or gradients are not finite; in each case nothing of it reaches weights, optimizer,
+    /// average or running statistics, and its samples are named in `metrics.jsonl`.
+    #[serde(default)]
+    pub on_nonfinite: OnNonfinite,
     /// Share of the target spread over all classes.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.99))]
@@ -124,6 +128,20 @@ pub struct TrainConfig {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub logging_steps: u64,
+}
+
+/// See [`TrainConfig::on_nonfinite`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNonfinite {
+    /// The run ends, within 10 steps.
+    #[default]
+    Stop,
+    /// The run goes on with the next step; 10 of them in a row end it.
+    Skip,
+    /// The run goes back to the newest checkpoint whose weights are finite and trains again without the step; after 10 times
+    /// it ends. This also undoes an update that made weights infinite, which `skip` cannot.
+    Rewind,
 }
 
 /// Evaluation during training.

@@ -47,6 +47,7 @@ const UNHASHED: &[&str] = &[
     "data.loader.cache_dir",
     "data.loader.max_in_flight_mb",
     "train.max_minutes",
+    "train.on_nonfinite",
     "log.tensorboard",
     "log.histograms",
 ];

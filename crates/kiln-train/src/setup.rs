@@ -27,7 +27,7 @@ use crate::optim::Optimizer;
 use crate::pass::supported;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::run::{Run, Session};
+use crate::run::{Ledger, Run, Session, rewind};
 use crate::run_log::RunLog;
 
 /// What to train.
@@ -77,6 +77,7 @@ const FREE: &[&str] = &[
     "checkpoint.every",
     "checkpoint.keep_last",
     "train.max_minutes",
+    "train.on_nonfinite",
     "log.tensorboard",
     "log.histograms",
 ];
@@ -134,7 +135,7 @@ fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> Result<Run, 
     let saved = load::from_resolved_toml(&saved_text, &dir.config())?;
     unchanged(run, &saved.resolved, &loaded.resolved)?;
     checkpoint::tidy(&dir.checkpoints())?;
-    let latest = checkpoint::latest(&dir.checkpoints())?;
+    let latest = rewind::newest(&dir.checkpoints(), loaded.config.train.on_nonfinite, session)?;
     let mut parts = Parts::open(&loaded.config, session)?;
     let progress = match &latest {
         Some(latest) => parts.restore(latest, run, session)?,
@@ -327,6 +328,9 @@ impl Parts {
         let bad = BadSamples::open(&dir, policy, &[splits[0], splits[1], ("test", &self.dataset.test)])?;
         let Self { plan, dataset, train, model, finetune, optimizer, average, task, loss, metric, device } =
             self;
+        // On the processor a number is there when it is asked for.
+        let late = device::processor().is_none_or(|cpu| cpu != device.clone().inner());
+        let ledger = Ledger::new(late, config.train.logging_steps);
         Ok(Run {
             config,
             config_text,
@@ -341,6 +345,7 @@ impl Parts {
             dir,
             log,
             bad,
+            ledger,
             device,
             net: model.net,
             optimizer,
