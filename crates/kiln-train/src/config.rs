@@ -38,6 +38,11 @@ pub struct Config {
     /// `auto`, `cpu`, `cuda:0`, `vulkan:0`, `wgpu:0`, `metal:0`, `rocm:0` or `ndarray`.
     #[serde(default = "device")]
     pub device: String,
+    /// Refuse a device that does not give the same bits each time. `cpu` gives them with any number of threads on processors
+    /// of the same kind; `wgpu` on the same GPU and driver; `cuda`, `vulkan`, `metal` and `rocm` choose kernels by measuring
+    /// them, and are refused, as is `ndarray`.
+    #[serde(default)]
+    pub deterministic: bool,
     /// `f32`, `bf16` or `f16`: what matrix products, convolutions and attention compute in. Weights, optimizer, norms and
     /// losses are float32 in each. With `f16` the loss is scaled, and steps that overflow are left out and said.
     #[serde(default)]

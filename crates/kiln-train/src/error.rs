@@ -103,6 +103,14 @@ pub enum TrainError {
         /// The device's word.
         device: String,
     },
+    /// The device does not give the same bits each time.
+    #[error("`deterministic` cannot be kept on {device}: {why}")]
+    Nondeterministic {
+        /// The device's word.
+        device: String,
+        /// What differs.
+        why: &'static str,
+    },
     /// Gradients overflow in float16 however small the loss is made.
     #[error("step {step}: gradients overflow in f16 at a loss scale of 1 (samples: {samples})")]
     Overflow {
@@ -191,7 +199,7 @@ impl TrainError {
             | TrainError::Unlabelled(_)
             | TrainError::NoTrainingSamples
             | TrainError::NoBatch { .. } => Exit::Data,
-            TrainError::Precision { .. } => Exit::Device,
+            TrainError::Precision { .. } | TrainError::Nondeterministic { .. } => Exit::Device,
             TrainError::NonFinite { .. }
             | TrainError::NonFiniteWeights { .. }
             | TrainError::BrokeOff { .. }
@@ -230,6 +238,9 @@ impl TrainError {
             TrainError::BrokeOff { .. } => Some(
                 "kiln train --resume RUN goes on from the newest checkpoint; look at the device with kiln doctor".into(),
             ),
+            TrainError::Nondeterministic { .. } => {
+                Some("set device = \"cpu\" or \"wgpu:0\", or leave `deterministic` out".into())
+            }
             TrainError::Precision { .. } => Some("set precision=f32, or another device".into()),
             TrainError::Overflow { .. } => Some(
                 "set precision=bf16, which has the range of f32, or f32; the last checkpoint is intact"

@@ -41,6 +41,7 @@ const UNHASHED: &[&str] = &[
     "run_name",
     "output_dir",
     "device",
+    "deterministic",
     "data.allow_leakage",
     "data.loader.cache",
     "data.loader.cache_max_mb",

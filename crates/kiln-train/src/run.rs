@@ -5,6 +5,7 @@
 pub(crate) mod alive;
 mod guard;
 mod lr_find;
+mod nonfinite;
 mod replay;
 pub(crate) mod rewind;
 mod validation;

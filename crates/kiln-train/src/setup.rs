@@ -72,6 +72,7 @@ const FREE: &[&str] = &[
     "run_name",
     "output_dir",
     "device",
+    "deterministic",
     "data.loader.workers",
     "data.loader.prefetch",
     "checkpoint.every",
@@ -222,7 +223,7 @@ impl Parts {
         let spec: DeviceSpec = config.device.parse()?;
         let chosen = device::resolve(&spec)?;
         session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
-        supported(config.precision, &chosen.device, &chosen.name.to_string())?;
+        supported(config, &chosen)?;
         let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
         let known = config.model.pretrained().and_then(|path| kiln_models::brought_classes(path));
         let options = OpenOptions { tokenizer_folder, task: config.task, known_classes: known.as_deref() };

@@ -8,7 +8,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
-use kiln_train::{Outcome, TrainError, checkpoint};
+use kiln_train::{Outcome, TrainError, checkpoint, replay};
 use support::bits;
 use support::runs::{finished, go, metrics, new, newest, resume, train};
 
@@ -115,10 +115,37 @@ fn a_checkpoint_with_a_weight_that_is_not_finite_is_refused_or_left_aside() {
     let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
     checkpoint::save(&run.join("checkpoints"), &damaged, &text).unwrap();
 
+    let seen = replay(&run, 13, &[], &mut |_| {}).unwrap();
+    let trouble = seen.trouble.unwrap();
+    assert_eq!((trouble.part, &trouble.name, trouble.values), ("parameter", &name, 1));
+
     let error = go(&resume(&run, &[]), 0).unwrap_err();
     assert!(matches!(&error, TrainError::NonFiniteWeights { step: 12, .. }), "{error}");
     assert!(error.to_string().contains(&name), "{error}");
     let summary = finished(go(&resume(&run, &["train.on_nonfinite=rewind"]), 0).unwrap());
     assert_eq!(bits(&newest(&summary.run).model), bits(&newest(&whole.run).model));
     assert_eq!(metrics(&summary.run), metrics(&whole.run));
+}
+
+#[test]
+fn every_step_replayed_has_the_loss_and_the_norm_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let rest = "[optimizer]\nkind = \"adamw\"\n[train]\nepochs = 2\ngradient_accumulation_steps = 6\n\
+                [checkpoint]\nevery = \"5 steps\"\nkeep_last = 9\nkeep_best = false\n[schedule]\nlr_scheduler_type = \"reduce_lr_on_plateau\"\n\
+                patience = 0\n[evaluate]\nevery = \"2 steps\"\n";
+    let path = support::runs::config(folder.path(), support::runs::CNN, rest);
+    let turned = "data.transforms=[{kind=\"random_crop\",size=8,padding=1}]";
+    let run = train(&path, &[turned, "run_name=whole"]).run;
+    let steps: Vec<_> = metrics(&run).into_iter().filter(|line| line.get("grad_norm").is_some()).collect();
+    assert_eq!(steps.len(), 14);
+    for line in &steps {
+        let step = line["step"].as_u64().unwrap();
+        let seen = replay(&run, step, &[], &mut |_| {}).unwrap();
+        assert_eq!(line["loss"].as_f64().unwrap() as f32, seen.loss, "step {step}");
+        assert_eq!(line["grad_norm"].as_f64().unwrap() as f32, seen.grad_norm, "step {step}");
+        assert_eq!(line["learning_rate"].as_f64().unwrap(), seen.learning_rate, "step {step}");
+        assert_eq!(seen.trained, (step - 1) % 5, "step {step}");
+        let samples: usize = seen.batches.iter().map(|batch| batch.samples.len()).sum();
+        assert_eq!(line["samples"].as_u64().unwrap() as usize, samples, "step {step}");
+    }
 }

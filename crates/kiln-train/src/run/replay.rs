@@ -189,6 +189,7 @@ impl Run {
             if from == 0 { "the start".to_string() } else { format!("the checkpoint of step {from}") };
         session.tell(&Event::Note(&match way {
             0 => format!("step {step}: from {place}"),
+            1 => format!("step {step}: from {place}, the step before is trained again"),
             _ => format!("step {step}: from {place}, {way} steps are trained again on the way"),
         }));
         self.progress.left_out = left_out.into_iter().filter(|left_out| left_out.step != step).collect();

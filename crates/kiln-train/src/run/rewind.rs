@@ -1,5 +1,5 @@
 //! The way back: the newest checkpoint whose weights are finite, and the run as it was then, but for the steps that it
-//! leaves out from now on. Owns which checkpoint, and the bound; `guard` decides when.
+//! leaves out from now on. Owns which checkpoint, and the bound; `nonfinite` decides when.
 //!
 //! A resume after it needs nothing more than the checkpoint: it meets the same step again, and goes back again.
 
@@ -8,7 +8,8 @@ use std::path::Path;
 use kiln_core::StateDict;
 use kiln_core::event::Event;
 
-use super::guard::{MOST_IN_A_ROW, Turn};
+use super::guard::Turn;
+use super::nonfinite::MOST_IN_A_ROW;
 use super::{Run, Session};
 use crate::average;
 use crate::checkpoint::{self, Checkpoint, Latest};
