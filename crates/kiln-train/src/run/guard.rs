@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::{Bool, Tensor};
 use kiln_core::event::{Event, StepInfo};
 
+use super::alive::device_panic;
 use super::nonfinite::{Fault, NotFinite};
 use super::{Group, Run, Session};
 use crate::error::TrainError;
@@ -200,6 +201,7 @@ impl Run {
         let waiting = std::mem::take(&mut self.ledger.waiting);
         let reading = Instant::now();
         let values = self.read_all(&waiting)?;
+        device_panic()?;
         // The device did the work of all of them while they waited: none has a time of its own.
         let share = (waiting.iter().map(|step| step.took).sum::<Duration>() + reading.elapsed())
             / waiting.len().max(1) as u32;
