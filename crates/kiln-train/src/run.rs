@@ -178,8 +178,6 @@ impl Run {
                 self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
 
                 // ---- what came of it, and where we are now ---------------------------------------------
-                let stop =
-                    session.interrupted() || self.dir.stop().exists() || session.stop_reason().is_some();
                 let due = |run: &Self| {
                     let (step, epoch) = (run.progress.step, run.plan.steps_per_epoch);
                     let end = step == total || run.time_is_up();
@@ -189,8 +187,7 @@ impl Run {
                 };
                 let (mut evaluate, mut save) = due(&self);
                 let pass_over = self.progress.batch == self.plan.batches_per_epoch;
-                let turn =
-                    self.settle(evaluate || save || pass_over || stop, evaluate || save || stop, session)?;
+                let turn = self.settle(evaluate || save || pass_over, evaluate || save, session)?;
                 match turn {
                     Turn::On => {}
                     Turn::Back => (evaluate, save) = due(&self),
@@ -222,13 +219,20 @@ impl Run {
                 let last = step == total || self.progress.stopped_early.is_some();
                 let best = is_best && self.config.checkpoint.keep_best;
                 if last || best || save {
+                    if !(evaluate || save) && self.settle(true, true, session)? != Turn::On {
+                        self.progress.stopped_early = None;
+                        break; // who asked to stop will ask again
+                    }
                     self.save(session)?;
                     saved_at = Instant::now();
                 }
                 if last {
                     break;
                 }
-                if stop {
+                if session.interrupted() || self.dir.stop().exists() {
+                    if self.settle(true, true, session)? != Turn::On {
+                        break; // not here: where it goes back to
+                    }
                     let end = self.interrupted(session)?;
                     return Ok((self, end));
                 }
