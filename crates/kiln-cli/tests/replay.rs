@@ -71,6 +71,8 @@ fn the_step_that_stopped_a_run_is_seen_again() {
     let said = replay(&["--step", &step, "--json"]).expect(1, &[]);
     let seen: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&seen["trouble"]["part"], &seen["trouble"]["value"]), (&"loss".into(), &"inf".into()));
+    let samples = seen["trouble"]["samples"].as_array().unwrap();
+    assert!(samples.len() == 1 && samples[0].as_str().unwrap().ends_with("rows.csv:39"), "{samples:?}");
     assert_eq!(seen["batches"].as_array().unwrap().len(), 2);
     assert_eq!(files(&run), before, "the run is left alone");
 

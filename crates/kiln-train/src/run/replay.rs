@@ -254,18 +254,18 @@ impl Run {
             let names: Vec<String> = host.indices.iter().map(|i| self.train.name(*i)).collect();
             let weight = self.loss.weight(&host);
             let input = input(&kiln_data::collate(host.clone(), &self.device.clone().inner()).input);
-            let (loss, answers) = meter::answers(|| self.forward(host, micro));
+            let (loss, answers) = meter::answers(|| self.forward(host.clone(), micro));
             let loss = loss?;
             let value = read(loss.clone().inner(), step)?.first().copied().unwrap_or(f32::NAN);
-            trouble = trouble.or_else(|| {
+            if trouble.is_none() {
                 let of_input = input.iter().find_map(|(name, data)| {
                     Trouble::of("input", *name, data).map(|found| found.in_batch(micro, data, &names))
                 });
-                of_input.or_else(|| self.of_layers(&answers, micro, &names)).or_else(|| {
-                    let found = Trouble::of("loss", "", &TensorData::from([value]))?;
-                    Some(found.in_batch(micro, &TensorData::from([value]), &[]))
-                })
-            });
+                trouble = of_input.or_else(|| self.of_layers(&answers, micro, &names));
+            }
+            if trouble.is_none() && !value.is_finite() {
+                trouble = self.of_loss(&host, value, micro, &names, step)?;
+            }
             let loss = if batches > 1 { loss.mul_scalar(weight) } else { loss };
             let scale = self.progress.loss_scale.map_or(1.0, |scale| scale.factor);
             sum.add(self.net.gradients(if scale == 1.0 { loss } else { loss.mul_scalar(scale) }));
@@ -295,6 +295,27 @@ impl Run {
             left_out: None,
             trouble,
         })
+    }
+
+    /// The loss, with the samples that have such a loss alone.
+    fn of_loss(
+        &self,
+        host: &HostBatch,
+        value: f32,
+        micro: usize,
+        names: &[String],
+        step: u64,
+    ) -> Result<Option<Trouble>, TrainError> {
+        let mut samples = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let Some(one) = host.one(i) else { continue };
+            let alone = read(self.forward(one, micro)?.inner(), step)?;
+            if alone.iter().any(|loss| !loss.is_finite()) {
+                samples.push(name.clone());
+            }
+        }
+        let found = Trouble::of("loss", "", &TensorData::from([value]));
+        Ok(found.map(|found| Trouble { batch: Some(micro + 1), samples, ..found }))
     }
 
     /// The first layer whose answer is not finite, by name.
