@@ -49,8 +49,12 @@ enum Verb {
     Parity(verbs::parity::Args),
     /// Answer one input, a folder, a table or stdin, as JSON lines
     Predict(verbs::predict::Args),
+    /// Rebuild one step of a run and find the first value in it that is not finite
+    Replay(verbs::replay::Args),
     /// List runs, show one with its curves, or compare some
     Runs(verbs::runs::Args),
+    /// Test on a config of your own what kiln promises: kill and resume it
+    Selftest(verbs::selftest::Args),
     /// Train from a config, or resume a run
     Train(verbs::train::Args),
 }
@@ -82,7 +86,9 @@ fn main() -> ExitCode {
         Verb::LrFind(args) => verbs::lr_find::run(args),
         Verb::Parity(args) => verbs::parity::run(args),
         Verb::Predict(args) => verbs::predict::run(args),
+        Verb::Replay(args) => verbs::replay::run(args),
         Verb::Runs(args) => verbs::runs::run(args),
+        Verb::Selftest(args) => verbs::selftest::run(args),
         Verb::Train(args) => verbs::train::run(args),
     };
     ExitCode::from(match result {

@@ -18,6 +18,8 @@ pub use probe::{PROBE_TOLERANCE, probe};
 pub struct Chosen {
     /// The device, without autodiff.
     pub device: Device,
+    /// What computes.
+    pub backend: Backend,
     /// Its name, such as `cuda:0`.
     pub name: String,
     /// Why it was chosen, in one line.
@@ -78,7 +80,7 @@ fn named(backend: Backend, index: usize) -> Result<Chosen, DeviceError> {
         return Err(DeviceError::NotBuiltIn { asked: name, feature: backend.word(), built_in });
     }
     match backend.devices().into_iter().nth(index) {
-        Some(device) => Ok(Chosen { device, name, why: "asked for".into() }),
+        Some(device) => Ok(Chosen { device, backend, name, why: "asked for".into() }),
         None => Err(DeviceError::Absent { asked: name, there: there() }),
     }
 }
@@ -90,10 +92,14 @@ fn choose() -> Result<Chosen, DeviceError> {
         for (index, device) in backend.devices().into_iter().enumerate() {
             let found = describe(backend, index, device);
             if backend.is_processor() {
-                return Ok(Chosen { device: found.device, name: found.name, why: no_gpu(&passed) });
+                let (device, name) = (found.device, found.name);
+                return Ok(Chosen { device, backend, name, why: no_gpu(&passed) });
             }
             match is_real(&found) {
-                true => return Ok(Chosen { device: found.device, name: found.name, why: found.description }),
+                true => {
+                    let (device, name) = (found.device, found.name);
+                    return Ok(Chosen { device, backend, name, why: found.description });
+                }
                 false => passed.push(format!("{} is {}", found.name, found.description)),
             }
         }

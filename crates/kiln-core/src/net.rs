@@ -5,6 +5,8 @@
 //! Names and layouts are PyTorch's by construction: kiln-nn's layers name and lay out their parameters as PyTorch
 //! does, so a path through the module tree is a `state_dict` key, up to `Forward::NAMES`.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 
@@ -12,6 +14,7 @@ use crate::adapter::Adaptable;
 use crate::{Gradients, Input, LoadReport, Output, StateDict, Table, Tokens, WrongInput};
 
 mod adapt;
+mod statistics;
 mod walk;
 
 pub use adapt::Adapt;
@@ -149,6 +152,16 @@ pub trait Net: Send {
     /// the net's own as long as nobody changes either.
     fn values(&self) -> Vec<(ParamInfo, Tensor<1>)>;
 
+    /// The running statistics, flat `[N]`, in module order. The memory is the net's own: a later pass leaves these values
+    /// as they are.
+    fn statistics(&self) -> Vec<Tensor<1>>;
+
+    /// Puts running statistics of [`Net::statistics`] back.
+    fn set_statistics(&mut self, values: &[Tensor<1>]);
+
+    /// The PyTorch name of each parameter by its identity in this process, which `kiln_nn::meter` tells of a layer.
+    fn identities(&self) -> BTreeMap<u64, String>;
+
     /// Every parameter and running statistic by PyTorch name, on the host.
     fn state(&self) -> StateDict;
 
@@ -209,6 +222,18 @@ impl<M: Forward + 'static> Net for M {
         // valid() for the same reason as in `state`.
         Module::visit(&Module::valid(self), &mut visitor);
         visitor.found
+    }
+
+    fn statistics(&self) -> Vec<Tensor<1>> {
+        statistics::statistics(self)
+    }
+
+    fn set_statistics(&mut self, values: &[Tensor<1>]) {
+        *self = statistics::with_statistics(self, values);
+    }
+
+    fn identities(&self) -> BTreeMap<u64, String> {
+        statistics::identities(self)
     }
 
     fn state(&self) -> StateDict {

@@ -112,6 +112,30 @@ impl HostBatch {
         Self { features, target, indices: self.indices[range].to_vec(), padding: self.padding }
     }
 
+    /// Sample `i` alone, padded as it is here; `None` where there is no such sample.
+    pub fn one(&self, i: usize) -> Option<Self> {
+        let index = *self.indices.get(i)?;
+        let of = |width: usize| i * width..(i + 1) * width;
+        let features = match &self.features {
+            HostFeatures::Image { values, shape: [_, c, h, w] } => {
+                HostFeatures::Image { values: values.get(of(c * h * w))?.to_vec(), shape: [1, *c, *h, *w] }
+            }
+            HostFeatures::Tokens { ids, mask, types, shape: [_, t] } => HostFeatures::Tokens {
+                ids: ids.get(of(*t))?.to_vec(),
+                mask: mask.get(of(*t))?.to_vec(),
+                types: types.get(of(*t))?.to_vec(),
+                shape: [1, *t],
+            },
+            HostFeatures::Table { numbers, categories, shape: [_, f, n] } => HostFeatures::Table {
+                numbers: numbers.get(of(*f))?.to_vec(),
+                categories: categories.get(of(*n))?.to_vec(),
+                shape: [1, *f, *n],
+            },
+        };
+        let target = self.target.clone().map(|target| target.part(i..i + 1));
+        Some(Self { features, target, indices: vec![index], padding: self.padding })
+    }
+
     /// What a mean loss over this batch is a mean over: samples, or tokens that are scored; 0 for padding.
     pub fn weight(&self) -> u64 {
         if self.padding {

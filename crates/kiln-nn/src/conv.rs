@@ -80,7 +80,7 @@ impl Conv2d {
             let [_, per_group, height, width] = self.0.weight.dims();
             2 * y.shape().num_elements() * per_group * height * width
         };
-        meter::layer(flops, || self.0.weight.val().is_require_grad(), read, &y);
+        meter::layer(flops, &self.0.weight, read, &y);
         y
     }
 

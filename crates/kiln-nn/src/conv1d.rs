@@ -32,16 +32,15 @@ impl Conv1D {
         let (read, kept) = (meter::bytes(&x), self.lora.keep(&x));
         let y = ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val));
         let products = || 2 * y.shape().num_elements() * self.weight.dims()[0];
-        meter::layer(products, || self.weight.val().is_require_grad(), read, &y);
+        meter::layer(products, &self.weight, read, &y);
         self.lora.add(y, kept)
     }
 }
 
 /// `[.., D]` to `[.., V]`: the product with every row of an embedding, whose weight is used in place.
 pub fn tied<const N: usize>(x: Tensor<N>, embedding: &Embedding) -> Tensor<N> {
-    let weight = embedding.weight.val();
-    let read = meter::bytes(&x);
-    let y = ops::linear(x, weight.clone().transpose(), None);
-    meter::layer(|| 2 * y.shape().num_elements() * weight.dims()[1], || weight.is_require_grad(), read, &y);
+    let (weight, read) = (&embedding.weight, meter::bytes(&x));
+    let y = ops::linear(x, weight.val().transpose(), None);
+    meter::layer(|| 2 * y.shape().num_elements() * weight.dims()[1], weight, read, &y);
     y
 }

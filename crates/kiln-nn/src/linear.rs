@@ -63,7 +63,7 @@ impl Linear {
         let (read, kept) = (meter::bytes(&x), self.lora.keep(&x));
         let y = ops::linear(x, weight, bias);
         let products = || 2 * y.shape().num_elements() * self.weight.dims()[1];
-        meter::layer(products, || self.weight.val().is_require_grad(), read, &y);
+        meter::layer(products, &self.weight, read, &y);
         self.lora.add(y, kept)
     }
 }
@@ -74,9 +74,8 @@ pub fn tied<const D: usize>(
     weight: &Param<Tensor<2>>,
     bias: Option<&Param<Tensor<1>>>,
 ) -> Tensor<D> {
-    let (weight, read) = (weight.val(), meter::bytes(&x));
-    let (width, trains) = (weight.dims()[1], weight.is_require_grad());
-    let y = ops::linear(x, weight.transpose(), bias.map(Param::val));
-    meter::layer(|| 2 * y.shape().num_elements() * width, || trains, read, &y);
+    let read = meter::bytes(&x);
+    let y = ops::linear(x, weight.val().transpose(), bias.map(Param::val));
+    meter::layer(|| 2 * y.shape().num_elements() * weight.dims()[1], weight, read, &y);
     y
 }

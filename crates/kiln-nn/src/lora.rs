@@ -27,7 +27,7 @@ impl Factor {
         let read = meter::bytes(&x);
         let y = ops::linear(x, self.weight.val().transpose(), None);
         let products = || 2 * y.shape().num_elements() * self.weight.dims()[1];
-        meter::layer(products, || self.weight.val().is_require_grad(), read, &y);
+        meter::layer(products, &self.weight, read, &y);
         y
     }
 }

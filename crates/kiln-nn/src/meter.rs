@@ -10,6 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 
 /// Counts of one pass.
@@ -34,7 +35,16 @@ struct Meter {
 
 thread_local! {
     static METER: Cell<Option<Meter>> = const { Cell::new(None) };
-    static ANSWERS: RefCell<Option<Vec<TensorData>>> = const { RefCell::new(None) };
+    static ANSWERS: RefCell<Option<Vec<Answer>>> = const { RefCell::new(None) };
+}
+
+/// What a layer answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The identity of its weight, see `Net::identities`.
+    pub weight: u64,
+    /// The answer, on the host.
+    pub data: TensorData,
 }
 
 /// Runs `pass` on this thread and counts. `trains`: parameters that are no layer's here, such as embeddings, train.
@@ -47,7 +57,7 @@ pub fn measure<T>(trains: bool, pass: impl FnOnce() -> T) -> (T, Cost) {
 
 /// Runs `pass` on this thread and keeps on the host what each linear layer, convolution and norm answers, in the order
 /// in which they run.
-pub fn answers<T>(pass: impl FnOnce() -> T) -> (T, Vec<TensorData>) {
+pub fn answers<T>(pass: impl FnOnce() -> T) -> (T, Vec<Answer>) {
     let outer = ANSWERS.replace(Some(Vec::new()));
     let answer = pass();
     (answer, ANSWERS.replace(outer).unwrap_or_default())
@@ -58,17 +68,20 @@ pub(crate) fn bytes<const D: usize>(x: &Tensor<D>) -> u64 {
     (x.shape().num_elements() * x.dtype().size()) as u64
 }
 
-/// Tells of a layer: its operations forward, whether its weight trains, the bytes it read and what it answers.
-pub(crate) fn layer<const D: usize>(
+/// Tells of a layer: its operations forward, its weight, the bytes it read and what it answers.
+pub(crate) fn layer<const D: usize, const W: usize>(
     flops: impl FnOnce() -> usize,
-    weight_trains: impl FnOnce() -> bool,
+    weight: &Param<Tensor<W>>,
     read: u64,
     output: &Tensor<D>,
 ) {
-    ANSWERS.with_borrow_mut(|kept| kept.iter_mut().for_each(|kept| kept.push(output.to_data())));
+    ANSWERS.with_borrow_mut(|kept| {
+        kept.iter_mut()
+            .for_each(|kept| kept.push(Answer { weight: weight.id.val(), data: output.to_data() }));
+    });
     METER.with(|cell| {
         let Some(mut meter) = cell.get() else { return };
-        let (flops, weight_trains) = (flops() as u64, weight_trains());
+        let (flops, weight_trains) = (flops() as u64, weight.val().is_require_grad());
         let cost = &mut meter.cost;
         cost.forward_flops += flops;
         cost.backward_flops += flops * (u64::from(meter.trains) + u64::from(weight_trains));

@@ -32,7 +32,7 @@ impl LayerNorm {
     pub fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
         let read = meter::bytes(&x);
         let y = ops::layer_norm(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.eps);
-        meter::layer(|| 0, || self.weight.val().is_require_grad(), read, &y);
+        meter::layer(|| 0, &self.weight, read, &y);
         y
     }
 
@@ -108,7 +108,7 @@ impl BatchNorm2d {
             let statistics = [self.running_mean.value_sync(), self.running_var.value_sync()];
             ops::batch_norm(x, self.weight.val(), self.bias.val(), statistics, self.eps, then)
         };
-        meter::layer(|| 0, || self.weight.val().is_require_grad(), read, &y);
+        meter::layer(|| 0, &self.weight, read, &y);
         y
     }
 

@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use kiln_core::{Every, LoadReport, Net, StateDict};
 use kiln_nn::ops;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
+use crate::optim::unless;
 use crate::plan::Plan;
 
 /// An average of the weights over the steps.
@@ -150,13 +151,17 @@ impl Average {
         Self { config: config.clone(), values: BTreeMap::new(), updates: 0 }
     }
 
-    /// Takes the weights after optimizer step `step` (from 1) into the average, where one is due.
-    pub fn update(&mut self, net: &dyn Net, step: u64, plan: &Plan) {
+    /// Takes the weights after optimizer step `step` (from 1) into the average, where one is due. Where `bad` `[1]`, which
+    /// may still be unread on the device, is true, the average keeps its bits but counts an update.
+    pub fn update(&mut self, net: &dyn Net, step: u64, plan: &Plan, bad: Option<&Tensor<1, Bool>>) {
         let Some(weight) = self.config.weight(step, self.updates, plan) else { return };
         let mut before = std::mem::take(&mut self.values);
         for (info, value) in net.values() {
             let average = match before.remove(&info.name) {
-                Some((_, average)) => ops::lerp(average, value, weight),
+                Some((_, old)) => match bad {
+                    Some(bad) => unless(bad, ops::lerp(old.clone(), value, weight), old),
+                    None => ops::lerp(old, value, weight),
+                },
                 None => value,
             };
             self.values.insert(info.name, (info.shape, average));
@@ -167,6 +172,14 @@ impl Average {
     /// How often the weights were taken in.
     pub fn updates(&self) -> u64 {
         self.updates
+    }
+
+    /// Goes back to an earlier count, after updates that left the values alone.
+    pub fn count_again(&mut self, updates: u64) {
+        self.updates = updates;
+        if updates == 0 {
+            self.values.clear();
+        }
     }
 
     /// The averaged weights by name; `None` before the first update.

@@ -38,6 +38,11 @@ pub struct Config {
     /// `auto`, `cpu`, `cuda:0`, `vulkan:0`, `wgpu:0`, `metal:0`, `rocm:0` or `ndarray`.
     #[serde(default = "device")]
     pub device: String,
+    /// Refuse a device that does not give the same bits each time. `cpu` gives them with any number of threads on processors
+    /// of the same kind; `wgpu` on the same GPU and driver; `cuda`, `vulkan`, `metal` and `rocm` choose kernels by measuring
+    /// them, and are refused, as is `ndarray`.
+    #[serde(default)]
+    pub deterministic: bool,
     /// `f32`, `bf16` or `f16`: what matrix products, convolutions and attention compute in. Weights, optimizer, norms and
     /// losses are float32 in each. With `f16` the loss is scaled, and steps that overflow are left out and said.
     #[serde(default)]
@@ -112,6 +117,10 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-12, max = 1e12))]
     pub max_grad_norm: Option<f64>,
+    /// What becomes of a step whose loss or gradients are not finite; in each case nothing of it reaches weights, optimizer,
+    /// average or running statistics, and its samples are named in `metrics.jsonl`.
+    #[serde(default)]
+    pub on_nonfinite: OnNonfinite,
     /// Share of the target spread over all classes.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.99))]
@@ -124,6 +133,20 @@ pub struct TrainConfig {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub logging_steps: u64,
+}
+
+/// See [`TrainConfig::on_nonfinite`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNonfinite {
+    /// The run ends, within 10 steps.
+    #[default]
+    Stop,
+    /// The run goes on with the next step; 10 of them in a row end it.
+    Skip,
+    /// The run goes back to the newest checkpoint whose weights are finite and trains again without the step; after 10 times
+    /// it ends. This also undoes an update that made weights infinite, which `skip` cannot.
+    Rewind,
 }
 
 /// Evaluation during training.

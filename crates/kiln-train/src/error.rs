@@ -62,7 +62,9 @@ pub enum TrainError {
         report: String,
     },
     /// A loss or gradient is not finite. The weights are those of the step before.
-    #[error("step {step}: the {what} is {value}; stopped before it reached the weights (samples: {samples})")]
+    #[error(
+        "step {step}: the {what} is {value}{because}; stopped before it reached the weights (samples: {samples})"
+    )]
     NonFinite {
         /// The optimizer step, from 1.
         step: u64,
@@ -70,8 +72,28 @@ pub enum TrainError {
         what: &'static str,
         /// NaN or infinity.
         value: f32,
-        /// Names of the first samples of the step.
+        /// Why the run ends although another policy was wished; empty where it was not.
+        because: String,
+        /// Names of the samples of the step.
         samples: String,
+    },
+    /// Finite gradients have made a weight that is not finite.
+    #[error("`{name}` is not finite after step {step} (samples of that step: {samples})")]
+    NonFiniteWeights {
+        /// The optimizer step, from 1; 0 where the run began so.
+        step: u64,
+        /// The first such parameter or running statistic.
+        name: String,
+        /// Names of the samples of the step.
+        samples: String,
+    },
+    /// The device gives no numbers any more, or a thread of its own is gone.
+    #[error("the computation broke off: {reason}{}", newest(checkpoint.as_deref()))]
+    BrokeOff {
+        /// What the device, or the thread, says.
+        reason: String,
+        /// The newest checkpoint of the run.
+        checkpoint: Option<PathBuf>,
     },
     /// The device lacks the number format.
     #[error("precision {precision}: {device} cannot compute in it")]
@@ -80,6 +102,14 @@ pub enum TrainError {
         precision: Precision,
         /// The device's word.
         device: String,
+    },
+    /// The device does not give the same bits each time.
+    #[error("`deterministic` cannot be kept on {device}: {why}")]
+    Nondeterministic {
+        /// The device's word.
+        device: String,
+        /// What differs.
+        why: &'static str,
     },
     /// Gradients overflow in float16 however small the loss is made.
     #[error("step {step}: gradients overflow in f16 at a loss scale of 1 (samples: {samples})")]
@@ -121,6 +151,19 @@ pub enum TrainError {
         /// Why.
         reason: String,
     },
+    /// A step that the run has not.
+    #[error("{}: --step {step}: expected 1 to {total}, the steps of this run", run.display())]
+    NoSuchStep {
+        /// The run folder.
+        run: PathBuf,
+        /// What was asked for.
+        step: u64,
+        /// Steps of the run.
+        total: u64,
+    },
+    /// A run of a selftest did not get where it should.
+    #[error("{0}")]
+    Selftest(String),
     /// There is nothing to resume.
     #[error("{0}")]
     NothingToResume(String),
@@ -146,17 +189,22 @@ impl TrainError {
             TrainError::RunDir(RunDirError::File(_)) | TrainError::File(_) | TrainError::Checkpoint(_) => {
                 Exit::Io
             }
-            TrainError::WrongInput(_) | TrainError::Changed { .. } | TrainError::NothingToResume(_) => {
-                Exit::Usage
-            }
+            TrainError::WrongInput(_)
+            | TrainError::Changed { .. }
+            | TrainError::NoSuchStep { .. }
+            | TrainError::NothingToResume(_) => Exit::Usage,
             TrainError::Unreadable { .. }
             | TrainError::State { .. }
             | TrainError::Weights { .. }
             | TrainError::Unlabelled(_)
             | TrainError::NoTrainingSamples
             | TrainError::NoBatch { .. } => Exit::Data,
-            TrainError::Precision { .. } => Exit::Device,
-            TrainError::NonFinite { .. } | TrainError::Overflow { .. } => Exit::Failed,
+            TrainError::Precision { .. } | TrainError::Nondeterministic { .. } => Exit::Device,
+            TrainError::NonFinite { .. }
+            | TrainError::NonFiniteWeights { .. }
+            | TrainError::BrokeOff { .. }
+            | TrainError::Selftest(_)
+            | TrainError::Overflow { .. } => Exit::Failed,
         }
     }
 
@@ -178,11 +226,21 @@ impl TrainError {
                 path.display()
             )),
             TrainError::RunDir(RunDirError::NotARun { path }) => checkpoint_hint(path),
-            TrainError::NonFinite { .. } => Some(
-                "lower learning_rate, set train.max_grad_norm, or look at the samples named above; \
-                 the last checkpoint is intact"
+            TrainError::NonFinite { step, .. } => Some(format!(
+                "look at it: kiln replay RUN --step {step}; lower learning_rate or set train.max_grad_norm; or go on without \
+                 such steps: train.on_nonfinite=skip. The last checkpoint is intact"
+            )),
+            TrainError::NonFiniteWeights { .. } => Some(
+                "lower learning_rate or set train.max_grad_norm; or go back and on without such steps: \
+                 train.on_nonfinite=rewind. The last checkpoint is intact"
                     .into(),
             ),
+            TrainError::BrokeOff { .. } => Some(
+                "kiln train --resume RUN goes on from the newest checkpoint; look at the device with kiln doctor".into(),
+            ),
+            TrainError::Nondeterministic { .. } => {
+                Some("set device = \"cpu\" or \"wgpu:0\", or leave `deterministic` out".into())
+            }
             TrainError::Precision { .. } => Some("set precision=f32, or another device".into()),
             TrainError::Overflow { .. } => Some(
                 "set precision=bf16, which has the range of f32, or f32; the last checkpoint is intact"
@@ -197,6 +255,13 @@ impl TrainError {
             }
             _ => None,
         }
+    }
+}
+
+fn newest(checkpoint: Option<&Path>) -> String {
+    match checkpoint {
+        Some(path) => format!("; the newest checkpoint is {}", path.display()),
+        None => String::new(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::average::{Weights, restore};
 use crate::checkpoint;
 use crate::error::TrainError;
 use crate::progress::Scored;
+use crate::run::alive::guarded;
 use crate::run::{End, Run, Session};
 use crate::runs::{self, History};
 
@@ -58,7 +59,8 @@ impl Run {
     /// # Errors
     /// As [`Run::steps`], or the model cannot be scored or written.
     pub fn finish(self, session: &mut Session<'_>) -> Result<Outcome, TrainError> {
-        let (mut run, end) = self.steps(session)?;
+        let checkpoints = self.dir.checkpoints();
+        let (mut run, end) = guarded(&checkpoints, || self.steps(session))?;
         if let End::Interrupted { step } = end {
             run.leave_curves()?;
             return Ok(Outcome::Interrupted { run: run.dir.path().to_path_buf(), step });

@@ -1,7 +1,7 @@
 //! One run: config, optimizers, schedules, the loop, checkpoints, resume.
 //!
 //! `load` reads a config, `setup` makes a [`Run`] of it (or finds the one to resume), `run` is the loop, `finish`
-//! leaves the model, `runs` looks at what runs left. `bench` times the same parts. A checkpoint (`checkpoint`, `progress`) holds everything that the next step depends on.
+//! leaves the model, `runs` looks at what runs left. `selftest` kills and resumes one. `bench` times the same parts. A checkpoint (`checkpoint`, `progress`) holds everything that the next step depends on.
 
 pub mod average;
 mod bad_samples;
@@ -25,6 +25,7 @@ mod run;
 mod run_log;
 pub mod runs;
 pub mod schedule;
+pub mod selftest;
 mod setup;
 mod stall;
 mod tensorboard;
@@ -32,5 +33,8 @@ mod tensorboard;
 pub use error::TrainError;
 pub use finish::{Outcome, Summary};
 pub use plan::Plan;
-pub use run::{End, RateCurve, RatePoint, Run, Session, Sweep, lr_find};
+pub use run::{
+    End, RateCurve, RatePoint, Replay, ReplayedBatch, Run, Session, Sweep, Trouble, lr_find, replay,
+};
+pub use selftest::{Compared, Resumed, Trial, resume as selftest_resume};
 pub use setup::Start;

@@ -1,7 +1,8 @@
 //! The forward pass of a batch in the run's precision, and the scale of its loss in float16.
 //! Owns what the loop and `kiln bench` must do alike; never the loop. Both call [`loss`].
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
+use kiln_core::device::Chosen;
 use kiln_core::{Batch, Net, Precision, Target};
 use kiln_data::{Dataset, Mixup};
 use kiln_eval::EvalError;
@@ -34,19 +35,23 @@ pub(crate) fn mixup(config: &Config, dataset: &Dataset) -> Option<Mixup> {
     config.data.mixup().map(|words| Mixup { config: words, classes: dataset.classes.len() })
 }
 
-/// Whether a device can compute in a precision.
+/// Whether a device can compute in the config's precision, and as repeatably as it wishes.
 ///
 /// # Errors
 /// It cannot.
-pub(crate) fn supported(precision: Precision, device: &Device, name: &str) -> Result<(), TrainError> {
+pub(crate) fn supported(config: &Config, chosen: &Chosen) -> Result<(), TrainError> {
+    let (precision, device) = (config.precision, chosen.name.clone());
+    if let Some(why) = chosen.backend.differs().filter(|_| config.deterministic) {
+        return Err(TrainError::Nondeterministic { device, why });
+    }
     let dtype = match precision {
         Precision::F32 => return Ok(()),
         Precision::Bf16 => DType::BF16,
         Precision::F16 => DType::F16,
     };
-    match device.supports_dtype(dtype) {
+    match chosen.device.supports_dtype(dtype) {
         true => Ok(()),
-        false => Err(TrainError::Precision { precision, device: name.to_string() }),
+        false => Err(TrainError::Precision { precision, device }),
     }
 }
 

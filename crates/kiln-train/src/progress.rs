@@ -53,9 +53,24 @@ pub struct Progress {
     /// The factor of the loss, in float16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// Steps in a row that were left out because something was not finite.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_in_a_row: u64,
+    /// Steps that are left out since the run went back for them, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOutStep>,
     /// The learning rate that falls on plateaus, from the first evaluation on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plateau: Option<PlateauState>,
+}
+
+/// A step whose batch is not learned from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutStep {
+    /// The optimizer step, from 1.
+    pub step: u64,
+    /// What was not finite in it: `loss is NaN`.
+    pub reason: String,
 }
 
 /// A validation result.
@@ -135,6 +150,8 @@ impl Progress {
             out_of_time: false,
             seconds: 0.0,
             averaged: 0,
+            skipped_in_a_row: 0,
+            left_out: Vec::new(),
             plateau: None,
         }
     }

@@ -2,16 +2,20 @@
 //! Owns the loop, which reads top to bottom in `Run::steps`; never prints and never chooses what to run.
 //! `setup.rs` makes a `Run`, `finish.rs` turns the trained weights into the model folder.
 
+pub(crate) mod alive;
+mod guard;
 mod lr_find;
-mod usable;
+mod nonfinite;
+mod replay;
+pub(crate) mod rewind;
 mod validation;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
-use kiln_core::event::{Callback, Event, StepInfo};
+use burn::tensor::{Device, Tensor};
+use kiln_core::event::{Callback, Event};
 use kiln_core::files::FileError;
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Gradients, Net, RunDir};
@@ -19,21 +23,22 @@ use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
 use kiln_eval::tasks::{Loss, Metric, Task};
 use kiln_models::Card;
 
+pub(crate) use guard::Ledger;
+use guard::Turn;
 pub use lr_find::{RateCurve, RatePoint, Sweep, lr_find};
+pub use replay::{Replay, ReplayedBatch, Trouble, replay};
 
 use crate::average::Average;
 use crate::bad_samples::BadSamples;
 use crate::checkpoint::{self, Checkpoint};
-use crate::config::Config;
+use crate::config::{Config, OnNonfinite};
 use crate::error::TrainError;
 use crate::finetune::Finetune;
-use crate::optim::{Optimizer, clip, global_norm};
-use crate::pace::{PaceMeter, Pass};
+use crate::optim::Optimizer;
 use crate::pass;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run_log::RunLog;
-use crate::stall::StallMeter;
 
 /// Who watches a run and who may stop it.
 pub struct Session<'a> {
@@ -92,6 +97,7 @@ pub struct Run {
     pub(crate) dir: RunDir,
     pub(crate) log: RunLog,
     pub(crate) bad: BadSamples,
+    pub(crate) ledger: Ledger,
     pub(crate) device: Device,
     // What a checkpoint holds.
     pub(crate) net: Box<dyn Net>,
@@ -101,16 +107,28 @@ pub struct Run {
 }
 
 /// What the batches of one optimizer step gave.
+#[derive(Default)]
 struct Group {
     gradients: Gradients,
-    loss: f32,
+    /// Mean loss `[1]` of each batch, on the device, and what it weighs.
+    losses: Vec<Tensor<1>>,
+    weights: Vec<f64>,
     /// Samples, or scored tokens: what the loss is a mean of.
     samples: u64,
     /// Samples and tokens that were read.
     read: (u64, u64),
     data_wait: Duration,
-    /// Of the first batch, to name them when something is not finite.
-    indices: Vec<usize>,
+    /// Of each batch, to name them when something is not finite.
+    indices: Vec<Vec<usize>>,
+    /// The net's running statistics before.
+    statistics: Vec<Tensor<1>>,
+    /// Why nothing was computed: see [`Progress::left_out`].
+    left_out: Option<String>,
+}
+
+/// What to divide by.
+fn or_one(weights: f64) -> f64 {
+    if weights > 0.0 { weights } else { 1.0 }
 }
 
 impl Run {
@@ -123,8 +141,6 @@ impl Run {
         let (mut evaluated_at, mut saved_at) = (Instant::now(), Instant::now());
         let trained_before = self.progress.seconds;
         let began = Instant::now();
-        let mut stall = StallMeter::default();
-        let mut pace = PaceMeter::new(self.config.train.logging_steps);
         let (step, total) = (self.progress.step, self.plan.total_steps);
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
 
@@ -141,6 +157,9 @@ impl Run {
             self.progress.stopped_early = self.patience_is_out();
             self.save(session)?;
         }
+        if self.config.train.on_nonfinite == OnNonfinite::Rewind && self.progress.step == 0 {
+            self.save(session)?; // so that there is a way back from the first steps
+        }
 
         while self.progress.step < total && self.progress.stopped_early.is_none() {
             // ---- one pass over the training samples, from the batch where it is ---------------------------
@@ -155,49 +174,26 @@ impl Run {
                 let step_began = Instant::now();
                 self.finetune.thaw(&mut *self.net, self.progress.step);
                 let group = self.gradients(&mut loader, batches)?;
-                let norm = global_norm(&group.gradients);
-                let learning_rate = self.learning_rate();
-                if self.is_usable(norm, &group.indices, session)? {
-                    let gradients = match self.config.train.max_grad_norm {
-                        Some(max_norm) => clip(group.gradients, norm, max_norm),
-                        None => group.gradients,
-                    };
-                    self.net = self.optimizer.step(self.net, gradients, learning_rate);
-                }
-
-                // ---- where we are now ------------------------------------------------------------------
-                self.progress.step += 1;
-                self.progress.batch += batches;
-                if let Some(average) = &mut self.average {
-                    average.update(&*self.net, self.progress.step, &self.plan);
-                    self.progress.averaged = average.updates();
-                }
-                let workers = self.config.data.loader().workers;
-                let (took, waited, (samples, tokens)) = (step_began.elapsed(), group.data_wait, group.read);
-                pace.step(Pass { took, waited, samples, tokens });
-                if let Some(news) = stall.step(waited, took, workers) {
-                    session.tell(&Event::Note(&news));
-                }
+                self = self.take(group, batches, step_began)?;
                 self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
-                self.progress.window.add(group.loss, group.samples);
-                let step = self.progress.step;
-                let epoch = self.progress.epoch as f64
-                    + self.progress.batch as f64 / self.plan.batches_per_epoch as f64;
-                if step.is_multiple_of(self.config.train.logging_steps) {
-                    let info = StepInfo {
-                        step,
-                        epoch,
-                        loss: self.progress.window.take() as f32,
-                        learning_rate,
-                        grad_norm: norm,
-                        samples: group.samples,
-                        elapsed: session.process_start.elapsed().as_secs_f64(),
-                        data_wait: group.data_wait.as_secs_f64(),
-                        pace: pace.pace(),
-                    };
-                    self.log.write(&info)?;
-                    session.tell(&Event::Step(&info));
+
+                // ---- what came of it, and where we are now ---------------------------------------------
+                let due = |run: &Self| {
+                    let (step, epoch) = (run.progress.step, run.plan.steps_per_epoch);
+                    let end = step == total || run.time_is_up();
+                    let evaluate =
+                        end || run.config.evaluate.every.is_due(step, epoch, evaluated_at.elapsed());
+                    (evaluate, run.config.checkpoint.every.is_due(step, epoch, saved_at.elapsed()))
+                };
+                let (mut evaluate, mut save) = due(&self);
+                let pass_over = self.progress.batch == self.plan.batches_per_epoch;
+                let turn = self.settle(evaluate || save || pass_over, evaluate || save, session)?;
+                match turn {
+                    Turn::On => {}
+                    Turn::Back => (evaluate, save) = due(&self),
+                    Turn::Rewound => break,
                 }
+                let step = self.progress.step;
                 if self.progress.batch == self.plan.batches_per_epoch {
                     self.left_out("train", &train, session)?;
                     (self.progress.epoch, self.progress.batch) = (self.progress.epoch + 1, 0);
@@ -205,10 +201,8 @@ impl Run {
 
                 // ---- once in a while: evaluate ---------------------------------------------------------
                 let mut is_best = false;
-                let every = self.config.evaluate.every;
-                self.progress.out_of_time = step < total && self.time_is_up();
-                let end = step == total || self.progress.out_of_time;
-                if end || every.is_due(step, self.plan.steps_per_epoch, evaluated_at.elapsed()) {
+                self.progress.out_of_time = step < total && evaluate && self.time_is_up();
+                if evaluate {
                     match self.validate(session)? {
                         Some(best) => is_best = best,
                         None => {
@@ -222,10 +216,13 @@ impl Run {
                     self.patience_is_out().or_else(|| session.stop_reason()).or_else(|| self.out_of_time());
 
                 // ---- once in a while: save -------------------------------------------------------------
-                let every = self.config.checkpoint.every;
                 let last = step == total || self.progress.stopped_early.is_some();
                 let best = is_best && self.config.checkpoint.keep_best;
-                if last || best || every.is_due(step, self.plan.steps_per_epoch, saved_at.elapsed()) {
+                if last || best || save {
+                    if !(evaluate || save) && self.settle(true, true, session)? != Turn::On {
+                        self.progress.stopped_early = None;
+                        break; // who asked to stop will ask again
+                    }
                     self.save(session)?;
                     saved_at = Instant::now();
                 }
@@ -233,11 +230,14 @@ impl Run {
                     break;
                 }
                 if session.interrupted() || self.dir.stop().exists() {
+                    if self.settle(true, true, session)? != Turn::On {
+                        break; // not here: where it goes back to
+                    }
                     let end = self.interrupted(session)?;
                     return Ok((self, end));
                 }
-                if self.progress.batch == 0 {
-                    break; // the next pass has its own order
+                if self.progress.batch == 0 || turn == Turn::Back {
+                    break; // the next pass has its own order; and the loader is ahead of where we are
                 }
             }
         }
@@ -259,15 +259,10 @@ impl Run {
     /// The gradients of `batches` batches, equal to those of one batch of all their samples: each batch's mean
     /// loss is weighted by its samples, so that a short last batch counts for what it is.
     fn gradients(&mut self, loader: &mut Loader, batches: usize) -> Result<Group, TrainError> {
-        let mut group = Group {
-            gradients: Gradients::default(),
-            loss: 0.0,
-            samples: 0,
-            read: (0, 0),
-            data_wait: Duration::ZERO,
-            indices: Vec::new(),
-        };
-        let (mut weighted_loss, mut weights) = (0.0, 0.0);
+        let mut group = Group { statistics: self.net.statistics(), ..Group::default() };
+        let next = self.progress.step + 1;
+        let left_out = self.progress.left_out.iter().find(|left_out| left_out.step == next);
+        group.left_out = left_out.map(|left_out| left_out.reason.clone());
         for micro in 0..batches {
             let waiting = Instant::now();
             let next = loader.next();
@@ -277,20 +272,19 @@ impl Run {
                 None => break,
             };
             group.data_wait += waiting.elapsed();
-            if micro == 0 {
-                group.indices = host.indices.clone();
-            }
+            group.indices.push(host.indices.clone());
             group.read = (group.read.0 + host.size() as u64, group.read.1 + host.tokens());
             group.samples += host.weight();
-            let (value, weight, gradients) = self.micro_batch(host, micro, batches > 1)?;
-            weighted_loss += f64::from(value) * weight;
-            weights += weight;
+            if group.left_out.is_some() {
+                continue;
+            }
+            let (loss, weight, gradients) = self.micro_batch(host, micro, batches > 1)?;
+            group.losses.push(loss);
+            group.weights.push(weight);
             group.gradients.add(gradients);
         }
         // Of padding alone, and of classes that weigh nothing, there is nothing to learn.
-        let weights = if weights > 0.0 { weights } else { 1.0 };
-        group.loss = (weighted_loss / weights) as f32;
-        let summed = if batches > 1 { weights as f32 } else { 1.0 };
+        let summed = if batches > 1 { or_one(group.weights.iter().sum()) as f32 } else { 1.0 };
         let factor = summed * self.progress.loss_scale.map_or(1.0, |scale| scale.factor);
         if factor != 1.0 {
             group.gradients = group.gradients.scale(1.0 / factor);
@@ -298,33 +292,35 @@ impl Run {
         Ok(group)
     }
 
-    /// Mean loss, its weight (see [`Loss::weight`]) and gradients of one batch; the gradients are of the summed loss
+    /// Mean loss `[1]`, its weight (see [`Loss::weight`]) and gradients of one batch; the gradients are of the summed loss
     /// where `summed`, and of the scaled one in float16.
     fn micro_batch(
         &self,
         host: HostBatch,
         micro: usize,
         summed: bool,
-    ) -> Result<(f32, f64, Gradients), TrainError> {
-        let (indices, weight) = (host.indices.clone(), self.loss.weight(&host));
-        let at = [self.progress.step, micro as u64];
-        kiln_nn::random::seed(mix(self.config.seed, Purpose::Device, &at), &self.device);
-        let batch = collate(host, &self.device);
-        let Some(target) = batch.target.clone() else {
-            return Err(TrainError::Unlabelled(
-                indices.first().map_or_else(String::new, |i| self.train.name(*i)),
-            ));
-        };
-        let by = (self.task, &self.loss);
-        let loss = pass::loss(self.config.precision, &*self.net, by, batch, target)?;
-        let value = loss.clone().into_scalar::<f32>();
-        self.finite("loss", value, &indices)?;
+    ) -> Result<(Tensor<1>, f64, Gradients), TrainError> {
+        let weight = self.loss.weight(&host);
+        let loss = self.forward(host, micro)?;
+        let value = loss.clone().inner();
         let loss = if summed { loss.mul_scalar(weight) } else { loss };
         let loss = match self.progress.loss_scale {
             Some(scale) => loss.mul_scalar(scale.factor),
             None => loss,
         };
         Ok((value, weight, self.net.gradients(loss)))
+    }
+
+    /// Mean loss `[1]` of batch `micro` of the next step, with its random numbers and a graph behind it.
+    fn forward(&self, host: HostBatch, micro: usize) -> Result<Tensor<1>, TrainError> {
+        let first = host.indices.first().copied();
+        let at = [self.progress.step, micro as u64];
+        kiln_nn::random::seed(mix(self.config.seed, Purpose::Device, &at), &self.device);
+        let batch = collate(host, &self.device);
+        let Some(target) = batch.target.clone() else {
+            return Err(TrainError::Unlabelled(first.map_or_else(String::new, |i| self.train.name(i))));
+        };
+        pass::loss(self.config.precision, &*self.net, (self.task, &self.loss), batch, target)
     }
 
     /// Saves here and answers that the run was interrupted.

@@ -27,7 +27,7 @@ use crate::optim::Optimizer;
 use crate::pass::supported;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::run::{Run, Session};
+use crate::run::{Ledger, Run, Session, rewind};
 use crate::run_log::RunLog;
 
 /// What to train.
@@ -72,11 +72,13 @@ const FREE: &[&str] = &[
     "run_name",
     "output_dir",
     "device",
+    "deterministic",
     "data.loader.workers",
     "data.loader.prefetch",
     "checkpoint.every",
     "checkpoint.keep_last",
     "train.max_minutes",
+    "train.on_nonfinite",
     "log.tensorboard",
     "log.histograms",
 ];
@@ -134,7 +136,7 @@ fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> Result<Run, 
     let saved = load::from_resolved_toml(&saved_text, &dir.config())?;
     unchanged(run, &saved.resolved, &loaded.resolved)?;
     checkpoint::tidy(&dir.checkpoints())?;
-    let latest = checkpoint::latest(&dir.checkpoints())?;
+    let latest = rewind::newest(&dir.checkpoints(), loaded.config.train.on_nonfinite, session)?;
     let mut parts = Parts::open(&loaded.config, session)?;
     let progress = match &latest {
         Some(latest) => parts.restore(latest, run, session)?,
@@ -221,7 +223,7 @@ impl Parts {
         let spec: DeviceSpec = config.device.parse()?;
         let chosen = device::resolve(&spec)?;
         session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
-        supported(config.precision, &chosen.device, &chosen.name.to_string())?;
+        supported(config, &chosen)?;
         let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
         let known = config.model.pretrained().and_then(|path| kiln_models::brought_classes(path));
         let options = OpenOptions { tokenizer_folder, task: config.task, known_classes: known.as_deref() };
@@ -327,6 +329,9 @@ impl Parts {
         let bad = BadSamples::open(&dir, policy, &[splits[0], splits[1], ("test", &self.dataset.test)])?;
         let Self { plan, dataset, train, model, finetune, optimizer, average, task, loss, metric, device } =
             self;
+        // On the processor a number is there when it is asked for.
+        let late = device::processor().is_none_or(|cpu| cpu != device.clone().inner());
+        let ledger = Ledger::new(late, config.train.logging_steps);
         Ok(Run {
             config,
             config_text,
@@ -341,6 +346,7 @@ impl Parts {
             dir,
             log,
             bad,
+            ledger,
             device,
             net: model.net,
             optimizer,

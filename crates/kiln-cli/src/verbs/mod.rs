@@ -13,6 +13,8 @@ pub(crate) mod lr_find;
 pub(crate) mod models;
 pub(crate) mod parity;
 pub(crate) mod predict;
+pub(crate) mod replay;
 pub(crate) mod runs;
+pub(crate) mod selftest;
 pub(crate) mod train;
 pub(crate) mod tta;

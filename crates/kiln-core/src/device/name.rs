@@ -72,6 +72,17 @@ impl Backend {
         matches!(self, Backend::Cpu | Backend::Ndarray)
     }
 
+    /// Whether the same program gives the same bits each time on the same machine; `None`, or why not.
+    pub fn differs(self) -> Option<&'static str> {
+        match self {
+            Backend::Cpu | Backend::Wgpu => None,
+            Backend::Cuda | Backend::Metal | Backend::Rocm | Backend::Vulkan => {
+                Some("it chooses kernels by measuring them, so that two runs may compute with different ones")
+            }
+            Backend::Ndarray => Some("nobody has tested that it gives the same bits each time"),
+        }
+    }
+
     pub(super) fn name(self, index: usize) -> String {
         if self.is_processor() { self.word().into() } else { format!("{}:{index}", self.word()) }
     }

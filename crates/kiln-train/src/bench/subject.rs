@@ -124,7 +124,8 @@ impl Subject {
         let Pass { loss, gradients } = self.pass()?;
         if !loss.is_finite() {
             let (step, what, samples) = (self.steps + 1, "loss", "the batch".into());
-            return Err(TrainError::NonFinite { step, what, value: loss, samples }.into());
+            let because = String::new();
+            return Err(TrainError::NonFinite { step, what, value: loss, because, samples }.into());
         }
         let norm = global_norm(&gradients);
         let gradients = match self.config.train.max_grad_norm {

@@ -75,6 +75,20 @@ fn refused(text: &str, overrides: &[&str], message: &str) {
 }
 
 #[test]
+fn a_device_that_differs_from_run_to_run_is_refused_where_that_must_not_be() {
+    for device in ["cuda:0", "vulkan:0", "metal", "rocm:1", "ndarray"] {
+        let device = format!("device={device}");
+        refused(IMAGES, &["deterministic=true", &device], "`deterministic` cannot be kept on");
+        assert!(records(IMAGES, &[&device]).is_empty());
+    }
+    for device in ["device=cpu", "device=wgpu:0", "device=auto"] {
+        assert!(records(IMAGES, &["deterministic=true", device]).is_empty());
+    }
+    refused(IMAGES, &["deterministic=1"], "deterministic");
+    refused(IMAGES, &["train.on_nonfinite=ignore"], "on_nonfinite");
+}
+
+#[test]
 fn good_configs_load() {
     for text in [IMAGES, TEXT] {
         let report = report(text, &[]);

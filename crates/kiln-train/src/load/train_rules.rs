@@ -14,8 +14,14 @@ use crate::config::{
 impl Rules<'_> {
     /// `device`, `output_dir`, `run_name`.
     pub(super) fn top(&mut self) {
-        if let Err(error) = self.config.device.parse::<DeviceSpec>() {
-            self.fault("device", error.to_string(), error.hint());
+        match self.config.device.parse::<DeviceSpec>() {
+            Err(error) => self.fault("device", error.to_string(), error.hint()),
+            Ok(DeviceSpec::On { backend, .. }) if self.config.deterministic => {
+                let message = |why| format!("`deterministic` cannot be kept on {}: {why}", backend.word());
+                let remedy = "set device = \"cpu\" or \"wgpu:0\", or leave it out";
+                backend.differs().map_or((), |why| self.fault("deterministic", message(why), remedy));
+            }
+            Ok(_) => {} // what `auto` is, the start of a run finds
         }
         let nowhere = self.config.output_dir.as_os_str().is_empty();
         self.fault_if(nowhere, "output_dir", "`output_dir` is empty", "name a folder, for example \"runs\"");

@@ -18,7 +18,7 @@ mod sgd;
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 use kiln_core::net::ParamInfo;
 use kiln_core::{Gradients, Net, StateDict};
 
@@ -26,7 +26,7 @@ pub use adafactor::Adafactor;
 pub use adagrad::Adagrad;
 pub use adam::Adam;
 pub use adamw::AdamW;
-pub use clip::{clip, global_norm};
+pub use clip::{clip, clip_unread, global_norm, norm};
 pub use lamb::Lamb;
 pub use lion::Lion;
 pub use muon::Muon;
@@ -168,6 +168,12 @@ pub struct Optimizer {
     settings: Settings,
 }
 
+/// `new`, or where `bad` `[1]` is true, `old`; both `[N]`. Not by arithmetic, for nothing times NaN is NaN.
+pub(crate) fn unless(bad: &Tensor<1, Bool>, new: Tensor<1>, old: Tensor<1>) -> Tensor<1> {
+    let dims = new.dims();
+    new.mask_where(bad.clone().expand(dims), old)
+}
+
 /// A saved optimizer state that does not fit the model or the rule.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("optimizer state: {0}")]
@@ -186,7 +192,19 @@ impl Optimizer {
     }
 
     /// One step: every parameter that has a gradient is updated, the others are left alone.
-    pub fn step(&mut self, net: Box<dyn Net>, mut gradients: Gradients, lr: f64) -> Box<dyn Net> {
+    pub fn step(&mut self, net: Box<dyn Net>, gradients: Gradients, lr: f64) -> Box<dyn Net> {
+        self.step_unless(net, gradients, lr, None)
+    }
+
+    /// The same; where `bad` `[1]`, which may still be unread on the device, is true, values and moments keep their bits.
+    /// Steps are counted all the same: see [`Optimizer::count_again`].
+    pub fn step_unless(
+        &mut self,
+        net: Box<dyn Net>,
+        mut gradients: Gradients,
+        lr: f64,
+        bad: Option<&Tensor<1, Bool>>,
+    ) -> Box<dyn Net> {
         let Self { rule, states, settings } = self;
         let peak = rule.base().learning_rate;
         net.update(&mut |info: &ParamInfo, value| {
@@ -204,8 +222,26 @@ impl Optimizer {
                 learning_rate: lr * own.rate_scale * share,
                 weight_decay: base.decay(info, own.weight_decay),
             };
-            rule.update(value, gradient, state, &at)
+            let Some(bad) = bad else { return rule.update(value, gradient, state, &at) };
+            let (old, moments) = (value.clone(), state.tensors.clone());
+            let new = rule.update(value, gradient, state, &at);
+            // Without moments before, there is nothing to keep: whoever counts again drops the new ones.
+            state.tensors.iter_mut().zip(moments).for_each(|(new, old)| *new = unless(bad, new.clone(), old));
+            unless(bad, new, old)
         })
+    }
+
+    /// Updates of each parameter so far.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.states.iter().map(|(name, state)| (name.clone(), state.step)).collect()
+    }
+
+    /// Goes back to earlier counts, after steps that left values and moments alone.
+    pub fn count_again(&mut self, counts: &BTreeMap<String, u64>) {
+        self.states.retain(|name, _| counts.contains_key(name));
+        for (name, state) in &mut self.states {
+            state.step = counts.get(name).copied().unwrap_or(0);
+        }
     }
 
     /// The state by name: `step.PARAMETER` (`[1]`, i64) and `SLOT.PARAMETER` (flat, the

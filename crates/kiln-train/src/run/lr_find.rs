@@ -15,9 +15,10 @@ use kiln_data::{Loader, Order};
 use serde::Serialize;
 use serde_json::json;
 
+use super::guard::read;
 use super::{Run, Session};
 use crate::error::TrainError;
-use crate::optim::{clip, global_norm};
+use crate::optim::clip;
 use crate::pass;
 use crate::setup::Start;
 
@@ -120,14 +121,17 @@ impl Run {
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < sweep.steps {
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
                 self.finetune.thaw(&mut *self.net, self.progress.step);
-                let group = match self.gradients(&mut loader, batches) {
-                    Err(TrainError::NonFinite { .. }) => break 'sweep,
-                    group => group?,
-                };
+                let group = self.gradients(&mut loader, batches)?;
+                let Some(numbers) = group.numbers() else { break 'sweep };
+                let values = read(numbers, self.progress.step + 1)?;
+                let (losses, norm) = values.split_at(group.weights.len());
+                let norm = norm.first().copied().unwrap_or(0.0);
+                if losses.iter().any(|loss| !loss.is_finite()) {
+                    break 'sweep;
+                }
                 let at = self.progress.step as f64 / (sweep.steps - 1).max(1) as f64;
                 let rate = sweep.from * ratio.powf(at);
-                let norm = global_norm(&group.gradients);
-                if !seen.add(rate, group.loss.into()) {
+                if !seen.add(rate, group.mean(losses).into()) {
                     break 'sweep;
                 }
                 if norm.is_finite() {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -61,6 +62,18 @@ impl Net for Spy {
 
     fn values(&self) -> Vec<(ParamInfo, Tensor<1>)> {
         self.net.values()
+    }
+
+    fn statistics(&self) -> Vec<Tensor<1>> {
+        self.net.statistics()
+    }
+
+    fn set_statistics(&mut self, values: &[Tensor<1>]) {
+        self.net.set_statistics(values);
+    }
+
+    fn identities(&self) -> BTreeMap<u64, String> {
+        self.net.identities()
     }
 
     fn state(&self) -> StateDict {

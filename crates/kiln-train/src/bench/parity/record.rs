@@ -57,7 +57,7 @@ pub(super) fn recorded(
     given: Option<&BTreeMap<String, TensorData>>,
 ) -> Result<Record, BenchError> {
     let (output, layers) = meter::answers(|| subject.output());
-    let output = data(output?);
+    let (output, layers) = (data(output?), layers.into_iter().map(|answer| answer.data).collect());
     let Pass { loss, gradients } = subject.pass()?;
     let gradients: BTreeMap<String, TensorData> =
         gradients.0.into_iter().map(|(name, gradient)| (name, gradient.into_data())).collect();
