@@ -81,6 +81,20 @@ pub enum TrainError {
         /// The device's word.
         device: String,
     },
+    /// The device's graphs cannot hold blocks that are run again.
+    #[error("train.activation_checkpointing: {device} keeps every activation")]
+    Checkpointing {
+        /// The device's word.
+        device: String,
+    },
+    /// A teacher that this run cannot learn from.
+    #[error("`distillation.teacher`: {problem}")]
+    Teacher {
+        /// What does not fit.
+        problem: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// Gradients overflow in float16 however small the loss is made.
     #[error("step {step}: gradients overflow in f16 at a loss scale of 1 (samples: {samples})")]
     Overflow {
@@ -146,16 +160,17 @@ impl TrainError {
             TrainError::RunDir(RunDirError::File(_)) | TrainError::File(_) | TrainError::Checkpoint(_) => {
                 Exit::Io
             }
-            TrainError::WrongInput(_) | TrainError::Changed { .. } | TrainError::NothingToResume(_) => {
-                Exit::Usage
-            }
+            TrainError::WrongInput(_)
+            | TrainError::Teacher { .. }
+            | TrainError::Changed { .. }
+            | TrainError::NothingToResume(_) => Exit::Usage,
             TrainError::Unreadable { .. }
             | TrainError::State { .. }
             | TrainError::Weights { .. }
             | TrainError::Unlabelled(_)
             | TrainError::NoTrainingSamples
             | TrainError::NoBatch { .. } => Exit::Data,
-            TrainError::Precision { .. } => Exit::Device,
+            TrainError::Precision { .. } | TrainError::Checkpointing { .. } => Exit::Device,
             TrainError::NonFinite { .. } | TrainError::Overflow { .. } => Exit::Failed,
         }
     }
@@ -184,6 +199,10 @@ impl TrainError {
                     .into(),
             ),
             TrainError::Precision { .. } => Some("set precision=f32, or another device".into()),
+            TrainError::Teacher { remedy, .. } => Some((*remedy).into()),
+            TrainError::Checkpointing { .. } => {
+                Some("set train.activation_checkpointing=false, or another device".into())
+            }
             TrainError::Overflow { .. } => Some(
                 "set precision=bf16, which has the range of f32, or f32; the last checkpoint is intact"
                     .into(),

@@ -2,7 +2,10 @@
 //! Owns the loop, which reads top to bottom in `Run::steps`; never prints and never chooses what to run.
 //! `setup.rs` makes a `Run`, `finish.rs` turns the trained weights into the model folder.
 
+mod dry_run;
+mod insight;
 mod lr_find;
+mod overfit;
 mod usable;
 mod validation;
 
@@ -15,16 +18,19 @@ use kiln_core::event::{Callback, Event, StepInfo};
 use kiln_core::files::FileError;
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Gradients, Net, RunDir};
-use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
+use kiln_data::{Dataset, HostBatch, Loader, Split, collate};
 use kiln_eval::tasks::{Loss, Metric, Task};
 use kiln_models::Card;
+use kiln_nn::meter::measure;
 
+pub use dry_run::{DryRun, dry_run};
 pub use lr_find::{RateCurve, RatePoint, Sweep, lr_find};
 
 use crate::average::Average;
 use crate::bad_samples::BadSamples;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
+use crate::distillation::Teacher;
 use crate::error::TrainError;
 use crate::finetune::Finetune;
 use crate::optim::{Optimizer, clip, global_norm};
@@ -88,11 +94,14 @@ pub struct Run {
     pub(crate) loss: Loss,
     pub(crate) metric: Metric,
     pub(crate) finetune: Finetune,
+    pub(crate) teacher: Option<Teacher>,
     // What it works with.
     pub(crate) dir: RunDir,
     pub(crate) log: RunLog,
     pub(crate) bad: BadSamples,
     pub(crate) device: Device,
+    /// Parameters train that are no layer's, as embeddings: for the count of operations.
+    pub(crate) tables_train: bool,
     // What a checkpoint holds.
     pub(crate) net: Box<dyn Net>,
     pub(crate) optimizer: Optimizer,
@@ -108,6 +117,8 @@ struct Group {
     samples: u64,
     /// Samples and tokens that were read.
     read: (u64, u64),
+    /// Operations of the model.
+    flops: u64,
     data_wait: Duration,
     /// Of the first batch, to name them when something is not finite.
     indices: Vec<usize>,
@@ -124,7 +135,7 @@ impl Run {
         let trained_before = self.progress.seconds;
         let began = Instant::now();
         let mut stall = StallMeter::default();
-        let mut pace = PaceMeter::new(self.config.train.logging_steps);
+        let mut pace = PaceMeter::new(self.config.train.logging_steps, self.config.log.peak_tflops);
         let (step, total) = (self.progress.step, self.plan.total_steps);
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
 
@@ -144,10 +155,8 @@ impl Run {
 
         while self.progress.step < total && self.progress.stopped_early.is_none() {
             // ---- one pass over the training samples, from the batch where it is ---------------------------
-            let order = Order::Train { seed: self.config.seed, epoch: self.progress.epoch };
-            let loader = Loader::new(&train, &self.dataset.preprocessor, self.config.data.loader(), order)?;
-            let mixup = pass::mixup(&self.config, &self.dataset);
-            let mut loader = loader.mixed(mixup).starting_at(self.progress.batch);
+            let loader = pass::loader(&self.config, &self.dataset, &train, self.progress.epoch)?;
+            let mut loader = loader.starting_at(self.progress.batch);
 
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
                 // ---- one optimizer step ----------------------------------------------------------------
@@ -157,12 +166,13 @@ impl Run {
                 let group = self.gradients(&mut loader, batches)?;
                 let norm = global_norm(&group.gradients);
                 let learning_rate = self.learning_rate();
+                let mut update_ratio = None;
                 if self.is_usable(norm, &group.indices, session)? {
                     let gradients = match self.config.train.max_grad_norm {
                         Some(max_norm) => clip(group.gradients, norm, max_norm),
                         None => group.gradients,
                     };
-                    self.net = self.optimizer.step(self.net, gradients, learning_rate);
+                    (self, update_ratio) = self.moved(gradients, learning_rate);
                 }
 
                 // ---- where we are now ------------------------------------------------------------------
@@ -174,7 +184,7 @@ impl Run {
                 }
                 let workers = self.config.data.loader().workers;
                 let (took, waited, (samples, tokens)) = (step_began.elapsed(), group.data_wait, group.read);
-                pace.step(Pass { took, waited, samples, tokens });
+                pace.step(Pass { took, waited, samples, tokens, flops: group.flops });
                 if let Some(news) = stall.step(waited, took, workers) {
                     session.tell(&Event::Note(&news));
                 }
@@ -190,6 +200,8 @@ impl Run {
                         loss: self.progress.window.take() as f32,
                         learning_rate,
                         grad_norm: norm,
+                        update_ratio,
+                        memory_mib: self.memory_mib(),
                         samples: group.samples,
                         elapsed: session.process_start.elapsed().as_secs_f64(),
                         data_wait: group.data_wait.as_secs_f64(),
@@ -241,6 +253,7 @@ impl Run {
                 }
             }
         }
+        self.say_whether_it_fell(session)?;
         match self.progress.stopped_early.clone() {
             Some(reason) => session.tell(&Event::Stopped { step: self.progress.step, reason: &reason }),
             None => session.tell(&Event::Finished { step: self.progress.step }),
@@ -264,6 +277,7 @@ impl Run {
             loss: 0.0,
             samples: 0,
             read: (0, 0),
+            flops: 0,
             data_wait: Duration::ZERO,
             indices: Vec::new(),
         };
@@ -279,10 +293,16 @@ impl Run {
             group.data_wait += waiting.elapsed();
             if micro == 0 {
                 group.indices = host.indices.clone();
+                if self.progress.step == 0 {
+                    self.log.samples(1, &self.dataset.preprocessor, &host)?;
+                }
             }
             group.read = (group.read.0 + host.size() as u64, group.read.1 + host.tokens());
             group.samples += host.weight();
-            let (value, weight, gradients) = self.micro_batch(host, micro, batches > 1)?;
+            let tables = self.tables_train;
+            let (found, cost) = measure(tables, || self.micro_batch(host, micro, batches > 1));
+            let (value, weight, gradients) = found?;
+            group.flops += cost.forward_flops + cost.backward_flops;
             weighted_loss += f64::from(value) * weight;
             weights += weight;
             group.gradients.add(gradients);
@@ -316,7 +336,7 @@ impl Run {
             ));
         };
         let by = (self.task, &self.loss);
-        let loss = pass::loss(self.config.precision, &*self.net, by, batch, target)?;
+        let loss = pass::loss(&self.config, &*self.net, self.teacher.as_ref(), by, batch, target)?;
         let value = loss.clone().into_scalar::<f32>();
         self.finite("loss", value, &indices)?;
         let loss = if summed { loss.mul_scalar(weight) } else { loss };

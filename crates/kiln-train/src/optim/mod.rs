@@ -11,6 +11,7 @@ mod adamw;
 mod clip;
 mod lamb;
 mod lion;
+mod moved;
 mod muon;
 mod pieces;
 mod rmsprop;
@@ -29,6 +30,7 @@ pub use adamw::AdamW;
 pub use clip::{clip, global_norm};
 pub use lamb::Lamb;
 pub use lion::Lion;
+use moved::Moved;
 pub use muon::Muon;
 pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
@@ -186,7 +188,30 @@ impl Optimizer {
     }
 
     /// One step: every parameter that has a gradient is updated, the others are left alone.
-    pub fn step(&mut self, net: Box<dyn Net>, mut gradients: Gradients, lr: f64) -> Box<dyn Net> {
+    pub fn step(&mut self, net: Box<dyn Net>, gradients: Gradients, lr: f64) -> Box<dyn Net> {
+        self.apply(net, gradients, lr, None)
+    }
+
+    /// The same, and the norm of all updates over that of the weights before them, which costs a copy of the largest
+    /// parameter and some passes over all; `None` where there is no such number.
+    pub fn measured_step(
+        &mut self,
+        net: Box<dyn Net>,
+        gradients: Gradients,
+        lr: f64,
+    ) -> (Box<dyn Net>, Option<f64>) {
+        let mut moved = Moved::default();
+        let net = self.apply(net, gradients, lr, Some(&mut moved));
+        (net, moved.ratio())
+    }
+
+    fn apply(
+        &mut self,
+        net: Box<dyn Net>,
+        mut gradients: Gradients,
+        lr: f64,
+        mut moved: Option<&mut Moved>,
+    ) -> Box<dyn Net> {
         let Self { rule, states, settings } = self;
         let peak = rule.base().learning_rate;
         net.update(&mut |info: &ParamInfo, value| {
@@ -204,7 +229,12 @@ impl Optimizer {
                 learning_rate: lr * own.rate_scale * share,
                 weight_decay: base.decay(info, own.weight_decay),
             };
-            rule.update(value, gradient, state, &at)
+            let before = moved.is_some().then(|| value.clone());
+            let after = rule.update(value, gradient, state, &at);
+            if let (Some(moved), Some(before)) = (moved.as_deref_mut(), before) {
+                moved.add(before, &after);
+            }
+            after
         })
     }
 
