@@ -28,6 +28,12 @@ pub struct StepInfo {
     pub learning_rate: f64,
     /// Global gradient norm before clipping.
     pub grad_norm: f32,
+    /// Norm of this step's update over the norm of the weights before it, where it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_ratio: Option<f64>,
+    /// Memory in use, MiB: of the device as its pool has reserved it, on the processor of this process; where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<f64>,
     /// Samples, or scored tokens, in this step.
     pub samples: u64,
     /// Seconds since the process started.
@@ -54,6 +60,13 @@ pub struct Pace {
     pub step_p95_ms: f64,
     /// Share of their time that was spent waiting for data.
     pub data_wait_share: f64,
+    /// 1e12 floating-point operations of the model a second, forward and backward, as PyTorch's counter counts them: what is
+    /// computed twice to save memory counts once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_tflops: Option<f64>,
+    /// The same as a share of `log.peak_tflops`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_flops_utilisation: Option<f64>,
 }
 
 /// Metrics by name, the main one first; null where one is not defined.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kiln_core::{InputSpec, TaskConfig, TaskKind};
 
 use crate::cache::Cache;
-use crate::config::{DataConfig, LoaderConfig, OnBadSample};
+use crate::config::{DataConfig, LoaderConfig, OnBadSample, Sampling};
 use crate::corpus;
 use crate::error::DataError;
 use crate::parts::{OpenParts, Parts, Splits};
@@ -66,7 +66,10 @@ impl Dataset {
             _ => Vec::new(),
         };
         distinct(&classes)?;
-        let splits = open.splits(task, &classes)?;
+        let mut splits = open.splits(task, &classes)?;
+        if config.loader().sampling == Sampling::Balanced {
+            splits[0] = splits[0].take().map(Split::balanced).transpose()?;
+        }
         let training = splits.iter().flatten().next();
         let mut preprocessor =
             build(first, options, || first_size(config, reference), training)?.naming(&classes, task)?;

@@ -1,4 +1,5 @@
-//! Which samples of several weighted sources make an epoch, and in which order.
+//! Which samples of several weighted sources, or of classes that are to be as frequent as each other, make an epoch, and in
+//! which order.
 //! Owns the length of such an epoch and each source's part of it; never touches a sample. The order asks it.
 //!
 //! Each source is an endless stream of its samples, every pass over them in a new order; an epoch takes the next `quota`
@@ -14,16 +15,39 @@ use crate::order::{generator, shuffle, through};
 /// Longest epoch, in samples: its order is kept in memory.
 const MOST: f64 = 1e9;
 
-/// Sources that follow each other in a split, and their weights.
+/// Parts of a split and their weights.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Weighted {
-    /// Samples of each source.
+    /// Samples of each part.
     pub(crate) sizes: Vec<usize>,
-    /// Above 0, one a source; only their ratios count.
+    /// Above 0, one a part; only their ratios count.
     pub(crate) weights: Vec<f64>,
+    /// What the parts are.
+    pub(crate) parts: Parts,
+}
+
+/// What the parts of a split are.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Parts {
+    /// `data.sources`, which follow each other.
+    Sources,
+    /// The samples of each class, class by class.
+    Classes(Vec<usize>),
 }
 
 impl Weighted {
+    /// The classes of samples, each as frequent in an epoch as any other, and the epoch as long as the split. In the mean
+    /// what PyTorch's `WeightedRandomSampler` draws with the inverse of a class's samples; without its chance in how often
+    /// a class comes, and no sample comes again before all others of its class have come. `None` where a sample has no class.
+    pub(crate) fn by_class(classes: &[Option<usize>]) -> Option<Self> {
+        let classes: Vec<usize> = classes.iter().copied().collect::<Option<_>>()?;
+        let mut order: Vec<usize> = (0..classes.len()).collect();
+        order.sort_by_key(|i| classes[*i]);
+        let sizes: Vec<usize> =
+            order.chunk_by(|a, b| classes[*a] == classes[*b]).map(<[usize]>::len).collect();
+        Some(Self { weights: vec![1.0; sizes.len()], sizes, parts: Parts::Classes(order) })
+    }
+
     /// Samples of each source in an epoch.
     ///
     /// # Errors
@@ -33,10 +57,11 @@ impl Weighted {
         let shares: Vec<f64> = self.weights.iter().map(|weight| weight / sum).collect();
         // A source of `n` samples and share `p` is through after `n / p` samples of the epoch.
         let through = self.sizes.iter().zip(&shares).map(|(n, share)| *n as f64 / share);
-        let total = match (config.samples_per_epoch, config.stopping_strategy) {
-            (Some(samples), _) => samples as f64,
-            (None, StoppingStrategy::FirstExhausted) => (through.fold(f64::MAX, f64::min) + 1e-6).floor(),
-            (None, StoppingStrategy::AllExhausted) => (through.fold(0.0, f64::max) - 1e-6).ceil(),
+        let total = match (config.samples_per_epoch, &self.parts, config.stopping_strategy) {
+            (Some(samples), _, _) => samples as f64,
+            (None, Parts::Classes(order), _) => order.len() as f64,
+            (None, _, StoppingStrategy::FirstExhausted) => (through.fold(f64::MAX, f64::min) + 1e-6).floor(),
+            (None, _, StoppingStrategy::AllExhausted) => (through.fold(0.0, f64::max) - 1e-6).ceil(),
         };
         if total > MOST {
             let problem = format!("an epoch would have {total:e} samples until the last source is through");
@@ -46,6 +71,12 @@ impl Weighted {
         let quotas = apportion(&shares, total as usize);
         match quotas.iter().position(|quota| *quota == 0) {
             None => Ok(quotas),
+            Some(_) if matches!(self.parts, Parts::Classes(_)) => {
+                let problem =
+                    format!("an epoch of {total} samples has none of some of the {} classes", quotas.len());
+                let remedy = "raise it, or leave it out for an epoch as long as the split";
+                Err(DataError::config("loader.samples_per_epoch", problem, remedy))
+            }
             Some(k) => {
                 let problem = format!("an epoch has {total} samples, of which this source gives none");
                 let remedy = "raise its weight, say data.loader.samples_per_epoch, or leave the source out";
@@ -78,7 +109,14 @@ impl Weighted {
                 .push(self.stream(k, start..start + size, quota, (seed, epoch), config, shards).into_iter());
             start += size;
         }
-        Ok(turns.into_iter().filter_map(|k| streams[k].next()).collect())
+        let samples = turns.into_iter().filter_map(|k| streams[k].next());
+        Ok(match &self.parts {
+            Parts::Sources => samples.collect(),
+            Parts::Classes(order) => {
+                let n = order.len();
+                samples.map(|place| order[place % n] + place / n * n).collect()
+            }
+        })
     }
 
     /// What an epoch takes of source `k`, whose samples are `range`.

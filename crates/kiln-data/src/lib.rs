@@ -35,6 +35,7 @@ mod preprocessor;
 mod program;
 mod reading;
 pub mod resplit;
+mod same_inputs;
 mod shards;
 pub mod sketch;
 mod source;

@@ -97,6 +97,18 @@ impl Loader {
         self.changed(|work| work.mixup = mixup)
     }
 
+    /// The first `batches` batches of the pass alone, augmented and mixed as they are in pass `epoch`: to see the same samples
+    /// again and again, each time augmented anew.
+    #[must_use]
+    pub fn only(self, batches: usize, epoch: u64) -> Self {
+        self.changed(|work| {
+            work.batches.truncate(batches);
+            if let Order::Train { seed, .. } = work.order {
+                work.order = Order::Train { seed, epoch };
+            }
+        })
+    }
+
     /// One process's part of each batch, where `world` processes (ranks) share them: rank `r` of `w` takes samples
     /// `r n / w` to `(r + 1) n / w` (rounded up) of a batch of `n`. So parts differ by one sample at most, those of all
     /// ranks joined are the batch that one process alone gets, and there are as many batches for each rank. A rank without
@@ -119,6 +131,21 @@ impl Loader {
         self.crew = None;
         self.next = batch;
         self
+    }
+
+    /// Continues at the batch that has most tokens when it is padded; at the first where samples are no texts.
+    ///
+    /// # Errors
+    /// As [`Split::lengths`].
+    pub fn starting_at_longest(self) -> Result<Self, DataError> {
+        let Some(lengths) = self.work.split.lengths(&self.work.preprocessor)? else { return Ok(self) };
+        let padded = |batch: &Vec<usize>| {
+            let longest = batch.iter().map(|i| lengths[i % lengths.len().max(1)]).max().unwrap_or(0);
+            batch.len() * longest as usize
+        };
+        let longest = (0..self.work.batches.len()).rev().max_by_key(|k| padded(&self.work.batches[*k]));
+        let at = longest.unwrap_or(0);
+        Ok(self.starting_at(at))
     }
 
     /// Most bytes of batches and of images being decoded that were under way at once, as the loader reckons them.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use kiln_core::TaskKind;
 
-use crate::config::{DataConfig, LoaderConfig, StoppingStrategy};
+use crate::config::{DataConfig, LoaderConfig, Sampling, StoppingStrategy};
 use crate::error::DataError;
-use crate::interleave::Weighted;
+use crate::interleave::{Parts as Weighing, Weighted};
 use crate::layout::{Layout, Place, fractions};
 use crate::partition::{Fractions, partition};
 use crate::preprocessor::Wanted;
@@ -202,7 +202,7 @@ impl OpenParts<'_> {
             }
         };
         let sizes = all.iter().take(weights.len()).enumerate().map(size).collect::<Result<_, _>>()?;
-        let weighted = Weighted { sizes, weights: weights.to_vec() };
+        let weighted = Weighted { sizes, weights: weights.to_vec(), parts: Weighing::Sources };
         weighted.quotas(&self.parts.loader)?;
         Ok(weighted)
     }
@@ -214,7 +214,7 @@ fn weights(config: &DataConfig) -> Result<Option<Vec<f64>>, DataError> {
     let given: Vec<f64> = sources.iter().filter_map(|source| source.weight).collect();
     if given.is_empty() {
         let unused = [
-            ("samples_per_epoch", loader.samples_per_epoch.is_some()),
+            ("samples_per_epoch", loader.samples_per_epoch.is_some() && loader.sampling == Sampling::Each),
             ("stopping_strategy", loader.stopping_strategy != StoppingStrategy::default()),
         ];
         return match unused.iter().find(|(_, set)| *set) {

@@ -10,7 +10,7 @@ use crate::cache::{Cache, Found};
 use crate::config::LoaderConfig;
 use crate::decode::{DecodedImage, decode_within};
 use crate::error::DataError;
-use crate::interleave::Weighted;
+use crate::interleave::{Parts, Weighted};
 use crate::label::Label;
 use crate::loader::Gate;
 use crate::preprocessor::Preprocessor;
@@ -111,12 +111,28 @@ impl Split {
         self
     }
 
-    /// The sources that training draws from by their weights; `None` where it takes every sample once.
+    /// The same with each class as frequent in training as any other. As the above.
+    ///
+    /// # Errors
+    /// A sample has no class.
+    pub(crate) fn balanced(self) -> Result<Self, DataError> {
+        let classes: Vec<Option<usize>> = self.0.labels.iter().map(Label::class).collect();
+        match Weighted::by_class(&classes) {
+            Some(by_class) => Ok(self.with_sources(Some(by_class))),
+            None => {
+                let without = classes.iter().position(Option::is_none).unwrap_or(0);
+                let problem = format!("{} has no class to balance by", self.name(without));
+                Err(DataError::config("loader.sampling", problem, "give every training sample a class"))
+            }
+        }
+    }
+
+    /// The sources or classes that training draws from by their weights; `None` where it takes every sample once.
     pub(crate) fn sources(&self) -> Option<&Weighted> {
         self.0.sources.as_ref()
     }
 
-    /// Samples that an epoch takes of each weighted source, and those that it has; `None` without weights.
+    /// Samples that an epoch takes of each weighted source or balanced class, and those that it has; `None` without.
     pub fn quotas(&self, config: &LoaderConfig) -> Option<Vec<(usize, usize)>> {
         let sources = self.sources()?;
         Some(sources.quotas(config).ok()?.into_iter().zip(sources.sizes.iter().copied()).collect())
@@ -124,7 +140,7 @@ impl Split {
 
     /// Which of the weighted `data.sources` sample `i` is of, from 0; `None` without weights.
     pub fn source_of(&self, i: usize) -> Option<usize> {
-        let sizes = &self.0.sources.as_ref()?.sizes;
+        let sizes = &self.0.sources.as_ref().filter(|sources| sources.parts == Parts::Sources)?.sizes;
         let ends = sizes.iter().scan(0, |sum, size| {
             *sum += size;
             Some(*sum)

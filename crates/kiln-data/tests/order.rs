@@ -191,6 +191,24 @@ fn three(dir: &Path) -> Value {
 }
 
 #[test]
+fn of_balanced_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let balanced = json!({"loader": {"sampling": "balanced"}});
+    prove(&open(with(images(dir.path(), 11), balanced.clone())), &config(5));
+    let data = open(with(texts(dir.path(), 97), balanced));
+    prove(&data, &LoaderConfig { length_bucketing: true, repeats: 2, ..config(7) });
+    let train = data.train.as_ref().unwrap();
+    for epoch in 0..4 {
+        let order = Order::Train { seed: 1, epoch };
+        let mut counts = vec![0; data.classes.len()];
+        let all = indices(&pass(&data, &config(7), order, 0));
+        all.iter().for_each(|i| counts[train.label(*i).class().unwrap()] += 1);
+        let (low, high) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        assert!(high - low <= 1 && all.len() == train.len(), "{counts:?}");
+    }
+}
+
+#[test]
 fn of_weighted_sources() {
     let dir = tempfile::tempdir().unwrap();
     for strategy in [StoppingStrategy::FirstExhausted, StoppingStrategy::AllExhausted] {

@@ -152,6 +152,10 @@ pub struct ResnetConfig {
     /// Depth and form; comes from the pretrained folder's `config.json` where that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<ResnetPreset>,
+    /// Stochastic depth: how often the last block's branch is left out in training; the first never is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub drop_path_rate: Option<f64>,
 }
 
 /// Depth and form of a residual net.

@@ -47,12 +47,12 @@ pub fn cost(
         forward_flops: counted.forward_flops,
         training_flops: counted.forward_flops + counted.backward_flops,
         forward_activation_bytes: counted.largest_layer_bytes,
-        training_activation_bytes: counted.activation_bytes,
+        training_activation_bytes: counted.activation_bytes + counted.largest_block_bytes,
     })
 }
 
 /// Whether something trains that the meter does not see as a layer: embeddings, positions, class tokens.
-fn tables_train(net: &dyn Net) -> bool {
+pub fn tables_train(net: &dyn Net) -> bool {
     let layers: Vec<String> = net.adaptable().into_iter().map(|l| format!("{}.weight", l.name)).collect();
     let is_layer = |name: &String| layers.contains(name) || crate::lora::is_factor(name);
     net.parameters().iter().any(|p| p.trainable && [2, 3].contains(&p.shape.len()) && !is_layer(&p.name))

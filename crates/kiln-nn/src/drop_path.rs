@@ -5,7 +5,7 @@
 //! Shapes: `B` batch.
 
 use burn::module::{Flag, Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use crate::random;
 
@@ -28,10 +28,15 @@ impl DropPath {
         (0..blocks).map(|i| rate * i as f64 / blocks.saturating_sub(1).max(1) as f64).collect()
     }
 
+    /// Whether samples on this device may be left out now.
+    pub fn is_active(&self, device: &Device) -> bool {
+        self.probability > 0.0 && device.is_autodiff() && self.training.is_enabled()
+    }
+
     /// `[B, ..]` to the same.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let device = x.device();
-        if self.probability == 0.0 || !device.is_autodiff() || !self.training.is_enabled() {
+        if !self.is_active(&device) {
             return x;
         }
         let kept = 1.0 - self.probability;

@@ -56,11 +56,11 @@ pub(crate) fn run<const N: usize, const D: usize>(
 }
 
 /// The backend that records what `B` computes.
-type Recording<B> = Autodiff<B, NoCheckpointing>;
-type Recorded<B> = FloatTensor<Recording<B>>;
+pub(crate) type Recording<B> = Autodiff<B, NoCheckpointing>;
+pub(crate) type Recorded<B> = FloatTensor<Recording<B>>;
 
 /// A backend whose tensors can leave `Tensor` and come back, recorded and not.
-trait Crosses: Backend {
+pub(crate) trait Crosses: Backend {
     fn plain(x: DispatchTensor) -> Option<FloatTensor<Self>>;
     fn recorded(x: DispatchTensor) -> Option<Recorded<Self>>;
     fn of_plain(x: FloatTensor<Self>) -> DispatchTensor;

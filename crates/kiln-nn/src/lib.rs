@@ -7,6 +7,7 @@
 //! `[in, out]`; its norms are not because they call their parameters `gamma` and `beta`.
 
 pub mod attention;
+pub mod checkpoint;
 pub mod conv;
 pub mod conv1d;
 #[cfg(feature = "cpu")]

@@ -32,6 +32,27 @@ fn smoothed(shares: Tensor<2>, smoothing: f64, k: f64) -> Tensor<2> {
     }
 }
 
+/// What is left to learn of a teacher's answers at a temperature (Hinton et al., 2015, arXiv 1503.02531): the divergence of
+/// the student's softened shares from the teacher's, `T^2 KL(softmax(teacher / T) || softmax(student / T))`, as `[1]`.
+/// Both `[B, K]`; the mean over the rows that `counted [B, 1]` has as 1 and not as 0, over all without it. The teacher's
+/// are taken as they are, without a gradient.
+pub fn distillation(
+    student: Tensor<2>,
+    teacher: Tensor<2>,
+    temperature: f64,
+    counted: Option<Tensor<2>>,
+) -> Tensor<1> {
+    let rows = student.dims()[0] as f64;
+    let student = log_softmax(student.div_scalar(temperature), 1);
+    let teacher = log_softmax(teacher.div_scalar(temperature), 1);
+    let of_row =
+        (teacher.clone().exp() * (teacher - student)).sum_dim(1).mul_scalar(temperature * temperature);
+    match counted {
+        None => of_row.sum().div_scalar(rows),
+        Some(counted) => (of_row * counted.clone()).sum() / counted.sum().clamp_min(1.0),
+    }
+}
+
 /// As [`cross_entropy`] over the tokens of `logits [B, T, K]` whose `targets [B, T]` are not negative (PyTorch's
 /// `ignore_index` is -100); `scored` is their number, which the host knows. Zero where it is 0.
 pub fn token_cross_entropy(

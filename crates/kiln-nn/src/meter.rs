@@ -24,6 +24,9 @@ pub struct Cost {
     pub activation_bytes: u64,
     /// Bytes of the largest input and output of one layer together: about what inference needs at once.
     pub largest_layer_bytes: u64,
+    /// Bytes of the activations of the largest block that is run again by the backward pass, which holds them then; 0 where
+    /// there is none. Of such blocks `activation_bytes` has the inputs alone.
+    pub largest_block_bytes: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -90,6 +93,35 @@ pub(crate) fn layer<const D: usize, const W: usize>(
         meter.trains |= weight_trains;
         cell.set(Some(meter));
     });
+}
+
+/// Runs a block that keeps `kept` bytes and is run again later, which is when its operations are counted; `trains`:
+/// parameters of it do.
+pub(crate) fn block<T>(kept: u64, trains: bool, pass: impl FnOnce() -> T) -> T {
+    let before = METER.get();
+    let answer = pass();
+    if let Some((mut meter, after)) = before.zip(METER.get()) {
+        let inside = after.cost.activation_bytes - meter.cost.activation_bytes;
+        meter.cost.activation_bytes += kept;
+        meter.cost.largest_block_bytes = meter.cost.largest_block_bytes.max(inside);
+        meter.cost.largest_layer_bytes = after.cost.largest_layer_bytes;
+        meter.trains |= trains;
+        METER.set(Some(meter));
+    }
+    answer
+}
+
+/// Runs that block again: only its operations are counted. `trains`: something before it does.
+pub(crate) fn again<T>(trains: bool, pass: impl FnOnce() -> T) -> T {
+    let before = METER.get();
+    METER.set(before.map(|meter| Meter { trains, ..meter }));
+    let answer = pass();
+    if let Some((mut meter, after)) = before.zip(METER.get()) {
+        meter.cost.forward_flops = after.cost.forward_flops;
+        meter.cost.backward_flops = after.cost.backward_flops;
+        METER.set(Some(meter));
+    }
+    answer
 }
 
 /// Tells of attention: `[B, N, T, W]` queries over `[B, N, S, W]` keys. Both factors of its products are activations.

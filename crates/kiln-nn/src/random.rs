@@ -20,6 +20,39 @@ pub fn seed(seed: u64, device: &Device) {
     }
 }
 
+/// Where this thread's random numbers are, to draw them once more.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    stream: (u64, u64),
+    /// Where the device draws: it cannot tell where it is, and is put to a new start.
+    device: Option<(u64, Device)>,
+}
+
+/// Marks the place that a pass on `device` starts from.
+pub(crate) fn place(device: &Device) -> Place {
+    let device = (!is_processor(device)).then(|| {
+        let seed = key();
+        device.seed(seed);
+        (seed, device.clone())
+    });
+    Place { stream: STREAM.get(), device }
+}
+
+/// Runs `f` with the random numbers that came from `place` on; those of this thread go on afterwards where they were.
+pub(crate) fn again<T>(place: &Place, f: impl FnOnce() -> T) -> T {
+    struct Restore((u64, u64));
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STREAM.set(self.0);
+        }
+    }
+    let _restore = Restore(STREAM.replace(place.stream));
+    if let Some((seed, device)) = &place.device {
+        device.seed(*seed);
+    }
+    f()
+}
+
 /// The next key of this thread's stream.
 pub(crate) fn key() -> u64 {
     let (seed, drawn) = STREAM.get();

@@ -111,6 +111,20 @@ pub enum TrainError {
         /// What differs.
         why: &'static str,
     },
+    /// The device's graphs cannot hold blocks that are run again.
+    #[error("train.activation_checkpointing: {device} keeps every activation")]
+    Checkpointing {
+        /// The device's word.
+        device: String,
+    },
+    /// A teacher that this run cannot learn from.
+    #[error("`distillation.teacher`: {problem}")]
+    Teacher {
+        /// What does not fit.
+        problem: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// Gradients overflow in float16 however small the loss is made.
     #[error("step {step}: gradients overflow in f16 at a loss scale of 1 (samples: {samples})")]
     Overflow {
@@ -190,6 +204,7 @@ impl TrainError {
                 Exit::Io
             }
             TrainError::WrongInput(_)
+            | TrainError::Teacher { .. }
             | TrainError::Changed { .. }
             | TrainError::NoSuchStep { .. }
             | TrainError::NothingToResume(_) => Exit::Usage,
@@ -199,7 +214,9 @@ impl TrainError {
             | TrainError::Unlabelled(_)
             | TrainError::NoTrainingSamples
             | TrainError::NoBatch { .. } => Exit::Data,
-            TrainError::Precision { .. } | TrainError::Nondeterministic { .. } => Exit::Device,
+            TrainError::Precision { .. }
+            | TrainError::Checkpointing { .. }
+            | TrainError::Nondeterministic { .. } => Exit::Device,
             TrainError::NonFinite { .. }
             | TrainError::NonFiniteWeights { .. }
             | TrainError::BrokeOff { .. }
@@ -242,6 +259,10 @@ impl TrainError {
                 Some("set device = \"cpu\" or \"wgpu:0\", or leave `deterministic` out".into())
             }
             TrainError::Precision { .. } => Some("set precision=f32, or another device".into()),
+            TrainError::Teacher { remedy, .. } => Some((*remedy).into()),
+            TrainError::Checkpointing { .. } => {
+                Some("set train.activation_checkpointing=false, or another device".into())
+            }
             TrainError::Overflow { .. } => Some(
                 "set precision=bf16, which has the range of f32, or f32; the last checkpoint is intact"
                     .into(),

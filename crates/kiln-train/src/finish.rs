@@ -102,7 +102,7 @@ impl Run {
 
     /// Writes `model/`, with adapters merged into its weights, and beside it `adapter/` with the adapters alone. Where the
     /// run has an average, the weights that were not scored go into `model_raw/` or `model_average/`.
-    fn leave_model(&self) -> Result<(), TrainError> {
+    pub(crate) fn leave_model(&self) -> Result<(), TrainError> {
         let chosen = self.evaluate();
         let state = self.weights(chosen).state();
         if let Some(lora) = &self.finetune.lora {

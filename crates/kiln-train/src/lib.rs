@@ -8,6 +8,7 @@ mod bad_samples;
 pub mod bench;
 pub mod checkpoint;
 pub mod config;
+mod distillation;
 mod error;
 pub mod finetune;
 mod finish;
@@ -34,7 +35,8 @@ pub use error::TrainError;
 pub use finish::{Outcome, Summary};
 pub use plan::Plan;
 pub use run::{
-    End, RateCurve, RatePoint, Replay, ReplayedBatch, Run, Session, Sweep, Trouble, lr_find, replay,
+    DryRun, End, RateCurve, RatePoint, Replay, ReplayedBatch, Run, Session, Sweep, Trouble, dry_run, lr_find,
+    replay,
 };
 pub use selftest::{Compared, Resumed, Trial, resume as selftest_resume};
 pub use setup::Start;

@@ -9,6 +9,7 @@ mod encoder_rules;
 mod finetune_rules;
 mod loader_rules;
 mod loss_rules;
+mod memory;
 mod model_rules;
 mod place_rules;
 mod schedule_rules;
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 
 pub use check::check;
 pub use kiln_core::config::Resolved;
+pub use memory::Memory;
 
 use crate::config::Config;
 
@@ -34,6 +36,8 @@ pub struct Loaded {
     pub resolved: Resolved,
     /// What a person should know of it: defaults that were taken from files.
     pub notes: Vec<String>,
+    /// What a run takes, where [`check`] could count it without reading the samples.
+    pub memory: Option<Memory>,
 }
 
 /// Keys that change where and how fast a run goes, not what it computes: left out of the hash.
@@ -49,8 +53,11 @@ const UNHASHED: &[&str] = &[
     "data.loader.max_in_flight_mb",
     "train.max_minutes",
     "train.on_nonfinite",
+    "train.activation_checkpointing",
     "log.tensorboard",
     "log.histograms",
+    "log.update_ratio_every",
+    "log.peak_tflops",
 ];
 
 const BATCH_SIZE: &str = "data.loader.batch_size";
@@ -173,7 +180,7 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
         resolved.set_default("data.text_transforms", json);
         config.data.set_text_transforms(normalizers);
     }
-    Ok(Loaded { config, resolved, notes })
+    Ok(Loaded { config, resolved, notes, memory: None })
 }
 
 /// What no single key can say. Each rule adds a fault at the key to change, with a remedy.

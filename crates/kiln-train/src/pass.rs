@@ -1,38 +1,63 @@
 //! The forward pass of a batch in the run's precision, and the scale of its loss in float16.
 //! Owns what the loop and `kiln bench` must do alike; never the loop. Both call [`loss`].
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use kiln_core::device::Chosen;
 use kiln_core::{Batch, Net, Precision, Target};
-use kiln_data::{Dataset, Mixup};
+use kiln_data::{DataError, Dataset, Loader, Mixup, Order, Split};
 use kiln_eval::EvalError;
 use kiln_eval::tasks::{Loss, Task};
+use kiln_nn::checkpoint;
 use kiln_nn::precision::within;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::distillation::Teacher;
 use crate::error::TrainError;
 
-/// The mean loss of a batch, `[1]`, with a graph behind it. Backward passes keep the precision they were recorded in.
+/// The mean loss of a batch, `[1]`, with a graph behind it, in the config's precision and with its checkpointing. Backward passes keep the precision they were recorded in.
 ///
 /// # Errors
 /// The net or the task takes another kind of batch.
 pub(crate) fn loss(
-    precision: Precision,
+    config: &Config,
     net: &dyn Net,
+    teacher: Option<&Teacher>,
     (task, by): (&dyn Task, &Loss),
     batch: Batch,
     target: Target,
 ) -> Result<Tensor<1>, TrainError> {
-    within(precision, || {
-        let output = net.apply(batch.input)?;
-        Ok(task.loss(output, target, batch.weight, by).map_err(EvalError::from)?)
+    within(config.precision, || {
+        let heard = teacher.map(|teacher| teacher.answer(&batch.input)).transpose()?;
+        let output = checkpoint::within(config.train.activation_checkpointing, || net.apply(batch.input))?;
+        let hard =
+            |output| Ok(task.loss(output, target.clone(), batch.weight, by).map_err(EvalError::from)?);
+        match teacher.zip(heard) {
+            None => hard(output),
+            Some((teacher, heard)) => teacher.mixed(hard(output.clone())?, output, heard, &target),
+        }
     })
 }
 
-/// How the images of training batches are mixed.
-pub(crate) fn mixup(config: &Config, dataset: &Dataset) -> Option<Mixup> {
-    config.data.mixup().map(|words| Mixup { config: words, classes: dataset.classes.len() })
+/// The batches of pass `epoch` over the training samples, or over the first of them that are to be learned by heart.
+///
+/// # Errors
+/// As [`Loader::new`].
+pub(crate) fn loader(
+    config: &Config,
+    dataset: &Dataset,
+    train: &Split,
+    epoch: u64,
+) -> Result<Loader, DataError> {
+    let only = config.train.overfit_batches.map(|batches| batches as usize);
+    let order = Order::Train { seed: config.seed, epoch: if only.is_some() { 0 } else { epoch } };
+    let loader = Loader::new(train, &dataset.preprocessor, config.data.loader(), order)?;
+    let words = config.data.mixup();
+    let loader = loader.mixed(words.map(|config| Mixup { config, classes: dataset.classes.len() }));
+    Ok(match only {
+        Some(batches) => loader.only(batches, epoch),
+        None => loader,
+    })
 }
 
 /// Whether a device can compute in the config's precision, and as repeatably as it wishes.
@@ -52,6 +77,17 @@ pub(crate) fn supported(config: &Config, chosen: &Chosen) -> Result<(), TrainErr
     match chosen.device.supports_dtype(dtype) {
         true => Ok(()),
         false => Err(TrainError::Precision { precision, device }),
+    }
+}
+
+/// Whether a device's graphs can hold blocks that are run again.
+///
+/// # Errors
+/// They cannot, and the config asks for it.
+pub(crate) fn can_checkpoint(config: &Config, device: &Device, name: &str) -> Result<(), TrainError> {
+    match !config.train.activation_checkpointing || checkpoint::is_possible(device) {
+        true => Ok(()),
+        false => Err(TrainError::Checkpointing { device: name.to_string() }),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::schedule::Schedule;
 pub struct Plan {
     /// Training samples.
     pub train_samples: usize,
-    /// Batches of one pass.
+    /// Batches of one pass, or of those that are learned by heart.
     pub batches_per_epoch: usize,
     /// Batches whose gradients make one optimizer step.
     pub accumulation: usize,
@@ -49,6 +49,8 @@ impl Plan {
         };
         let peak = config.optimizer.learning_rate();
         let schedule = Schedule::new(&config.schedule, peak, total_steps, steps_per_epoch);
+        let only = config.train.overfit_batches.map_or(usize::MAX, |batches| batches as usize);
+        let batches_per_epoch = batches_per_epoch.min(only);
         Self { train_samples, batches_per_epoch, accumulation, steps_per_epoch, total_steps, schedule }
     }
 }

@@ -3,9 +3,12 @@
 //! `setup.rs` makes a `Run`, `finish.rs` turns the trained weights into the model folder.
 
 pub(crate) mod alive;
+mod dry_run;
 mod guard;
+mod insight;
 mod lr_find;
 mod nonfinite;
+mod overfit;
 mod replay;
 pub(crate) mod rewind;
 mod validation;
@@ -19,10 +22,12 @@ use kiln_core::event::{Callback, Event};
 use kiln_core::files::FileError;
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Gradients, Net, RunDir};
-use kiln_data::{Dataset, HostBatch, Loader, Order, Split, collate};
+use kiln_data::{Dataset, HostBatch, Loader, Split, collate};
 use kiln_eval::tasks::{Loss, Metric, Task};
 use kiln_models::Card;
+use kiln_nn::meter::measure;
 
+pub use dry_run::{DryRun, dry_run};
 pub(crate) use guard::Ledger;
 use guard::Turn;
 pub use lr_find::{RateCurve, RatePoint, Sweep, lr_find};
@@ -32,6 +37,7 @@ use crate::average::Average;
 use crate::bad_samples::BadSamples;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Config, OnNonfinite};
+use crate::distillation::Teacher;
 use crate::error::TrainError;
 use crate::finetune::Finetune;
 use crate::optim::Optimizer;
@@ -93,12 +99,15 @@ pub struct Run {
     pub(crate) loss: Loss,
     pub(crate) metric: Metric,
     pub(crate) finetune: Finetune,
+    pub(crate) teacher: Option<Teacher>,
     // What it works with.
     pub(crate) dir: RunDir,
     pub(crate) log: RunLog,
     pub(crate) bad: BadSamples,
     pub(crate) ledger: Ledger,
     pub(crate) device: Device,
+    /// Parameters train that are no layer's, as embeddings: for the count of operations.
+    pub(crate) tables_train: bool,
     // What a checkpoint holds.
     pub(crate) net: Box<dyn Net>,
     pub(crate) optimizer: Optimizer,
@@ -117,6 +126,8 @@ struct Group {
     samples: u64,
     /// Samples and tokens that were read.
     read: (u64, u64),
+    /// Operations of the model.
+    flops: u64,
     data_wait: Duration,
     /// Of each batch, to name them when something is not finite.
     indices: Vec<Vec<usize>>,
@@ -163,10 +174,8 @@ impl Run {
 
         while self.progress.step < total && self.progress.stopped_early.is_none() {
             // ---- one pass over the training samples, from the batch where it is ---------------------------
-            let order = Order::Train { seed: self.config.seed, epoch: self.progress.epoch };
-            let loader = Loader::new(&train, &self.dataset.preprocessor, self.config.data.loader(), order)?;
-            let mixup = pass::mixup(&self.config, &self.dataset);
-            let mut loader = loader.mixed(mixup).starting_at(self.progress.batch);
+            let loader = pass::loader(&self.config, &self.dataset, &train, self.progress.epoch)?;
+            let mut loader = loader.starting_at(self.progress.batch);
 
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
                 // ---- one optimizer step ----------------------------------------------------------------
@@ -241,6 +250,7 @@ impl Run {
                 }
             }
         }
+        self.say_whether_it_fell(session)?;
         match self.progress.stopped_early.clone() {
             Some(reason) => session.tell(&Event::Stopped { step: self.progress.step, reason: &reason }),
             None => session.tell(&Event::Finished { step: self.progress.step }),
@@ -273,12 +283,18 @@ impl Run {
             };
             group.data_wait += waiting.elapsed();
             group.indices.push(host.indices.clone());
+            if micro == 0 && self.progress.step == 0 {
+                self.log.samples(1, &self.dataset.preprocessor, &host)?;
+            }
             group.read = (group.read.0 + host.size() as u64, group.read.1 + host.tokens());
             group.samples += host.weight();
             if group.left_out.is_some() {
                 continue;
             }
-            let (loss, weight, gradients) = self.micro_batch(host, micro, batches > 1)?;
+            let tables = self.tables_train;
+            let (found, cost) = measure(tables, || self.micro_batch(host, micro, batches > 1));
+            let (loss, weight, gradients) = found?;
+            group.flops += cost.forward_flops + cost.backward_flops;
             group.losses.push(loss);
             group.weights.push(weight);
             group.gradients.add(gradients);
@@ -320,7 +336,8 @@ impl Run {
         let Some(target) = batch.target.clone() else {
             return Err(TrainError::Unlabelled(first.map_or_else(String::new, |i| self.train.name(i))));
         };
-        pass::loss(self.config.precision, &*self.net, (self.task, &self.loss), batch, target)
+        let by = (self.task, &self.loss);
+        pass::loss(&self.config, &*self.net, self.teacher.as_ref(), by, batch, target)
     }
 
     /// Saves here and answers that the run was interrupted.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use kiln_core::files::FileError;
 use kiln_core::{Net, RunDir};
+use kiln_data::look::pictures;
+use kiln_data::{HostBatch, Preprocessor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +16,7 @@ use crate::progress::Progress;
 use crate::tensorboard::{self, EventLog};
 
 /// What is written down beside `metrics.jsonl`. Nothing here changes what is trained; all of it may change on resume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LogConfig {
     /// Write TensorBoard's event files into the run folder: `tensorboard --logdir runs`.
@@ -22,13 +24,25 @@ pub struct LogConfig {
     /// Write the distribution of every trained parameter at each evaluation, for TensorBoard. It copies the weights to the
     /// host, as a checkpoint does.
     pub histograms: bool,
+    /// Optimizer steps between lines with `update_ratio`, the norm of an update over the norm of the weights: it costs some
+    /// passes over all weights. Only lines that are written anyway have it; 0: none has.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub update_ratio_every: u64,
+    /// What the device computes at most, in 1e12 operations a second, as its data sheet or `kiln bench` has it for the run's
+    /// precision: `model_flops_utilisation` is the share of it that the model's own operations reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1e-6, max = 1e9))]
+    pub peak_tflops: Option<f64>,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { tensorboard: true, histograms: false }
+        Self { tensorboard: true, histograms: false, update_ratio_every: 100, peak_tflops: None }
     }
 }
+
+/// Samples that are shown of a run's first batch.
+const SHOWN: usize = 8;
 
 /// The open files.
 #[derive(Debug)]
@@ -77,6 +91,22 @@ impl RunLog {
     pub(crate) fn weights(&mut self, step: u64, net: &dyn Net) -> Result<(), FileError> {
         match self.events.as_mut().filter(|_| self.histograms) {
             Some(events) => events.weights(step, net),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the first images of a batch as the model sees them, for TensorBoard; nothing of other samples.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(crate) fn samples(
+        &mut self,
+        step: u64,
+        preprocessor: &Preprocessor,
+        batch: &HostBatch,
+    ) -> Result<(), FileError> {
+        match &mut self.events {
+            Some(events) => events.samples(step, pictures(preprocessor, batch, SHOWN)),
             None => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use kiln_core::event::Event;
 use kiln_core::files::{FileError, write_atomic};
 use kiln_core::run_dir::RunDirError;
 use kiln_core::{RunDir, TaskConfig};
+use kiln_data::config::Sampling;
 use kiln_data::{Dataset, OpenOptions, Split};
 use kiln_eval::tasks::{self, Loss, Metric, Task};
 use kiln_models::Model;
@@ -19,12 +20,13 @@ use crate::average::{self, Average};
 use crate::bad_samples::BadSamples;
 use crate::checkpoint::{self, Latest};
 use crate::config::Config;
+use crate::distillation::Teacher;
 use crate::error::TrainError;
 use crate::finetune::{self, Finetune};
 use crate::load::{self, Loaded};
 use crate::loss;
 use crate::optim::Optimizer;
-use crate::pass::supported;
+use crate::pass::{can_checkpoint, supported};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run::{Ledger, Run, Session, rewind};
@@ -79,8 +81,11 @@ const FREE: &[&str] = &[
     "checkpoint.keep_last",
     "train.max_minutes",
     "train.on_nonfinite",
+    "train.activation_checkpointing",
     "log.tensorboard",
     "log.histograms",
+    "log.update_ratio_every",
+    "log.peak_tflops",
 ];
 
 impl Run {
@@ -211,6 +216,7 @@ pub(crate) struct Parts {
     average: Option<Average>,
     pub(crate) task: &'static dyn Task,
     pub(crate) loss: Loss,
+    pub(crate) teacher: Option<Teacher>,
     metric: Metric,
     pub(crate) device: Device,
 }
@@ -224,6 +230,7 @@ impl Parts {
         let chosen = device::resolve(&spec)?;
         session.tell(&Event::Note(&format!("device: {} ({})", chosen.name, chosen.why)));
         supported(config, &chosen)?;
+        can_checkpoint(config, &chosen.device, &chosen.name.to_string())?;
         let tokenizer_folder = config.model.pretrained().map(PathBuf::as_path);
         let known = config.model.pretrained().and_then(|path| kiln_models::brought_classes(path));
         let options = OpenOptions { tokenizer_folder, task: config.task, known_classes: known.as_deref() };
@@ -273,8 +280,22 @@ impl Parts {
         if let Some(weights) = loss::described(&loss, &dataset.classes) {
             session.tell(&Event::Note(&weights));
         }
+        let teacher = Teacher::open(config, &dataset, &device)?;
         let average = config.average.as_ref().map(Average::new);
-        Ok(Self { plan, dataset, train, model, finetune, optimizer, average, task, loss, metric, device })
+        Ok(Self {
+            plan,
+            dataset,
+            train,
+            model,
+            finetune,
+            optimizer,
+            average,
+            task,
+            loss,
+            teacher,
+            metric,
+            device,
+        })
     }
 
     /// Puts a checkpoint's weights and optimizer state in place.
@@ -327,11 +348,23 @@ impl Parts {
         let policy = config.data.loader().on_bad_sample;
         let splits = [("train", &self.dataset.train), ("validation", &self.dataset.validation)];
         let bad = BadSamples::open(&dir, policy, &[splits[0], splits[1], ("test", &self.dataset.test)])?;
-        let Self { plan, dataset, train, model, finetune, optimizer, average, task, loss, metric, device } =
-            self;
+        let Self {
+            plan,
+            dataset,
+            train,
+            model,
+            finetune,
+            optimizer,
+            average,
+            task,
+            loss,
+            teacher,
+            metric,
+            device,
+        } = self;
         // On the processor a number is there when it is asked for.
         let late = device::processor().is_none_or(|cpu| cpu != device.clone().inner());
-        let ledger = Ledger::new(late, config.train.logging_steps);
+        let ledger = Ledger::new(late, config.train.logging_steps, config.log.peak_tflops);
         Ok(Run {
             config,
             config_text,
@@ -343,10 +376,12 @@ impl Parts {
             loss,
             metric,
             finetune,
+            teacher,
             dir,
             log,
             bad,
             ledger,
+            tables_train: kiln_models::cost::tables_train(&*model.net),
             device,
             net: model.net,
             optimizer,
@@ -377,7 +412,8 @@ fn describe_order(config: &Config, plan: &Plan, train: &Split) -> Option<String>
     let quotas = train.quotas(loader)?;
     let parts: Vec<String> = quotas.iter().map(|(taken, of)| format!("{taken} (of {of})")).collect();
     let samples: usize = quotas.iter().map(|(taken, _)| taken).sum();
-    Some(format!("an epoch: {samples} samples, by source {}; {steps} steps", parts.join(", ")))
+    let by = if loader.sampling == Sampling::Balanced { "class" } else { "source" };
+    Some(format!("an epoch: {samples} samples, by {by} {}; {steps} steps", parts.join(", ")))
 }
 
 fn describe(dataset: &Dataset) -> String {

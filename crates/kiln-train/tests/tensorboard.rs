@@ -128,6 +128,8 @@ struct Events {
     texts: BTreeMap<String, String>,
     /// Tag, step, and (number of values, sum of the bins).
     histograms: Vec<(String, u64, f64, f64)>,
+    /// Tag, step, and height, width, channels and PNG.
+    images: Vec<(String, u64, [u64; 3], Vec<u8>)>,
     /// Steps of restart marks.
     restarts: Vec<u64>,
 }
@@ -162,6 +164,17 @@ fn add(events: &mut Events, step: u64, value: &[(u64, Field<'_>)]) {
         let text = bytes_of(&fields(tensor), 8).next().unwrap().to_vec();
         events.texts.insert(tag.clone(), String::from_utf8(text).unwrap());
     }
+    for image in bytes_of(value, 4) {
+        let all = fields(image);
+        let number = |n: u64| {
+            let found = all
+                .iter()
+                .find_map(|f| if let Field::Number(x) = f.1 { (f.0 == n).then_some(x) } else { None });
+            found.unwrap()
+        };
+        let png = bytes_of(&all, 4).next().unwrap().to_vec();
+        events.images.push((tag.clone(), step, [number(1), number(2), number(3)], png));
+    }
     for histogram in bytes_of(value, 5) {
         let all = fields(histogram);
         let count = all.iter().find_map(|f| if let (3, Field::Double(x)) = f { Some(*x) } else { None });
@@ -183,7 +196,9 @@ fn expected(run: &Path) -> BTreeMap<String, Vec<(u64, f32)>> {
             let tag = match (line["split"].as_str(), key.as_str()) {
                 (Some(split), key) => format!("{split}/{key}"),
                 (None, "elapsed" | "data_wait" | "samples") => continue,
-                (None, "loss" | "learning_rate" | "grad_norm" | "epoch") => format!("train/{key}"),
+                (None, "loss" | "learning_rate" | "grad_norm" | "epoch" | "update_ratio") => {
+                    format!("train/{key}")
+                }
                 (None, key) => format!("throughput/{key}"),
             };
             all.entry(tag).or_default().push((step, x as f32));
@@ -210,6 +225,12 @@ fn every_number_of_the_log_stands_there_once_also_after_interruptions() {
     assert!(!events.scalars.contains_key("throughput/tokens_per_second"), "digits are no texts");
     assert!(events.texts["config"].starts_with("```toml\n") && events.texts["config"].contains("epochs = 2"));
     assert!(events.restarts.is_empty());
+    // The first images of the first batch, as PNG.
+    assert_eq!(events.images.len(), 8);
+    for (k, (tag, step, size, png)) in events.images.iter().enumerate() {
+        assert_eq!((tag.as_str(), *step, *size), (format!("samples/{k}").as_str(), 1, [8, 8, 1]));
+        assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"));
+    }
     // Two layers of weights and biases, at each evaluation, every number in a bin.
     assert_eq!(events.histograms.len(), 9 * 4);
     let weights: Vec<_> = events.histograms.iter().filter(|h| h.2 == 64.0 * 32.0).collect();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use kiln_core::Exit;
 use kiln_core::config::{Fault, FaultRecord, Report};
-use kiln_train::load::{self, Loaded};
+use kiln_train::load::{self, Loaded, Memory};
 use serde::Serialize;
 
 use crate::hub;
@@ -31,6 +31,8 @@ struct Page {
     ok: bool,
     hash: Option<String>,
     faults: Vec<FaultRecord>,
+    /// Bytes that a run takes, where they can be counted.
+    memory: Option<Memory>,
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
@@ -48,14 +50,15 @@ pub(crate) fn run(args: Args) -> Outcome {
 fn print_json(config: PathBuf, result: &Result<Loaded, Report>) -> Outcome {
     let faults = result.as_ref().err().map(|report| report.faults.iter().map(Fault::record).collect());
     let hash = result.as_ref().ok().map(|loaded| loaded.resolved.hash());
-    let page = Page { config, ok: result.is_ok(), hash, faults: faults.unwrap_or_default() };
+    let memory = result.as_ref().ok().and_then(|loaded| loaded.memory);
+    let page = Page { config, ok: result.is_ok(), hash, faults: faults.unwrap_or_default(), memory };
     let text = serde_json::to_string(&page)
         .map_err(|e| Failure::new(Exit::Failed, format!("cannot write JSON: {e}")))?;
     stdout::line(&text)?;
     Ok(result.as_ref().map_or_else(Report::exit, |_| Exit::Done))
 }
 
-/// What would be trained, in three lines.
+/// What would be trained, in a few lines.
 fn summary(loaded: &Loaded) -> String {
     let value = |key: &str| loaded.resolved.text(key);
     let length = match (value("train.epochs"), value("train.max_steps")) {
@@ -68,10 +71,37 @@ fn summary(loaded: &Loaded) -> String {
     };
     let kind = |table: &str| value(&format!("{table}.kind")).unwrap_or_default();
     let start = value("model.pretrained").map_or_else(String::new, |path| format!(" from {path}"));
+    let memory =
+        loaded.memory.as_ref().map_or_else(String::new, |memory| format!("\n  memory {}", size(memory)));
     format!(
-        "  data   {} from {place}\n  model  {}{start}\n  train  {length} with {}",
+        "  data   {} from {place}\n  model  {}{start}\n  train  {length} with {}{memory}",
         kind("data"),
         kind("model"),
         kind("optimizer")
+    )
+}
+
+/// What a run takes, in one line.
+fn size(memory: &Memory) -> String {
+    let mib = |bytes: u64| {
+        let mib = bytes as f64 / f64::from(1 << 20);
+        if mib < 10.0 { format!("{mib:.1}") } else { format!("{mib:.0}") }
+    };
+    let Memory { weights, gradients, optimizer, average, teacher, batch, checkpoint, .. } = *memory;
+    let activations = match memory.activations {
+        Some(bytes) => format!("activations of a batch of {batch} {}", mib(bytes)),
+        None => "activations not counted in so large a net".into(),
+    };
+    let others = [("average", average), ("teacher", teacher)];
+    let others = others.iter().filter(|(_, bytes)| *bytes > 0);
+    let others: String = others.map(|(name, bytes)| format!(", {name} {}", mib(*bytes))).collect();
+    let peak =
+        memory.peak().map_or_else(String::new, |peak| format!("about {} MiB at most, counted: ", mib(peak)));
+    format!(
+        "{peak}weights {}, gradients {}, optimizer {}{others}, {activations}; a checkpoint {} MiB",
+        mib(weights),
+        mib(gradients),
+        mib(optimizer),
+        mib(checkpoint)
     )
 }

@@ -1,10 +1,11 @@
 //! `kiln lr-find`: a sweep of the learning rate over some steps of a config, and the rate at which its loss falls fastest.
 //! Owns the table; kiln-train sweeps.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_core::Exit;
-use kiln_train::{RateCurve, Sweep, lr_find};
+use kiln_core::files::write_atomic;
+use kiln_train::{RateCurve, Sweep, lr_find, runs};
 
 use crate::hub;
 use crate::report::{self, Failure, Outcome};
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Optimizer steps between them
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(20..=100_000))]
     steps: u64,
+    /// Draw the curve as SVG into FILE; without a name beside the config
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "", require_equals = true)]
+    plot: Option<PathBuf>,
     /// Print one JSON object with the whole curve
     #[arg(long)]
     json: bool,
@@ -41,6 +45,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
     let overrides = hub::pulled(&args.config, &args.words)?;
     let curve = lr_find(&args.config, &overrides, &sweep)?;
+    if let Some(plot) = &args.plot {
+        draw(plot, &args.config, &curve)?;
+    }
     let text = match args.json {
         true => serde_json::to_string(&curve)
             .map_err(|e| Failure::new(Exit::Failed, format!("cannot write JSON: {e}")))?,
@@ -63,6 +70,25 @@ pub(crate) fn run(args: Args) -> Outcome {
         None => Err(Failure::new(Exit::Failed, "the loss falls at no rate of this sweep")
             .hint("look at the curve (--json), give more --steps, or another --from and --to")),
     }
+}
+
+/// Writes the chart, into `plot` or beside the config.
+fn draw(plot: &Path, config: &Path, curve: &RateCurve) -> Result<(), Failure> {
+    let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let path = match plot.as_os_str().is_empty() {
+        true => config.with_file_name(format!("{name}.lr-find.svg")),
+        false => plot.to_path_buf(),
+    };
+    let Some(svg) = runs::draw_rates(&name, curve) else {
+        return Err(Failure::new(Exit::Failed, "nothing to draw: the first loss of the sweep is not finite"));
+    };
+    write_atomic(&path, svg.as_bytes()).map_err(|error| Failure {
+        message: error.to_string(),
+        hint: error.hint(),
+        exit: Exit::Io,
+    })?;
+    report::talk(&format!("drawn: {}", path.display()));
+    Ok(())
 }
 
 /// Every so many steps a line: rate, smoothed loss, and a bar of it.

@@ -1,5 +1,8 @@
 //! `kiln train`: a new run of a config, or the continuation of one. Signals, progress and the final table.
 
+mod batch_size;
+mod dry_run;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,6 +26,18 @@ pub(crate) struct Args {
     /// Continue RUN, or without RUN the newest run of CONFIG, from its newest checkpoint
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
     resume: Option<String>,
+    /// Do everything once and leave nothing: data, weights, one step, one batch of evaluation, a checkpoint and a model
+    /// written and read back in a folder that is removed
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
+    /// Try micro-batches of 1, 2, 4, ... samples, each in a process of its own, and print how fast each trains and what memory
+    /// it takes, and the setting to write; trains nothing
+    #[arg(long, conflicts_with_all = ["resume", "dry_run", "overfit_batches"])]
+    find_batch_size: bool,
+    /// Train on the first N batches alone, again and again, and say at the end whether their loss fell: a net that cannot
+    /// learn a few batches by heart has a fault
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    overfit_batches: Option<u64>,
     /// No progress bar: plain lines, as when stderr is not a terminal
     #[arg(long)]
     plain: bool,
@@ -32,10 +47,18 @@ static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn run(args: Args) -> report::Outcome {
     let process_start = crate::process_start();
-    let start = with_pulled(start(args.words, args.resume)?)?;
+    let mut words = args.words;
+    words.extend(args.overfit_batches.map(|batches| format!("train.overfit_batches={batches}")));
+    let start = with_pulled(start(words, args.resume)?)?;
+    if args.find_batch_size {
+        return batch_size::run(&start);
+    }
     catch_signals()?;
     let progress = Progress::new(args.plain);
     let mut session = Session { callbacks: vec![Box::new(progress)], interrupt: &INTERRUPT, process_start };
+    if args.dry_run {
+        return dry_run::run(&start, &mut session);
+    }
     let outcome = Run::start(&start, &mut session).and_then(|run| run.finish(&mut session))?;
     drop(session); // the bar is gone before the table
     match outcome {

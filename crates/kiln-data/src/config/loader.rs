@@ -31,6 +31,10 @@ pub struct LoaderConfig {
     /// Samples that `shuffle_by = "shards"` mixes at a time.
     #[schemars(range(min = 1, max = 100_000_000))]
     pub shuffle_buffer: usize,
+    /// How training samples are chosen: each once an epoch, or `balanced`: each class as often as any other, where a sample
+    /// has one class; an epoch stays as long. Samples of a rare class come several times, each time augmented anew, and never
+    /// again before all others of their class.
+    pub sampling: Sampling,
     /// Leave out the last training batch when it is not full.
     pub drop_last: bool,
     /// How often a chosen training sample is in an epoch, each time augmented anew; an epoch stays as long, with as many
@@ -47,7 +51,7 @@ pub struct LoaderConfig {
     pub max_tokens: Option<usize>,
     /// When an epoch of weighted `data.sources` ends, as Hugging Face's `interleave_datasets` says it.
     pub stopping_strategy: StoppingStrategy,
-    /// Samples of an epoch of weighted `data.sources`, instead of `stopping_strategy`.
+    /// Samples of an epoch of weighted `data.sources`, instead of `stopping_strategy`; or of `sampling = "balanced"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub samples_per_epoch: Option<usize>,
@@ -91,6 +95,17 @@ pub enum ShuffleBy {
     Samples,
     /// Shards (tar files, row groups of Parquet), and samples within `shuffle_buffer`.
     Shards,
+}
+
+/// Which training samples are in an epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Each once.
+    #[default]
+    Each,
+    /// As many of each class.
+    Balanced,
 }
 
 /// When an epoch of weighted sources ends. Each source gives its exact share of the epoch.
@@ -143,6 +158,7 @@ impl Default for LoaderConfig {
             shuffle: true,
             shuffle_by: ShuffleBy::Samples,
             shuffle_buffer: 10_000,
+            sampling: Sampling::Each,
             drop_last: false,
             repeats: 1,
             length_bucketing: false,

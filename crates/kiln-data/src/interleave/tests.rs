@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 
 fn weighted(sizes: &[usize], weights: &[f64]) -> Weighted {
-    Weighted { sizes: sizes.to_vec(), weights: weights.to_vec() }
+    Weighted { sizes: sizes.to_vec(), weights: weights.to_vec(), parts: Parts::Sources }
 }
 
 fn config(strategy: StoppingStrategy) -> LoaderConfig {
@@ -72,4 +72,43 @@ fn without_shuffling_sources_take_turns() {
         let first = turns[..t].iter().filter(|k| **k == 0).count() as f64;
         assert!((first - 0.7 * t as f64).abs() <= 1.0, "{t}: {first}");
     }
+}
+
+#[test]
+fn classes_come_equally_often_and_each_sample_of_a_class_too() {
+    // 60 samples of class 0, 30 of class 2, 6 of class 5, mixed.
+    let class = |i: usize| {
+        if i % 16 == 0 {
+            5
+        } else if i % 16 < 6 {
+            2
+        } else {
+            0
+        }
+    };
+    let classes: Vec<Option<usize>> = (0..96).map(|i| Some(class(i))).collect();
+    let sources = Weighted::by_class(&classes).unwrap();
+    assert_eq!(sources.sizes, [60, 30, 6]);
+    let config = LoaderConfig::default();
+    let mut seen = vec![0; 96];
+    for epoch in 0..30 {
+        let samples = sources.epoch((5, epoch), &config, None).unwrap();
+        let mut counts = BTreeMap::new();
+        samples.iter().for_each(|i| *counts.entry(class(i % 96)).or_insert(0) += 1);
+        assert_eq!(counts, BTreeMap::from([(0, 32), (2, 32), (5, 32)]));
+        let names: std::collections::HashSet<_> = samples.iter().collect();
+        assert_eq!(names.len(), 96, "each copy has its own name");
+        samples.iter().for_each(|i| seen[i % 96] += 1);
+    }
+    for (of, n) in [(0, 60), (2, 30), (5, 6)] {
+        let own: Vec<i32> = (0..96).filter(|i| class(*i) == of).map(|i| seen[i]).collect();
+        let (low, high) = (*own.iter().min().unwrap(), *own.iter().max().unwrap());
+        assert!(high - low <= 1 && own.iter().sum::<i32>() == 960, "{of}: {own:?}");
+        assert_eq!(own.len(), n);
+    }
+    assert_eq!(Weighted::by_class(&[Some(1), None]), None);
+    let few = LoaderConfig { samples_per_epoch: Some(2), ..LoaderConfig::default() };
+    assert!(sources.quotas(&few).unwrap_err().to_string().contains("data.loader.samples_per_epoch"));
+    let ten = LoaderConfig { samples_per_epoch: Some(10), ..LoaderConfig::default() };
+    assert_eq!(sources.quotas(&ten).unwrap().iter().sum::<usize>(), 10);
 }

@@ -87,8 +87,14 @@ pub(super) fn histogram(bars: &Bars, mark: Option<(f64, &str)>) -> String {
     svg + "</svg>"
 }
 
-/// A picture as PNG in a data URI; alpha is left out, and what is longer than `side` is scaled down.
+/// A picture as PNG in a data URI; see [`png`].
 pub(super) fn picture(image: &DecodedImage, side: u32) -> Option<String> {
+    let bytes = png(image, side)?.png;
+    Some(format!("data:image/png;base64,{}", base64(&bytes)))
+}
+
+/// A picture as PNG; alpha is left out, and what is longer than `side` is scaled down.
+pub(super) fn png(image: &DecodedImage, side: u32) -> Option<Picture> {
     let (width, height) = (image.width as u32, image.height as u32);
     let only = |n: usize| image.pixels.chunks_exact(image.channels).flat_map(|p| p[..n].to_vec()).collect();
     let picture = match image.channels {
@@ -101,7 +107,21 @@ pub(super) fn picture(image: &DecodedImage, side: u32) -> Option<String> {
     };
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, ImageFormat::Png).ok()?;
-    Some(format!("data:image/png;base64,{}", base64(bytes.get_ref())))
+    let channels = if image.channels < 3 { 1 } else { 3 };
+    Some(Picture { height: picture.height(), width: picture.width(), channels, png: bytes.into_inner() })
+}
+
+/// A picture in PNG.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Rows of pixels.
+    pub height: u32,
+    /// Pixels of a row.
+    pub width: u32,
+    /// 1 for grey, 3 for colours.
+    pub channels: u32,
+    /// The file.
+    pub png: Vec<u8>,
 }
 
 /// RFC 4648, with padding.

@@ -8,7 +8,7 @@
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use kiln_core::{Forward, InputSpec, Net, Table, TaskKind};
-use kiln_nn::{Dropout, Embedding, LayerNorm, Linear, attention, relu};
+use kiln_nn::{Dropout, Embedding, LayerNorm, Linear, attention, checkpoint, relu};
 use serde::{Deserialize, Serialize};
 
 use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
@@ -190,7 +190,9 @@ impl Forward for FtTransformer {
     fn forward(&self, x: Table) -> Tensor<2> {
         let last = self.backbone.blocks.len().saturating_sub(1);
         let blocks = self.backbone.blocks.iter().enumerate();
-        let x = blocks.fold(self.tokens(x), |x, (i, block)| block.forward(x, i == last));
+        let x = blocks.fold(self.tokens(x), |x, (i, block)| {
+            checkpoint::block(block, x, move |block, x| block.forward(x, i == last))
+        });
         let head = &self.backbone.output;
         let class = x.narrow(1, 0, 1).squeeze_dim::<2>(1);
         head.linear.forward(relu(head.normalization.forward(class)))
@@ -252,6 +254,10 @@ impl super::Family for Family {
 
     fn description(&self) -> &'static str {
         "FT-Transformer, for table rows of numbers and categories"
+    }
+
+    fn has_blocks(&self) -> bool {
+        true
     }
 
     fn head(&self, _: &Card) -> Result<&'static str, ModelError> {

@@ -35,6 +35,11 @@ pub trait Family: Sync {
     fn model_type(&self) -> &'static str;
     /// One line for help and listings.
     fn description(&self) -> &'static str;
+    /// Whether its nets are a row of blocks of which training can keep the inputs alone (`train.activation_checkpointing`).
+    /// Blocks with batch norm are not: run twice, they would move their statistics twice.
+    fn has_blocks(&self) -> bool {
+        false
+    }
     /// The last linear layer, which a pretrained file may have for other classes.
     ///
     /// # Errors
@@ -148,6 +153,11 @@ pub const FAMILIES: &[&dyn Family] = &[
     &distilbert::FAMILY,
     &gpt2::Family,
 ];
+
+/// The words of the families whose nets are rows of blocks; see [`Family::has_blocks`].
+pub fn with_blocks() -> Vec<&'static str> {
+    FAMILIES.iter().filter(|family| family.has_blocks()).map(|family| family.name()).collect()
+}
 
 pub(crate) fn of_config(config: &ModelConfig) -> Result<&'static dyn Family, ModelError> {
     let kind = config.kind();

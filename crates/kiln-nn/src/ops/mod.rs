@@ -69,7 +69,8 @@ pub fn by_hand<T>(f: impl FnOnce() -> T) -> T {
     taking(Form::Hand, f)
 }
 
-fn taking<T>(form: Form, f: impl FnOnce() -> T) -> T {
+/// Runs `f` with ops in a form.
+pub(crate) fn taking<T>(form: Form, f: impl FnOnce() -> T) -> T {
     struct Restore(Form);
     impl Drop for Restore {
         fn drop(&mut self) {

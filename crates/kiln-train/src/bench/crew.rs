@@ -134,6 +134,7 @@ mod tests {
             device: device.into(),
             precision: "f32".into(),
             batch_size: Some(8),
+            longest: false,
             warmup: 1,
             steps: 1,
             seconds: 0.0,

@@ -8,14 +8,21 @@ use super::nvml;
 const KIB_PER_MIB: f64 = 1024.0;
 
 /// Forgets the largest resident memory so far; where the system refuses, peaks are those since the start.
-pub(super) fn reset_peak() {
+pub(crate) fn reset_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
 /// The largest resident memory of this process since [`reset_peak`], MiB.
-pub(super) fn peak_mib() -> Option<f64> {
+pub(crate) fn peak_mib() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / KIB_PER_MIB)
+}
+
+/// The resident memory of this process now, MiB.
+pub(crate) fn resident_mib() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / KIB_PER_MIB)
 }
 

@@ -72,7 +72,7 @@ fn numbers(spec: &RowSpec, place: &Place, process_start: Instant) -> Result<(Mea
     overrides.extend(spec.batch_size.map(|n| format!("data.loader.batch_size={n}")));
 
     // ---- load ----------------------------------------------------------------------------------------------
-    let mut subject = Subject::open(&spec.config, &overrides, place)?;
+    let mut subject = Subject::open_at(&spec.config, &overrides, place, spec.longest)?;
     subject.sync()?;
     let load_ms = milliseconds(process_start.elapsed());
     let batch = subject.batch_size();
@@ -156,7 +156,7 @@ fn numbers(spec: &RowSpec, place: &Place, process_start: Instant) -> Result<(Mea
         last_loss: last,
     };
     drop(subject);
-    let again = Subject::open(&spec.config, &overrides, place)?;
+    let again = Subject::open_at(&spec.config, &overrides, place, spec.longest)?;
     let start = Instant::now();
     again.step()?;
     Ok((Measured { first_step_warm_ms: milliseconds(start.elapsed()), ..measured }, batch))

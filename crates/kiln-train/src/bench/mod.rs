@@ -5,6 +5,7 @@
 //! (`crew` starts them), so that a row that aborts or is killed takes no other with it. `results` and `html` write what
 //! came out, `compare` reads it back. `parity` compares what two devices compute instead of how fast.
 
+mod batch_size;
 mod ceilings;
 mod child;
 mod compare;
@@ -12,7 +13,7 @@ mod crew;
 mod ending;
 mod error;
 mod html;
-mod machine;
+pub(crate) mod machine;
 mod measure;
 mod nvml;
 mod parity;
@@ -24,6 +25,7 @@ mod subject;
 mod usage;
 mod warm;
 
+pub use batch_size::{Found, Tried, find_batch_size};
 pub use ceilings::{Ceilings, ceilings};
 pub use compare::{Comparison, Difference, compare};
 pub use crew::{Answer, Ask, Crew};

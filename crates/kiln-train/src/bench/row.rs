@@ -21,6 +21,9 @@ pub struct RowSpec {
     pub precision: String,
     /// Samples in the batch; by default the config's.
     pub batch_size: Option<usize>,
+    /// Whether the batch is that of the longest texts, and not the first one.
+    #[serde(default)]
+    pub longest: bool,
     /// Steps before the measured ones.
     pub warmup: usize,
     /// Measured steps at least.

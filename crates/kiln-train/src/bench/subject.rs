@@ -9,13 +9,14 @@ use std::time::Instant;
 use burn::tensor::{Device, Int, Tensor};
 use kiln_core::seed::{Purpose, mix};
 use kiln_core::{Batch, Gradients, Input, InputSpec, Net, Output, StateDict, Target};
-use kiln_data::{HostBatch, Loader, Order, collate};
+use kiln_data::{HostBatch, collate};
 use kiln_eval::tasks::{Loss, Task};
 use kiln_models::Card;
 use kiln_nn::precision::within;
 
 use super::{BenchError, Place};
 use crate::config::Config;
+use crate::distillation::Teacher;
 use crate::error::TrainError;
 use crate::load;
 use crate::optim::{Optimizer, clip, global_norm};
@@ -35,6 +36,7 @@ pub(crate) struct Subject {
     optimizer: Optimizer,
     task: &'static dyn Task,
     loss: Loss,
+    teacher: Option<Teacher>,
     steps: u64,
 }
 
@@ -47,19 +49,30 @@ pub(crate) struct Pass {
 impl Subject {
     /// Reads config, data and weights as a run does.
     pub(crate) fn open(path: &Path, overrides: &[String], place: &Place) -> Result<Self, BenchError> {
+        Self::open_at(path, overrides, place, false)
+    }
+
+    /// The same, with the batch that is longest when it is padded instead of the first one.
+    pub(crate) fn open_at(
+        path: &Path,
+        overrides: &[String],
+        place: &Place,
+        longest: bool,
+    ) -> Result<Self, BenchError> {
         let mut config = load::load(path, overrides)?.config;
         config.device = place.device();
         let never = AtomicBool::new(false);
         let mut nobody = Session { callbacks: Vec::new(), interrupt: &never, process_start: Instant::now() };
         let parts = Parts::open(&config, &mut nobody)?;
-        let Parts { dataset, train, model, optimizer, task, loss, device, .. } = parts;
-        let order = Order::Train { seed: config.seed, epoch: 0 };
-        let loader = Loader::new(&train, &dataset.preprocessor, config.data.loader(), order)?;
-        let mut loader = loader.mixed(pass::mixup(&config, &dataset));
+        let Parts { dataset, train, model, optimizer, task, loss, teacher, device, .. } = parts;
+        let mut loader = pass::loader(&config, &dataset, &train, 0)?;
+        if longest {
+            loader = loader.starting_at_longest()?;
+        }
         let host = loader.next().ok_or(TrainError::NoTrainingSamples)??;
         let batch = collate(host.clone(), &device);
         let (net, card, input) = (model.net, model.card, dataset.input);
-        Ok(Self { config, card, input, net, device, host, batch, optimizer, task, loss, steps: 0 })
+        Ok(Self { config, card, input, net, device, host, batch, optimizer, task, loss, teacher, steps: 0 })
     }
 
     /// Samples in the batch.
@@ -79,13 +92,8 @@ impl Subject {
     pub(crate) fn pass(&self) -> Result<Pass, BenchError> {
         kiln_nn::random::seed(self.key(), &self.device);
         let target = self.batch.target.clone().ok_or_else(|| TrainError::Unlabelled("the batch".into()))?;
-        let loss = pass::loss(
-            self.config.precision,
-            &*self.net,
-            (self.task, &self.loss),
-            self.batch.clone(),
-            target,
-        )?;
+        let (by, teacher) = ((self.task, &self.loss), self.teacher.as_ref());
+        let loss = pass::loss(&self.config, &*self.net, teacher, by, self.batch.clone(), target)?;
         let value = loss.clone().into_scalar::<f32>();
         Ok(Pass {
             loss: value,

@@ -59,11 +59,11 @@ impl Finetune {
         Ok(own)
     }
 
-    /// The faults that [`Finetune::new`] would find, for a model without values.
+    /// What [`Finetune::new`] would answer, and the faults that it would find, for a model without values.
     ///
     /// # Errors
     /// As [`Finetune::new`].
-    pub fn check(config: &Config, model: &mut Model) -> Result<(), TrainError> {
+    pub fn check(config: &Config, model: &mut Model) -> Result<Self, TrainError> {
         let mut parameters = trainable(model);
         let lora = match &config.lora {
             Some(lora) => Some(kiln_models::lora::outline(model, lora)?),
@@ -71,7 +71,7 @@ impl Finetune {
         };
         parameters.extend(lora.iter().flat_map(Lora::factors));
         let one_batch = Plan::new(config, config.data.loader().batch_size);
-        Self::resolved(config, lora, parameters, &one_batch).map(drop)
+        Self::resolved(config, lora, parameters, &one_batch)
     }
 
     /// The config against the names of a model's parameters and adapters.

@@ -4,12 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use kiln_core::config::{BAD_DATA, Fault, Report};
 use kiln_core::{Exit, InputSpec};
 use kiln_data::look::leakage;
 use kiln_data::{DataError, Dataset, OpenOptions, Outline};
 
-use super::{Loaded, load};
+use super::{Loaded, Memory, load};
+use crate::distillation;
 use crate::error::TrainError;
 use crate::finetune::Finetune;
 
@@ -29,7 +31,7 @@ pub fn check(path: &Path, overrides: &[String]) -> Result<Loaded, Report> {
     let outline = Dataset::check(&loaded.config.data, &options)
         .map_err(|errors| Report::new(errors.iter().map(|error| of_data(&loaded, error)).collect()))?;
     budget(&loaded, &options)?;
-    model(&loaded, outline, &options)?;
+    loaded.memory = model(&loaded, outline, &options)?;
     let left_out = leaks(&loaded, &options)?;
     loaded.notes.extend(left_out);
     Ok(loaded)
@@ -68,7 +70,9 @@ fn budget(loaded: &Loaded, options: &OpenOptions<'_>) -> Result<(), Report> {
 ///
 /// Samples are read only where a fault depends on them: an adapter keeps its head, what is learned from samples must
 /// fit weights and names, and a fault is said of the model that a run would build.
-fn model(loaded: &Loaded, outline: Outline, options: &OpenOptions<'_>) -> Result<(), Report> {
+///
+/// Answers the memory that a run takes.
+fn model(loaded: &Loaded, outline: Outline, options: &OpenOptions<'_>) -> Result<Option<Memory>, Report> {
     let config = &loaded.config;
     let adapter = config.lora.as_ref().is_some_and(|lora| lora.pretrained.is_some());
     let tuned = config.model.pretrained().is_some() || config.lora.is_some() || config.finetune.is_some();
@@ -76,30 +80,36 @@ fn model(loaded: &Loaded, outline: Outline, options: &OpenOptions<'_>) -> Result
         Outline { input: Some(input), classes: Some(classes) } => return fits(loaded, &input, &classes),
         Outline { input: Some(input), classes: None } if !adapter => {
             let stand_ins = || ["0", "1"].map(String::from).to_vec();
-            fits(loaded, &input, &options.known_classes.map_or_else(stand_ins, <[String]>::to_vec)).is_err()
+            let known = options.known_classes.map_or_else(stand_ins, <[String]>::to_vec);
+            match fits(loaded, &input, &known) {
+                Ok(memory) => return Ok(memory),
+                Err(_) => true,
+            }
         }
-        Outline { input: None, .. } => tuned,
+        Outline { input: None, .. } => tuned || config.distillation.is_some(),
         Outline { classes: None, .. } => true,
     };
     if !depends {
-        return Ok(());
+        return Ok(None);
     }
     let data = Dataset::open(&config.data, options).map_err(|error| one(of_data(loaded, &error)))?;
     fits(loaded, &data.input, &data.classes)
 }
 
 /// Whether weights, adapters and patterns fit the net of this input and these classes.
-fn fits(loaded: &Loaded, input: &InputSpec, classes: &[String]) -> Result<(), Report> {
+fn fits(loaded: &Loaded, input: &InputSpec, classes: &[String]) -> Result<Option<Memory>, Report> {
     let config = &loaded.config;
-    let Some(device) = kiln_core::device::processor() else { return Ok(()) };
+    let Some(device) = kiln_core::device::processor().map(Device::autodiff) else { return Ok(None) };
     let adapter = config.lora.as_ref().is_some_and(|lora| lora.pretrained.is_some());
     let start = if config.model.pretrained().is_some() { "model.pretrained" } else { "model" };
     let table = if config.lora.is_some() { "lora" } else { "finetune" };
-    let mut model =
-        kiln_models::outline(&config.model, input, classes, config.task.kind(), &device.autodiff())
-            .map_err(|error| one(of_model(loaded, start, &error.into())))?;
-    Finetune::check(config, &mut model)
-        .map_err(|error| one(of_model(loaded, if adapter { "lora.pretrained" } else { table }, &error)))
+    distillation::check(config, classes)
+        .map_err(|error| one(of_model(loaded, "distillation.teacher", &error)))?;
+    let mut model = kiln_models::outline(&config.model, input, classes, config.task.kind(), &device)
+        .map_err(|error| one(of_model(loaded, start, &error.into())))?;
+    let finetune = Finetune::check(config, &mut model)
+        .map_err(|error| one(of_model(loaded, if adapter { "lora.pretrained" } else { table }, &error)))?;
+    Ok(Some(Memory::of(config, &model, &finetune, input, &device)))
 }
 
 fn one(fault: Fault) -> Report {

@@ -1,10 +1,11 @@
 //! Rules of `[data.loader]` and of `[[data.sources]]`: what does nothing, and what excludes what.
 //! Owns no range (the schema does) and no look at a file; part of `load`.
 
-use kiln_data::config::{CacheKind, DataConfig, LoaderConfig, ShuffleBy, StoppingStrategy};
+use kiln_core::TaskKind;
+use kiln_data::config::{CacheKind, DataConfig, LoaderConfig, Sampling, ShuffleBy, StoppingStrategy};
 
 use super::Rules;
-use crate::config::Config;
+use crate::config::{ClassWeights, Config};
 
 impl Rules<'_> {
     /// Keys of `[data.loader]`.
@@ -13,6 +14,34 @@ impl Rules<'_> {
         self.token_lengths(loader);
         self.cache(loader);
         self.weights(loader);
+        self.sampling(loader);
+    }
+
+    /// Classes that are balanced by how often their samples come.
+    fn sampling(&mut self, loader: &LoaderConfig) {
+        if loader.sampling != Sampling::Balanced {
+            return;
+        }
+        let key = "data.loader.sampling";
+        let task = self.config.task.kind();
+        let message = format!(
+            "`sampling` = \"balanced\" needs one class a sample, which [task] kind = \"{task}\" has not"
+        );
+        self.fault_if(task != TaskKind::Classification, key, message, "leave it out");
+        let weights = self.config.loss.as_ref().and_then(|loss| loss.class_weights.as_ref());
+        let twice = matches!(weights, Some(ClassWeights::Rule(_)));
+        let message = "`loss.class_weights` = \"balanced\" and `sampling` = \"balanced\" would balance twice";
+        self.fault_if(twice, key, message, "keep one of them");
+        let others = [
+            ("weights of `sources`", self.config.data.sources().iter().any(|source| source.weight.is_some())),
+            ("shuffle_by = \"shards\"", loader.shuffle_by == ShuffleBy::Shards),
+            ("max_tokens", loader.max_tokens.is_some()),
+        ];
+        for (other, _) in others.into_iter().filter(|(_, set)| *set) {
+            let message =
+                format!("`sampling` = \"balanced\" chooses the samples, which goes with no {other}");
+            self.fault(key, message, "leave one of the two out");
+        }
     }
 
     /// What batches of texts are made by.
@@ -88,7 +117,8 @@ impl Rules<'_> {
             let message =
                 format!("`{key}` is for sources with weights; without, an epoch is every sample once");
             let remedy = "leave it out, or give the sources weights";
-            self.fault_if(set && !weighted, &format!("data.loader.{key}"), message, remedy);
+            let balanced = key == "samples_per_epoch" && loader.sampling == Sampling::Balanced;
+            self.fault_if(set && !weighted && !balanced, &format!("data.loader.{key}"), message, remedy);
         }
         let both = strategy && loader.samples_per_epoch.is_some() && weighted;
         let message = "`samples_per_epoch` and `stopping_strategy` both say when an epoch ends";

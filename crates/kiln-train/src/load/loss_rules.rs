@@ -46,6 +46,29 @@ impl Rules<'_> {
         self.fault_if(twice, "train.label_smoothing_factor", message, "keep one of them");
     }
 
+    /// `[distillation]`.
+    pub(super) fn distillation(&mut self) {
+        let Some(own) = &self.config.distillation else { return };
+        let task = self.config.task.kind();
+        let has = [TaskKind::Classification, TaskKind::TokenClassification].contains(&task);
+        let message = format!(
+            "[distillation] is for one class a sample or a token, and [task] kind = \"{task}\" has none"
+        );
+        self.fault_if(!has, "distillation", message, "leave it out");
+        let message = "`distillation.weight` = 0 never asks the teacher";
+        self.fault_if(
+            own.weight <= 0.0,
+            "distillation.weight",
+            message,
+            "leave [distillation] out, or raise it",
+        );
+        let weighed = self.config.loss.as_ref().is_some_and(|loss| loss.class_weights.is_some());
+        let several = self.config.train.gradient_accumulation_steps > 1;
+        let message = "`loss.class_weights` weigh batches by their labels, which with accumulation would weigh the \
+                       teacher's answers too";
+        self.fault_if(weighed && several, "distillation", message, "leave one of the three out");
+    }
+
     /// `[average]`.
     pub(super) fn average(&mut self) {
         match &self.config.average {

@@ -152,6 +152,7 @@ impl<'a> Rules<'a> {
         };
         let pretrained = self.config.model.pretrained().cloned();
         let adapter = self.config.lora.as_ref().and_then(|lora| lora.pretrained.clone());
+        let teacher = self.config.distillation.as_ref().map(|own| own.teacher.clone());
         let shards = matches!(self.config.data, DataConfig::Webdataset(_));
         let mut paths: Vec<(String, &Option<PathBuf>)> = vec![
             ("data.path".into(), s.path),
@@ -161,6 +162,7 @@ impl<'a> Rules<'a> {
             ("data.tokenizer.path".into(), &tokenizer),
             ("model.pretrained".into(), &pretrained),
             ("lora.pretrained".into(), &adapter),
+            ("distillation.teacher".into(), &teacher),
         ];
         for (k, source) in self.config.data.sources().iter().enumerate() {
             let own = [

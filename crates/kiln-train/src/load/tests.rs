@@ -1,5 +1,6 @@
 //! Each rule by its message, key and line; the saved form read back; every schema key read by code.
 
+mod engine;
 mod rates;
 
 use std::fs;

@@ -94,9 +94,17 @@ impl Rules<'_> {
         }
         self.average();
         self.loss();
+        self.distillation();
         let idle = self.config.log.histograms && !self.config.log.tensorboard;
         let message = "`log.histograms` does nothing without `log.tensorboard`";
         self.fault_if(idle, "log.histograms", message, "set log.tensorboard = true, or leave it out");
+        let kind = self.config.model.kind();
+        let whole = train.activation_checkpointing && !kiln_models::with_blocks().contains(&kind);
+        let message = format!(
+            "`activation_checkpointing` is for nets of blocks, which [model] kind = \"{kind}\" is not"
+        );
+        let remedy = format!("leave it out, or choose one of {}", kiln_models::with_blocks().join(", "));
+        self.fault_if(whole, "train.activation_checkpointing", message, remedy);
         let unused = train.label_smoothing_factor > 0.0 && self.config.task.kind() == TaskKind::Regression;
         let message = "`label_smoothing_factor` does nothing for a regression";
         self.fault_if(unused, "train.label_smoothing_factor", message, "leave it out");

@@ -11,6 +11,7 @@ mod adamw;
 mod clip;
 mod lamb;
 mod lion;
+mod moved;
 mod muon;
 mod pieces;
 mod rmsprop;
@@ -29,6 +30,7 @@ pub use adamw::AdamW;
 pub use clip::{clip, clip_unread, global_norm, norm};
 pub use lamb::Lamb;
 pub use lion::Lion;
+pub(crate) use moved::Moved;
 pub use muon::Muon;
 pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
@@ -201,12 +203,36 @@ impl Optimizer {
     pub fn step_unless(
         &mut self,
         net: Box<dyn Net>,
-        mut gradients: Gradients,
+        gradients: Gradients,
         lr: f64,
         bad: Option<&Tensor<1, Bool>>,
     ) -> Box<dyn Net> {
+        self.apply(net, gradients, lr, bad, None)
+    }
+
+    /// The same, and how far it moved the weights, which costs a copy of the largest parameter and some passes over all.
+    pub(crate) fn measured_step(
+        &mut self,
+        net: Box<dyn Net>,
+        gradients: Gradients,
+        lr: f64,
+        bad: Option<&Tensor<1, Bool>>,
+    ) -> (Box<dyn Net>, Moved) {
+        let mut moved = Moved::default();
+        let net = self.apply(net, gradients, lr, bad, Some(&mut moved));
+        (net, moved)
+    }
+
+    fn apply(
+        &mut self,
+        net: Box<dyn Net>,
+        mut gradients: Gradients,
+        lr: f64,
+        bad: Option<&Tensor<1, Bool>>,
+        mut moved: Option<&mut Moved>,
+    ) -> Box<dyn Net> {
         let Self { rule, states, settings } = self;
-        let peak = rule.base().learning_rate;
+        let (peak, measures) = (rule.base().learning_rate, moved.is_some());
         net.update(&mut |info: &ParamInfo, value| {
             let Some(gradient) = gradients.0.remove(&info.name) else { return value };
             let state = states.entry(info.name.clone()).or_default();
@@ -222,12 +248,24 @@ impl Optimizer {
                 learning_rate: lr * own.rate_scale * share,
                 weight_decay: base.decay(info, own.weight_decay),
             };
-            let Some(bad) = bad else { return rule.update(value, gradient, state, &at) };
+            let mut note = |before: Option<Tensor<1>>, after: &Tensor<1>| {
+                if let (Some(moved), Some(before)) = (moved.as_deref_mut(), before) {
+                    moved.add(before, after);
+                }
+            };
+            let Some(bad) = bad else {
+                let before = measures.then(|| value.clone());
+                let after = rule.update(value, gradient, state, &at);
+                note(before, &after);
+                return after;
+            };
             let (old, moments) = (value.clone(), state.tensors.clone());
             let new = rule.update(value, gradient, state, &at);
             // Without moments before, there is nothing to keep: whoever counts again drops the new ones.
             state.tensors.iter_mut().zip(moments).for_each(|(new, old)| *new = unless(bad, new.clone(), old));
-            unless(bad, new, old)
+            let after = unless(bad, new, old.clone());
+            note(Some(old), &after);
+            after
         })
     }
 

@@ -16,7 +16,7 @@ use super::alive::device_panic;
 use super::nonfinite::{Fault, NotFinite};
 use super::{Group, Run, Session};
 use crate::error::TrainError;
-use crate::optim::{clip, clip_unread, norm};
+use crate::optim::{Moved, clip, clip_unread, norm};
 use crate::pace::{PaceMeter, Pass};
 use crate::pass::LossScale;
 use crate::stall::StallMeter;
@@ -41,8 +41,8 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// For lines of the log every so many steps; `late` where reading from the device costs time.
-    pub(crate) fn new(late: bool, logging_steps: u64) -> Self {
-        let (pace, stall) = (PaceMeter::new(logging_steps), StallMeter::default());
+    pub(crate) fn new(late: bool, logging_steps: u64, peak_tflops: Option<f64>) -> Self {
+        let (pace, stall) = (PaceMeter::new(logging_steps, peak_tflops), StallMeter::default());
         Self { late, waiting: Vec::new(), bad: None, newest: Vec::new(), pace, stall }
     }
 
@@ -72,6 +72,7 @@ pub(super) struct Waiting {
     took: Duration,
     pub(super) group: Group,
     numbers: Numbers,
+    moved: Option<Moved>,
     // What it found.
     pub(super) counts: Option<BTreeMap<String, u64>>,
     pub(super) averaged: u64,
@@ -132,6 +133,7 @@ impl Run {
         let gradients = std::mem::take(&mut group.gradients);
         let norm = norm(&gradients);
         let (mut numbers, mut bad, mut usable) = (Numbers::Read(Vec::new()), None, false);
+        let mut moved = None;
         if group.left_out.is_none() {
             let all: Vec<Tensor<1>> = group.losses.drain(..).chain(norm.clone()).collect();
             let all = Tensor::cat(all, 0);
@@ -156,7 +158,13 @@ impl Run {
                 (Some(max_norm), Numbers::OnDevice(_), Some(norm)) => clip_unread(gradients, norm, max_norm),
                 _ => gradients,
             };
-            self.net = self.optimizer.step_unless(self.net, gradients, learning_rate, bad.as_ref());
+            if self.measures(step) {
+                let (net, how_far) =
+                    self.optimizer.measured_step(self.net, gradients, learning_rate, bad.as_ref());
+                (self.net, moved) = (net, Some(how_far));
+            } else {
+                self.net = self.optimizer.step_unless(self.net, gradients, learning_rate, bad.as_ref());
+            }
             if let Some(average) = &mut self.average {
                 average.update(&*self.net, step, &self.plan, bad.as_ref());
                 self.progress.averaged = average.updates();
@@ -177,6 +185,7 @@ impl Run {
             took,
             group,
             numbers,
+            moved,
             counts,
             averaged,
             loss_scale,
@@ -273,7 +282,7 @@ impl Run {
     ) -> Result<(), TrainError> {
         let group = &step.group;
         let (waited, (samples, tokens)) = (group.data_wait, group.read);
-        self.ledger.pace.step(Pass { took, waited, samples, tokens });
+        self.ledger.pace.step(Pass { took, waited, samples, tokens, flops: group.flops });
         let workers = self.config.data.loader().workers;
         if let Some(news) = self.ledger.stall.step(waited, took, workers) {
             session.tell(&Event::Note(&news));
@@ -286,6 +295,8 @@ impl Run {
                 loss: self.progress.window.take() as f32,
                 learning_rate: step.learning_rate,
                 grad_norm: values.get(group.weights.len()).copied().unwrap_or(0.0),
+                update_ratio: step.moved.as_ref().and_then(Moved::ratio),
+                memory_mib: self.memory_mib(),
                 samples: group.samples,
                 elapsed: session.process_start.elapsed().as_secs_f64(),
                 data_wait: waited.as_secs_f64(),

@@ -11,7 +11,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use kiln_core::files::FileError;
-use kiln_data::{Loader, Order};
 use serde::Serialize;
 use serde_json::json;
 
@@ -115,9 +114,7 @@ impl Run {
         let mut seen = Smoothing::default();
         let ratio = sweep.to / sweep.from;
         'sweep: while self.progress.step < sweep.steps {
-            let order = Order::Train { seed: self.config.seed, epoch: self.progress.epoch };
-            let loader = Loader::new(&train, &self.dataset.preprocessor, self.config.data.loader(), order)?;
-            let mut loader = loader.mixed(pass::mixup(&self.config, &self.dataset));
+            let mut loader = pass::loader(&self.config, &self.dataset, &train, self.progress.epoch)?;
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < sweep.steps {
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
                 self.finetune.thaw(&mut *self.net, self.progress.step);

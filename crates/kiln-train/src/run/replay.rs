@@ -13,7 +13,7 @@ use kiln_core::event::{Callback, Event};
 use kiln_core::files::FileError;
 use kiln_core::run_dir::RunDirError;
 use kiln_core::{Gradients, RunDir};
-use kiln_data::{HostBatch, Loader, Order};
+use kiln_data::{HostBatch, Loader};
 use kiln_nn::meter::{self, Answer};
 use serde::Serialize;
 use serde_json::json;
@@ -234,9 +234,8 @@ impl Run {
     }
 
     fn loader(&self) -> Result<Loader, TrainError> {
-        let order = Order::Train { seed: self.config.seed, epoch: self.progress.epoch };
-        let loader = Loader::new(&self.train, &self.dataset.preprocessor, self.config.data.loader(), order)?;
-        Ok(loader.mixed(pass::mixup(&self.config, &self.dataset)).starting_at(self.progress.batch))
+        let loader = pass::loader(&self.config, &self.dataset, &self.train, self.progress.epoch)?;
+        Ok(loader.starting_at(self.progress.batch))
     }
 
     /// The next step, with everything looked at.

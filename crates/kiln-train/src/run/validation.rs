@@ -1,6 +1,7 @@
 //! Splits scored during a run: validation on the way, the best kept, and what of a split could not be used.
 //! Owns what an evaluation changes of the run's progress and log; when one is due, the loop says.
 
+use burn::tensor::Device;
 use kiln_core::Net;
 use kiln_core::event::{EvalInfo, Event};
 use kiln_data::Split;
@@ -85,16 +86,7 @@ impl Run {
     ) -> Result<Option<kiln_eval::Scores>, TrainError> {
         let net = self.weights(self.evaluate());
         let device = self.device.clone().inner();
-        let evaluation = Evaluation {
-            net: &*net,
-            task: self.task,
-            labels: &self.dataset.classes,
-            split,
-            preprocessor: &self.dataset.preprocessor,
-            loader: self.config.data.loader(),
-            device: &device,
-            tta: Tta::None,
-        };
+        let evaluation = self.evaluation(&*net, split, &device);
         let stop = self.dir.stop();
         let mut watch = |done, total| {
             session.tell(&Event::Evaluating { split: name, done, total });
@@ -107,6 +99,25 @@ impl Run {
             self.left_out(name, split, session)?;
         }
         Ok(scores)
+    }
+
+    /// How a net is scored on a split.
+    pub(super) fn evaluation<'a>(
+        &'a self,
+        net: &'a dyn Net,
+        split: &'a Split,
+        device: &'a Device,
+    ) -> Evaluation<'a> {
+        Evaluation {
+            net,
+            task: self.task,
+            labels: &self.dataset.classes,
+            split,
+            preprocessor: &self.dataset.preprocessor,
+            loader: self.config.data.loader(),
+            device,
+            tta: Tta::None,
+        }
     }
 
     /// Which weights are scored and become the model.

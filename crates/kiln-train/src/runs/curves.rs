@@ -1,11 +1,12 @@
-//! `curves.svg`: loss of training and validation, and the metric that chooses the best, by optimizer step.
-//! Owns the drawing. A file that any browser opens and that loads nothing.
+//! `curves.svg`: loss of training and validation, and the metric that chooses the best, by optimizer step; and the loss over
+//! the rates of a sweep. Owns the drawing. A file that any browser opens and that loads nothing.
 
 use std::fmt::Write;
 
 use kiln_core::markup::escaped;
 
 use super::history::{History, means};
+use crate::run::{RateCurve, RatePoint};
 
 /// The chart's name in a run folder.
 pub const FILE: &str = "curves.svg";
@@ -31,6 +32,48 @@ struct Line {
     marked: bool,
 }
 
+/// The horizontal axis.
+struct Axis {
+    first: f64,
+    last: f64,
+    /// What a whole number on it is called.
+    name: fn(f64) -> String,
+}
+
+/// The chart of a sweep of the learning rate, the suggestion marked; `None` without points.
+pub fn draw_rates(title: &str, curve: &RateCurve) -> Option<String> {
+    let at = |rate: f64| rate.log10();
+    let (first, last) = (curve.points.first()?.learning_rate, curve.points.last()?.learning_rate);
+    let axis = Axis { first: at(first), last: at(last), name: |power| format!("1e{power:.0}") };
+    let of =
+        |value: fn(&RatePoint) -> f64| curve.points.iter().map(|p| (at(p.learning_rate), value(p))).collect();
+    let line = |name, class, points, marked| Line { name, class, points, marked };
+    let best = curve.suggestion.and_then(|rate| curve.points.iter().find(|p| p.learning_rate == rate));
+    let marked = best.map(|p| (at(p.learning_rate), p.smoothed)).into_iter().collect();
+    let lines = [
+        line("loss", "s0", of(|p| p.loss), false),
+        line("smoothed", "s1", of(|p| p.smoothed), false),
+        line("falls fastest", "s1", marked, true),
+    ];
+    let svg = opened(title, HIGH)
+        + &panel(
+            &format!("{title}: loss by learning rate"),
+            0.0,
+            &axis,
+            &lines,
+            best.map(|p| at(p.learning_rate)),
+        );
+    Some(svg + "</svg>\n")
+}
+
+fn opened(title: &str, height: f64) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDE} {height}\" role=\"img\"><title>{}</title>\
+         <style>{STYLE}</style>",
+        escaped(title)
+    )
+}
+
 /// The chart of a run, or `None` where nothing was logged yet. The second panel is of `metric`; where that is the loss,
 /// of the first metric that was evaluated.
 pub fn draw(title: &str, history: &History, metric: &str) -> Option<String> {
@@ -51,26 +94,24 @@ pub fn draw(title: &str, history: &History, metric: &str) -> Option<String> {
     });
     let second = second.filter(|(_, [line])| !line.points.is_empty());
     let height = if second.is_some() { 2.0 * HIGH } else { HIGH };
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDE} {height}\" role=\"img\"><title>{}</title>\
-         <style>{STYLE}</style>",
-        escaped(title)
-    );
-    let best = history.validation().filter(|e| e.is_best).last().map(|e| e.scored.step);
-    svg += &panel(&format!("{title}: loss"), 0.0, (first, last), &losses, best);
+    let mut svg = opened(title, height);
+    let axis = Axis { first: first as f64, last: last as f64, name: |step| format!("{step:.0}") };
+    let best = history.validation().filter(|e| e.is_best).last().map(|e| e.scored.step as f64);
+    svg += &panel(&format!("{title}: loss"), 0.0, &axis, &losses, best);
     if let Some((name, lines)) = &second {
-        svg += &panel(&name.replace('_', " "), HIGH, (first, last), lines, best);
+        svg += &panel(&name.replace('_', " "), HIGH, &axis, lines, best);
     }
     Some(svg + "</svg>\n")
 }
 
 /// One panel with its axes, its top at `y0`.
-fn panel(title: &str, y0: f64, (first, last): (u64, u64), lines: &[Line], best: Option<u64>) -> String {
+fn panel(title: &str, y0: f64, axis: &Axis, lines: &[Line], best: Option<f64>) -> String {
     let values = || lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
     let (low, high) = values().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
     let (low, high) = if low < high { (low, high) } else { (low - 0.5, low + 0.5) };
-    let span = (last - first).max(1) as f64;
-    let x = |step: f64| LEFT + (WIDE - LEFT - RIGHT) * (step - first as f64) / span;
+    let span = axis.last - axis.first;
+    let span = if span > 0.0 { span } else { 1.0 };
+    let x = |at: f64| LEFT + (WIDE - LEFT - RIGHT) * (at - axis.first) / span;
     let y = |value: f64| y0 + TOP + (HIGH - TOP - BOTTOM) * (high - value) / (high - low);
     let mut svg = format!("<text class=\"title\" x=\"{LEFT}\" y=\"{}\">{}</text>", y0 + 18.0, escaped(title));
     for value in ticks(low, high) {
@@ -84,17 +125,18 @@ fn panel(title: &str, y0: f64, (first, last): (u64, u64), lines: &[Line], best: 
             short(value)
         );
     }
-    for step in ticks(first as f64, last as f64).into_iter().filter(|step| step.fract() == 0.0) {
+    for at in ticks(axis.first, axis.last).into_iter().filter(|at| at.fract() == 0.0) {
         let _ = write!(
             svg,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{step}</text>",
-            x(step),
-            y0 + HIGH - 8.0
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            x(at),
+            y0 + HIGH - 8.0,
+            (axis.name)(at)
         );
     }
     for (k, line) in lines.iter().filter(|line| !line.points.is_empty()).enumerate() {
         let Line { name, class, points, marked } = line;
-        let at = WIDE - RIGHT - 200.0 + 100.0 * k as f64;
+        let at = WIDE - RIGHT - 100.0 * lines.len() as f64 + 100.0 * k as f64;
         let _ = write!(
             svg,
             "<line class=\"line {class}\" x1=\"{at}\" x2=\"{}\" y1=\"{}\" y2=\"{}\"/><text x=\"{}\" y=\"{}\">{name}</text>",
@@ -106,13 +148,13 @@ fn panel(title: &str, y0: f64, (first, last): (u64, u64), lines: &[Line], best: 
         );
         let path: Vec<String> = points.iter().map(|(s, v)| format!("{:.1},{:.1}", x(*s), y(*v))).collect();
         let _ = write!(svg, "<polyline class=\"line {class}\" points=\"{}\"/>", path.join(" "));
-        for (step, value) in points.iter().filter(|_| *marked && points.len() <= 100) {
-            let (cx, cy) = (x(*step), y(*value));
+        for (at, value) in points.iter().filter(|_| *marked && points.len() <= 100) {
+            let (cx, cy, name) = (x(*at), y(*value), (axis.name)(*at));
             let _ = write!(
                 svg,
-                "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"2.5\"><title>step {step:.0}: {value}</title></circle>"
+                "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"2.5\"><title>{name}: {value}</title></circle>"
             );
-            if best == Some(*step as u64) {
+            if best == Some(*at) {
                 let _ = write!(svg, "<circle class=\"best\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"6\"/>");
             }
         }
@@ -184,6 +226,25 @@ mod tests {
         assert!(points.windows(2).all(|p| p[0].0 < p[1].0 && p[0].1 <= p[1].1), "to the right, and down");
         // Where the loss chooses the best, the second panel is of the first metric.
         assert!(draw("x", &history(10), "loss").unwrap().contains(">accuracy</text>"));
+    }
+
+    #[test]
+    fn a_sweep_is_drawn_over_the_logarithm_of_its_rates() {
+        let point = |i: i32| {
+            let smoothed = 2.0 - 0.1 * f64::from(i);
+            RatePoint { learning_rate: 10f64.powf(-7.0 + 0.5 * f64::from(i)), loss: smoothed + 0.1, smoothed }
+        };
+        let points: Vec<RatePoint> = (0..=12).map(point).collect();
+        let curve = RateCurve { suggestion: Some(points[6].learning_rate), points };
+        let svg = draw_rates("digits", &curve).unwrap();
+        for label in [">1e-7<", ">1e-1<", ">falls fastest<", "digits: loss by learning rate"] {
+            assert!(svg.contains(label), "{label}: {svg}");
+        }
+        assert_eq!((svg.matches("<polyline").count(), svg.matches("class=\"best\"").count()), (3, 1));
+        assert!(!svg.contains("NaN") && !svg.contains("inf"));
+        assert_eq!(draw_rates("x", &RateCurve { points: Vec::new(), suggestion: None }), None);
+        let nothing = RateCurve { suggestion: None, ..curve };
+        assert_eq!(draw_rates("x", &nothing).unwrap().matches("class=\"best\"").count(), 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use kiln_core::files::FileError;
 use kiln_core::run_dir::RunDirError;
 
 pub use compare::{Comparison, SameStep, compare};
-pub use curves::{FILE, draw};
+pub use curves::{FILE, draw, draw_rates};
 pub use history::{Evaluated, History, means};
 pub use overview::{Overview, State};
 pub use settings::Settings;

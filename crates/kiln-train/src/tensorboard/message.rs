@@ -2,6 +2,8 @@
 //! Owns field numbers and wire format; opens no file. Sources: `event.proto`, `summary.proto`, `histogram.proto` and
 //! `tensor.proto` of TensorBoard's `compat/proto`.
 
+use kiln_data::look::Picture;
+
 use super::histogram::Histogram;
 
 /// Wire type of variable-length integers.
@@ -81,6 +83,8 @@ pub(super) enum What<'a> {
     Text(&'a str, &'a str),
     /// Distributions by tag.
     Histograms(&'a [(String, Histogram)]),
+    /// Pictures by tag.
+    Images(&'a [(String, Picture)]),
 }
 
 /// `Event`, encoded; `wall_time` in seconds since 1970.
@@ -94,6 +98,12 @@ pub(super) fn event(wall_time: f64, step: u64, what: &What<'_>) -> Vec<u8> {
             event.message(5, &summary(scalars.iter().map(value)))
         }
         What::Text(tag, text) => event.message(5, &summary(std::iter::once(words(tag, text)))),
+        What::Images(all) => {
+            let value = |(tag, picture): &(String, Picture)| {
+                Message::default().bytes(1, tag.as_bytes()).message(4, &image(picture))
+            };
+            event.message(5, &summary(all.iter().map(value)))
+        }
         What::Histograms(all) => {
             let value = |(tag, h): &(String, Histogram)| {
                 Message::default().bytes(1, tag.as_bytes()).message(5, &histogram(h))
@@ -115,6 +125,14 @@ fn words(tag: &str, text: &str) -> Message {
     let tensor = Message::default().integer(1, DT_STRING).message(2, &shape).bytes(8, text.as_bytes());
     let metadata = Message::default().message(1, &plugin);
     Message::default().bytes(1, tag.as_bytes()).message(8, &tensor).message(9, &metadata)
+}
+
+fn image(picture: &Picture) -> Message {
+    Message::default()
+        .integer(1, picture.height.into())
+        .integer(2, picture.width.into())
+        .integer(3, picture.channels.into())
+        .bytes(4, &picture.png)
 }
 
 fn histogram(h: &Histogram) -> Message {

@@ -1,5 +1,6 @@
 //! TensorBoard's event files in a run folder: what `metrics.jsonl` has, as scalars by optimizer step, the config as a text,
-//! weights as histograms. Owns these files, and only those whose names end in `.kiln`. Part of the run's state, as
+//! weights as histograms,
+//! the first samples as images. Owns these files, and only those whose names end in `.kiln`. Part of the run's state, as
 //! `metrics.jsonl`: a resumed run cuts off what was written after its checkpoint. It goes on in a new file that begins
 //! with a restart mark, so that a TensorBoard that is open forgets those steps too.
 
@@ -15,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kiln_core::Net;
 use kiln_core::files::FileError;
 use kiln_core::run_dir::host;
+use kiln_data::look::Picture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -36,6 +38,10 @@ const TAGS: &[(&str, &str)] = &[
     ("step_p50_ms", "throughput/step_p50_ms"),
     ("step_p95_ms", "throughput/step_p95_ms"),
     ("data_wait_share", "throughput/data_wait_share"),
+    ("model_tflops", "throughput/model_tflops"),
+    ("model_flops_utilisation", "throughput/model_flops_utilisation"),
+    ("update_ratio", "train/update_ratio"),
+    ("memory_mib", "throughput/memory_mib"),
 ];
 
 /// How far a run's events go: the newest file and its bytes.
@@ -124,6 +130,16 @@ impl EventLog {
             })
             .collect();
         if all.is_empty() { Ok(()) } else { self.put(step, &What::Histograms(&all)) }
+    }
+
+    /// Writes pictures under the numbers that they have.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(crate) fn samples(&mut self, step: u64, pictures: Vec<Picture>) -> Result<(), FileError> {
+        let tagged = pictures.into_iter().enumerate().map(|(k, picture)| (format!("samples/{k}"), picture));
+        let all: Vec<(String, Picture)> = tagged.collect();
+        if all.is_empty() { Ok(()) } else { self.put(step, &What::Images(&all)) }
     }
 
     /// Makes what was written durable, and answers how far it goes.

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing import event_accumulator, event_file_loader
 
-THROUGHPUT = ("samples_per_second", "tokens_per_second", "step_p50_ms", "step_p95_ms", "data_wait_share")
-TRAIN = ("loss", "learning_rate", "grad_norm", "epoch", "loss_scale")
+THROUGHPUT = ("samples_per_second", "tokens_per_second", "step_p50_ms", "step_p95_ms", "data_wait_share",
+              "model_tflops", "model_flops_utilisation", "memory_mib")
+TRAIN = ("loss", "learning_rate", "grad_norm", "epoch", "loss_scale", "update_ratio")
 
 
 def f32(x):
@@ -49,7 +50,8 @@ def check(run):
     expected = logged(run)
     if raw(run) != expected:
         sys.exit(f"{run}: the event files do not hold what metrics.jsonl does")
-    everything = {event_accumulator.SCALARS: 0, event_accumulator.HISTOGRAMS: 0, event_accumulator.TENSORS: 0}
+    everything = {kind: 0 for kind in (event_accumulator.SCALARS, event_accumulator.HISTOGRAMS,
+                                       event_accumulator.TENSORS, event_accumulator.IMAGES)}
     reader = event_accumulator.EventAccumulator(str(run), size_guidance=everything)
     reader.Reload()
     got = {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
@@ -63,8 +65,16 @@ def check(run):
     bins = [h.histogram_value for tag in reader.Tags()["histograms"] for h in reader.Histograms(tag)]
     if any(sum(h.bucket) != h.num or h.bucket_limit[-1] != h.max for h in bins):
         sys.exit(f"{run}: histograms do not sum up")
+    for tag in reader.Tags()["images"]:
+        for shown in reader.Images(tag):
+            if not shown.encoded_image_string.startswith(b"\x89PNG\r\n\x1a\n") or shown.step != 1:
+                sys.exit(f"{run}: {tag} is no picture of the first step")
+            wide, high = struct.unpack(">II", shown.encoded_image_string[16:24])
+            if (wide, high) != (shown.width, shown.height):
+                sys.exit(f"{run}: {tag} says another size than its picture has")
     xml.etree.ElementTree.parse(run / "curves.svg")
-    print(f"{run.name}: {sum(map(len, got.values()))} scalars in {len(got)} tags, {len(bins)} histograms, equal")
+    print(f"{run.name}: {sum(map(len, got.values()))} scalars in {len(got)} tags, {len(bins)} histograms, equal, "
+          f"{len(reader.Tags()['images'])} images")
     return got
 
 

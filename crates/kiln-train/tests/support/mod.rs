@@ -50,7 +50,7 @@ pub fn cpu() -> Device {
 }
 
 /// Keys of `metrics.jsonl` that depend on the clock.
-const CLOCK: [&str; 7] = [
+const CLOCK: [&str; 10] = [
     "elapsed",
     "data_wait",
     "samples_per_second",
@@ -58,6 +58,9 @@ const CLOCK: [&str; 7] = [
     "step_p50_ms",
     "step_p95_ms",
     "data_wait_share",
+    "model_tflops",
+    "model_flops_utilisation",
+    "memory_mib",
 ];
 
 /// A line of `metrics.jsonl` without them.

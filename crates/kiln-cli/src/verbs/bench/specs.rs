@@ -42,6 +42,7 @@ impl Rows {
                 device: loaded.config.device,
                 precision: loaded.config.precision.to_string(),
                 batch_size: None,
+                longest: false,
                 warmup: self.warmup as usize,
                 steps: self.steps as usize,
                 seconds: self.seconds,

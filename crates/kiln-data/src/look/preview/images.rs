@@ -13,7 +13,7 @@ use crate::decode::DecodedImage;
 use crate::error::DataError;
 use crate::label::HostTarget;
 use crate::look::duplicates::word;
-use crate::look::svg::{escaped, picture};
+use crate::look::svg::{Picture, escaped, picture, png};
 use crate::preprocessor::{Preprocessor, Program};
 use crate::split::{Raw, Split};
 
@@ -98,6 +98,14 @@ pub(super) fn batch(data: &Dataset, split: &Split, batch: &HostBatch, most: usiz
         );
     }
     html + "</div>"
+}
+
+/// The first images of a batch as a model sees them: augmented, mixed, turned back into pixels; none where the samples are
+/// no images.
+pub fn pictures(preprocessor: &Preprocessor, batch: &HostBatch, most: usize) -> Vec<Picture> {
+    let HostFeatures::Image { values, shape: [_, c, h, w] } = &batch.features else { return Vec::new() };
+    let images = values.chunks_exact((c * h * w).max(1)).take(most);
+    images.filter_map(|values| pixels(preprocessor, values).and_then(|image| png(&image, SIDE))).collect()
 }
 
 fn soft(shares: &[f32], classes: &[String]) -> String {

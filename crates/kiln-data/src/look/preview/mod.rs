@@ -5,6 +5,8 @@
 mod images;
 mod texts;
 
+pub use images::pictures;
+
 use std::fmt::Write;
 
 use super::columns::{Bars, ColumnStats};

@@ -47,6 +47,10 @@ impl super::Family for Family {
         "ConvNeXt, for images"
     }
 
+    fn has_blocks(&self) -> bool {
+        true
+    }
+
     fn head(&self, _: &Card) -> Result<&'static str, ModelError> {
         Ok("head.fc")
     }

@@ -9,7 +9,8 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use kiln_core::Forward;
 use kiln_nn::{
-    Conv2d, Conv2dConfig, DropPath, Dropout, LayerNorm, Linear, PaddingConfig2d, gelu, global_avg_pool2d,
+    Conv2d, Conv2dConfig, DropPath, Dropout, LayerNorm, Linear, PaddingConfig2d, checkpoint, gelu,
+    global_avg_pool2d,
 };
 
 use super::sizes::Sizes;
@@ -102,7 +103,7 @@ impl Stage {
             Some(d) => d.conv.forward(d.norm.channels_first(x)),
             None => x,
         };
-        self.blocks.iter().fold(x, |x, block| block.forward(x))
+        self.blocks.iter().fold(x, |x, block| checkpoint::block(block, x, Block::forward))
     }
 }
 

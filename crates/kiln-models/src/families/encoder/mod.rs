@@ -132,6 +132,10 @@ impl Family for Kind {
         self.description
     }
 
+    fn has_blocks(&self) -> bool {
+        true
+    }
+
     fn head(&self, card: &Card) -> Result<&'static str, ModelError> {
         let head = head_of(card)?;
         let classifies = matches!(head, Head::Sequence | Head::Tokens);

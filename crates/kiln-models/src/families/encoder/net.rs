@@ -10,7 +10,7 @@ use burn::module::{Initializer, Module};
 use burn::tensor::{Device, Int, Tensor};
 use kiln_core::Tokens;
 use kiln_nn::attention::{Mask, attention};
-use kiln_nn::{Dropout, Embedding, LayerNorm, Linear};
+use kiln_nn::{Dropout, Embedding, LayerNorm, Linear, checkpoint};
 
 use super::places::Places;
 use super::sizes::{Activation, Sizes};
@@ -227,6 +227,9 @@ impl Encoder {
         };
         let hidden = self.embeddings.forward(x, positions);
         let padding = Mask::padding(&x.mask);
-        self.encoder.layer.iter().fold(hidden, |hidden, layer| layer.forward(hidden, &padding))
+        self.encoder.layer.iter().fold(hidden, |hidden, layer| {
+            let padding = padding.clone();
+            checkpoint::block(layer, hidden, move |layer, hidden| layer.forward(hidden, &padding))
+        })
     }
 }

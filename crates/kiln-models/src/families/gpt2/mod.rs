@@ -38,6 +38,10 @@ impl super::Family for Family {
         "GPT-2 decoder, also in nanoGPT's form: continues texts, or answers them"
     }
 
+    fn has_blocks(&self) -> bool {
+        true
+    }
+
     fn head(&self, card: &Card) -> Result<&'static str, ModelError> {
         Ok(match card.task()? {
             TaskKind::CausalLanguageModeling => "lm_head",

@@ -10,7 +10,7 @@ use burn::module::{Initializer, Module};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use kiln_core::{Forward, KvCache, Tokens};
 use kiln_nn::attention::{Mask, attention, attention_packed};
-use kiln_nn::{Conv1D, Dropout, Embedding, LayerNorm, Linear, conv1d, gelu, gelu_new};
+use kiln_nn::{Conv1D, Dropout, Embedding, LayerNorm, Linear, checkpoint, conv1d, gelu, gelu_new};
 
 use super::sizes::Sizes;
 
@@ -151,7 +151,10 @@ impl Transformer {
     fn encode(&self, x: &Tokens) -> Tensor<3> {
         let mask = causal(&x.mask);
         let embedded = self.embed(x.ids.clone(), positions(&x.mask));
-        let hidden = self.h.iter().fold(embedded, |hidden, block| block.forward(hidden, Some(&mask), None).0);
+        let hidden = self.h.iter().fold(embedded, |hidden, block| {
+            let mask = mask.clone();
+            checkpoint::block(block, hidden, move |block, hidden| block.forward(hidden, Some(&mask), None).0)
+        });
         self.ln_f.forward(hidden)
     }
 

@@ -1,15 +1,15 @@
 //! The CIFAR form: three stages of 16, 32 and 64 channels, shortcuts without parameters (option A).
 //! He et al., 2015, section 4.2. Reference: github.com/akamaster/pytorch_resnet_cifar10, whose names, initial values
-//! (He normal for convolutions and the head) and checkpoints these are; no difference.
+//! (He normal for convolutions and the head) and checkpoints these are; stochastic depth is kiln's.
 //!
 //! Shapes: `B` batch, `C` channels, `H W` pixels, `K` classes.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, s};
 use kiln_core::Forward;
-use kiln_nn::{BatchNorm2d, Conv2d, Linear, global_avg_pool2d};
+use kiln_nn::{BatchNorm2d, Conv2d, DropPath, Linear, global_avg_pool2d};
 
-use super::conv;
+use super::{conv, ended};
 
 #[derive(Module, Debug)]
 struct Block {
@@ -17,16 +17,18 @@ struct Block {
     bn1: BatchNorm2d,
     conv2: Conv2d,
     bn2: BatchNorm2d,
+    drop_path: DropPath,
 }
 
 impl Block {
-    fn new(from: usize, to: usize, device: &Device) -> Self {
+    fn new(from: usize, to: usize, drop_path: f64, device: &Device) -> Self {
         let stride = if from == to { 1 } else { 2 };
         Self {
             conv1: conv([from, to], 3, stride, false, device),
             bn1: BatchNorm2d::new(to, device),
             conv2: conv([to, to], 3, 1, false, device),
             bn2: BatchNorm2d::new(to, device),
+            drop_path: DropPath::new(drop_path),
         }
     }
 
@@ -34,7 +36,7 @@ impl Block {
         let y = self.bn1.forward_relu(self.conv1.forward(x.clone()));
         let y = self.conv2.forward(y);
         let channels = y.dims()[1];
-        self.bn2.forward_add_relu(y, shortcut(x, channels))
+        ended(&self.bn2, &self.drop_path, y, shortcut(x, channels))
     }
 }
 
@@ -62,9 +64,17 @@ pub(super) struct ResNet {
 }
 
 impl ResNet {
-    pub(super) fn new(blocks: usize, channels: usize, classes: usize, device: &Device) -> Self {
-        let stage = |from: usize, to: usize| -> Vec<Block> {
-            (0..blocks).map(|i| Block::new(if i == 0 { from } else { to }, to, device)).collect()
+    pub(super) fn new(
+        blocks: usize,
+        drop_path: f64,
+        channels: usize,
+        classes: usize,
+        device: &Device,
+    ) -> Self {
+        let mut rates = DropPath::rising(drop_path, 3 * blocks).into_iter();
+        let mut stage = |from: usize, to: usize| -> Vec<Block> {
+            let rates = rates.by_ref().take(blocks).enumerate();
+            rates.map(|(i, rate)| Block::new(if i == 0 { from } else { to }, to, rate, device)).collect()
         };
         Self {
             conv1: conv([channels, 16], 3, 1, false, device),

@@ -8,10 +8,10 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use kiln_core::Forward;
-use kiln_nn::{BatchNorm2d, Conv2d, Linear, global_avg_pool2d, max_pool2d};
+use kiln_nn::{BatchNorm2d, Conv2d, DropPath, Linear, global_avg_pool2d, max_pool2d};
 
-use super::conv;
 use super::sizes::ImageNet;
+use super::{conv, ended};
 
 #[derive(Module, Debug)]
 struct Downsample {
@@ -29,11 +29,12 @@ struct Block {
     conv3: Option<Conv2d>,
     bn3: Option<BatchNorm2d>,
     downsample: Option<Downsample>,
+    drop_path: DropPath,
 }
 
 impl Block {
     /// Two 3x3 convolutions; writes `width` channels.
-    fn basic(from: usize, width: usize, stride: usize, device: &Device) -> Self {
+    fn basic(from: usize, width: usize, stride: usize, drop_path: f64, device: &Device) -> Self {
         Self {
             conv1: conv([from, width], 3, stride, true, device),
             bn1: BatchNorm2d::new(width, device),
@@ -42,11 +43,12 @@ impl Block {
             conv3: None,
             bn3: None,
             downsample: downsample(from, width, stride, device),
+            drop_path: DropPath::new(drop_path),
         }
     }
 
     /// 1x1 down to `width`, 3x3, 1x1 up to four times `width`.
-    fn bottleneck(from: usize, width: usize, stride: usize, device: &Device) -> Self {
+    fn bottleneck(from: usize, width: usize, stride: usize, drop_path: f64, device: &Device) -> Self {
         Self {
             conv1: conv([from, width], 1, 1, true, device),
             bn1: BatchNorm2d::new(width, device),
@@ -55,6 +57,7 @@ impl Block {
             conv3: Some(conv([width, 4 * width], 1, 1, true, device)),
             bn3: Some(BatchNorm2d::new(4 * width, device)),
             downsample: downsample(from, 4 * width, stride, device),
+            drop_path: DropPath::new(drop_path),
         }
     }
 
@@ -66,9 +69,9 @@ impl Block {
         let y = self.conv2.forward(self.bn1.forward_relu(self.conv1.forward(x)));
         match (&self.conv3, &self.bn3) {
             (Some(conv3), Some(bn3)) => {
-                bn3.forward_add_relu(conv3.forward(self.bn2.forward_relu(y)), shortcut)
+                ended(bn3, &self.drop_path, conv3.forward(self.bn2.forward_relu(y)), shortcut)
             }
-            _ => self.bn2.forward_add_relu(y, shortcut),
+            _ => ended(&self.bn2, &self.drop_path, y, shortcut),
         }
     }
 }
@@ -81,8 +84,8 @@ fn downsample(from: usize, to: usize, stride: usize, device: &Device) -> Option<
     })
 }
 
-/// From `from` channels, at `width`, with `stride`.
-type MakeBlock = fn(usize, usize, usize, &Device) -> Block;
+/// From `from` channels, at `width`, with `stride`, left out so often.
+type MakeBlock = fn(usize, usize, usize, f64, &Device) -> Block;
 
 /// The net; field names are torchvision's.
 #[derive(Module, Debug)]
@@ -99,15 +102,22 @@ pub(super) struct ResNet {
 }
 
 impl ResNet {
-    pub(super) fn new(sizes: &ImageNet, channels: usize, classes: usize, device: &Device) -> Self {
+    pub(super) fn new(
+        sizes: &ImageNet,
+        drop_path: f64,
+        channels: usize,
+        classes: usize,
+        device: &Device,
+    ) -> Self {
+        let mut rates = DropPath::rising(drop_path, sizes.depths.iter().sum()).into_iter();
         let block: MakeBlock = if sizes.bottleneck { Block::bottleneck } else { Block::basic };
         let expansion = if sizes.bottleneck { 4 } else { 1 };
         let mut from = sizes.stem;
         let mut stage = |at: usize| -> Vec<Block> {
             let (count, width) = (sizes.depths.get(at).copied().unwrap_or(0), sizes.widths.get(at).copied());
             let width = width.unwrap_or(0) / expansion;
-            let built = (0..count).map(|i| {
-                let block = block(from, width, if i == 0 && at > 0 { 2 } else { 1 }, device);
+            let built = rates.by_ref().take(count).enumerate().map(|(i, rate)| {
+                let block = block(from, width, if i == 0 && at > 0 { 2 } else { 1 }, rate, device);
                 from = width * expansion;
                 block
             });

@@ -9,9 +9,9 @@ mod imagenet;
 mod sizes;
 
 use burn::module::Initializer;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use kiln_core::{InputSpec, Net, TaskKind};
-use kiln_nn::{Conv2d, Conv2dConfig, PaddingConfig2d};
+use kiln_nn::{BatchNorm2d, Conv2d, Conv2dConfig, DropPath, PaddingConfig2d, relu};
 
 use super::{one_answer_a_sample, vision, wrong_branch};
 use crate::dialect::Dialect;
@@ -72,9 +72,10 @@ impl super::Family for Family {
 
     fn net(&self, card: &Card, device: &Device) -> Result<Box<dyn Net>, ModelError> {
         let ([channels, _, _], classes) = (vision::image("resnet", &self.input(card)?)?, card.num_labels());
+        let rate = sizes::drop_path(card)?;
         Ok(match sizes::form(card)? {
-            Form::Cifar(blocks) => Box::new(cifar::ResNet::new(blocks, channels, classes, device)),
-            Form::ImageNet(sizes) => Box::new(imagenet::ResNet::new(&sizes, channels, classes, device)),
+            Form::Cifar(blocks) => Box::new(cifar::ResNet::new(blocks, rate, channels, classes, device)),
+            Form::ImageNet(sizes) => Box::new(imagenet::ResNet::new(&sizes, rate, channels, classes, device)),
         })
     }
 
@@ -105,6 +106,14 @@ fn transformers(sizes: &ImageNet) -> Dialect {
         }
     }
     Dialect::new("resnet.", rules)
+}
+
+/// The end of a block: the norm of its branch, which is left out for some samples in training, and its shortcut.
+fn ended(norm: &BatchNorm2d, drop_path: &DropPath, y: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
+    match drop_path.is_active(&y.device()) {
+        false => norm.forward_add_relu(y, shortcut),
+        true => relu(drop_path.forward(norm.forward(y)) + shortcut),
+    }
 }
 
 /// A square convolution without bias that keeps (stride 1) or divides (stride 2) height and width.

@@ -4,6 +4,7 @@
 
 use kiln_core::{InputSpec, TaskKind};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::vision;
 use crate::config::{ResnetConfig, ResnetPreset};
@@ -94,6 +95,8 @@ fn is_large(form: &Form) -> bool {
 #[derive(Serialize, Deserialize)]
 struct Own {
     preset: ResnetPreset,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drop_path_rate: Option<f64>,
 }
 
 /// timm's `model_args`.
@@ -101,6 +104,7 @@ struct Own {
 #[serde(default, deny_unknown_fields)]
 struct Args {
     in_chans: Option<usize>,
+    drop_path_rate: f64,
 }
 
 /// `transformers`' keys with the defaults of its `ResNetConfig`.
@@ -115,6 +119,8 @@ struct Keys {
     hidden_act: String,
     downsample_in_first_stage: bool,
     downsample_in_bottleneck: bool,
+    /// kiln's.
+    drop_path_rate: f64,
 }
 
 impl Default for Keys {
@@ -128,6 +134,7 @@ impl Default for Keys {
             hidden_act: "relu".into(),
             downsample_in_first_stage: false,
             downsample_in_bottleneck: false,
+            drop_path_rate: 0.0,
         }
     }
 }
@@ -141,6 +148,24 @@ pub(super) fn form(card: &Card) -> Result<Form, ModelError> {
     match card.model_type.as_str() {
         TRANSFORMERS => Ok(Form::ImageNet(of_keys(card.sizes()?)?)),
         _ => Ok(of_preset(card.sizes::<Own>()?.preset)),
+    }
+}
+
+/// How often the last block is left out in training.
+pub(super) fn drop_path(card: &Card) -> Result<f64, ModelError> {
+    let rate = match card.model_type.as_str() {
+        _ if timm::architecture(&card.sizes).is_some() => {
+            timm::args::<Args>(&card.sizes, "avg")?.drop_path_rate
+        }
+        TRANSFORMERS => card.sizes::<Keys>()?.drop_path_rate,
+        _ => card.sizes::<Own>()?.drop_path_rate.unwrap_or(0.0),
+    };
+    match (0.0..1.0).contains(&rate) {
+        true => Ok(rate),
+        false => Err(ModelError::config(
+            format!("resnet: drop_path_rate is {rate}, expected from 0 to below 1"),
+            "correct it in [model] or in the model's config.json",
+        )),
     }
 }
 
@@ -206,9 +231,15 @@ pub(super) fn from_preset(
         return Err(vision::no_preset("resnet", &names.join(", ")));
     };
     match is_large(&of_preset(preset)) {
-        false => Card::new("ResNet", CIFAR, input, labels, task, &Own { preset }),
+        false => {
+            let own = Own { preset, drop_path_rate: config.drop_path_rate };
+            Card::new("ResNet", CIFAR, input, labels, task, &own)
+        }
         true => {
-            let keys = timm::keys(&vision::preset_name(&preset), false, "conv1", &["fc"]);
+            let mut keys = timm::keys(&vision::preset_name(&preset), false, "conv1", &["fc"]);
+            if let Some(rate) = config.drop_path_rate {
+                timm::set_arg(&mut keys, "drop_path_rate", json!(rate));
+            }
             vision::timm_card(keys, input, image, labels, task)
         }
     }
@@ -228,14 +259,23 @@ pub(super) fn continued(
     if let Some(architecture) = timm::architecture(&brought.sizes) {
         vision::check_same("preset", given, architecture.to_string())?;
         vision::check_channels("resnet", made_for(brought)[0], image[0])?;
-        return vision::timm_card(brought.sizes.clone(), input, image, labels, task);
+        let mut keys = brought.sizes.clone();
+        if let Some(rate) = config.drop_path_rate {
+            timm::set_arg(&mut keys, "drop_path_rate", json!(rate));
+        }
+        return vision::timm_card(keys, input, image, labels, task);
     }
     if brought.model_type == TRANSFORMERS {
         vision::check_channels("resnet", made_for(brought)[0], image[0])?;
-        return vision::transformers_card(brought, brought.sizes.clone(), input, labels, task);
+        let mut keys = brought.sizes.clone();
+        if let Some(rate) = config.drop_path_rate {
+            keys.insert("drop_path_rate".into(), json!(rate));
+        }
+        return vision::transformers_card(brought, keys, input, labels, task);
     }
-    let preset = brought.sizes::<Own>()?.preset;
+    let Own { preset, drop_path_rate } = brought.sizes::<Own>()?;
     vision::check_same("preset", given, vision::preset_name(&preset))?;
-    let again = ResnetConfig { preset: Some(preset), ..config.clone() };
+    let drop_path_rate = config.drop_path_rate.or(drop_path_rate);
+    let again = ResnetConfig { preset: Some(preset), drop_path_rate, ..config.clone() };
     from_preset(&again, input, image, labels, task)
 }

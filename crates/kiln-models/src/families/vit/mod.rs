@@ -36,6 +36,10 @@ impl super::Family for Family {
         "vision transformers, ViT and DeiT, for images"
     }
 
+    fn has_blocks(&self) -> bool {
+        true
+    }
+
     fn head(&self, _: &Card) -> Result<&'static str, ModelError> {
         Ok("head")
     }

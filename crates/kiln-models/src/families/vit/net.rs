@@ -9,7 +9,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use kiln_core::Forward;
 use kiln_nn::attention::{attention, attention_packed};
-use kiln_nn::{Conv2d, Conv2dConfig, DropPath, Dropout, LayerNorm, Linear, gelu};
+use kiln_nn::{Conv2d, Conv2dConfig, DropPath, Dropout, LayerNorm, Linear, checkpoint, gelu};
 
 use super::sizes::Sizes;
 use crate::ModelError;
@@ -205,7 +205,8 @@ impl Forward for Vit {
 
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.blocks.iter().fold(self.embed(x), |x, block| block.forward(x));
+        let x =
+            self.blocks.iter().fold(self.embed(x), |x, block| checkpoint::block(block, x, Block::forward));
         let x = self.norm.forward(x.narrow(1, 0, 1 + usize::from(self.head_dist.is_some())));
         let read = |head: &Linear, at: usize| {
             head.forward(self.head_dropout.forward(x.clone().narrow(1, at, 1).squeeze_dim(1)))
