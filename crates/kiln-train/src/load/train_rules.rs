@@ -17,9 +17,11 @@ impl Rules<'_> {
         match self.config.device.parse::<DeviceSpec>() {
             Err(error) => self.fault("device", error.to_string(), error.hint()),
             Ok(DeviceSpec::On { backend, .. }) if self.config.deterministic => {
-                let message = |why| format!("`deterministic` cannot be kept on {}: {why}", backend.word());
-                let remedy = "set device = \"cpu\" or \"wgpu:0\", or leave it out";
-                backend.differs().map_or((), |why| self.fault("deterministic", message(why), remedy));
+                if let Some(why) = backend.differs() {
+                    let message = format!("`deterministic` cannot be kept on {}: {why}", backend.word());
+                    let remedy = "set device = \"cpu\" or \"wgpu:0\", or leave it out";
+                    self.fault("deterministic", message, remedy);
+                }
             }
             Ok(_) => {} // what `auto` is, the start of a run finds
         }
