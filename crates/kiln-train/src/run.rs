@@ -2,11 +2,13 @@
 //! Owns the loop, which reads top to bottom in `Run::steps`; never prints and never chooses what to run.
 //! `setup.rs` makes a `Run`, `finish.rs` turns the trained weights into the model folder.
 
+mod budget;
 mod lr_find;
+mod saver;
+mod saving;
 mod usable;
 mod validation;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,6 @@ pub use lr_find::{RateCurve, RatePoint, Sweep, lr_find};
 
 use crate::average::Average;
 use crate::bad_samples::BadSamples;
-use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::finetune::Finetune;
@@ -34,6 +35,8 @@ use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run_log::RunLog;
 use crate::stall::StallMeter;
+pub(crate) use saver::Saver;
+pub(crate) use saving::Begun;
 
 /// Who watches a run and who may stop it.
 pub struct Session<'a> {
@@ -81,6 +84,7 @@ pub struct Run {
     pub(crate) config: Config,
     pub(crate) config_text: String,
     pub(crate) plan: Plan,
+    pub(crate) shift: i64,
     pub(crate) dataset: Dataset,
     pub(crate) train: Split,
     pub(crate) card: Card,
@@ -88,7 +92,9 @@ pub struct Run {
     pub(crate) loss: Loss,
     pub(crate) metric: Metric,
     pub(crate) finetune: Finetune,
-    // What it works with.
+    // What it works with. The saver comes first: the folder is held until it is done.
+    pub(crate) saver: Saver,
+    pub(crate) begun: Option<Begun>,
     pub(crate) dir: RunDir,
     pub(crate) log: RunLog,
     pub(crate) bad: BadSamples,
@@ -125,12 +131,14 @@ impl Run {
         let began = Instant::now();
         let mut stall = StallMeter::default();
         let mut pace = PaceMeter::new(self.config.train.logging_steps);
-        let (step, total) = (self.progress.step, self.plan.total_steps);
+        let (step, total) = (self.progress.step, self.total_steps());
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
 
-        if self.progress.out_of_time && !self.time_is_up() {
+        if self.progress.out_of_time && !self.budget_is_up() {
             (self.progress.out_of_time, self.progress.stopped_early) = (false, None);
         }
+
+        self.room(session)?;
 
         // ---- an evaluation that a signal cut short -------------------------------------------------------
         if self.progress.pending_evaluation {
@@ -139,7 +147,8 @@ impl Run {
                 return Ok((self, end));
             }
             self.progress.stopped_early = self.patience_is_out();
-            self.save(session)?;
+            let keep = self.is_to_keep(session)?;
+            self.save(keep, session)?;
         }
 
         while self.progress.step < total && self.progress.stopped_early.is_none() {
@@ -147,13 +156,20 @@ impl Run {
             let order = Order::Train { seed: self.config.seed, epoch: self.progress.epoch };
             let loader = Loader::new(&train, &self.dataset.preprocessor, self.config.data.loader(), order)?;
             let mixup = pass::mixup(&self.config, &self.dataset);
-            let mut loader = loader.mixed(mixup).starting_at(self.progress.batch);
+            let loader = loader.mixed(mixup);
+            let loader = match self.progress.skipped {
+                0 => loader,
+                samples => loader.starting_after(samples, self.config.data.loader()),
+            };
+            let in_pass = loader.left(); // of `batches_per_epoch`, unless the batch size changed in this pass
+            let mut loader = loader.starting_at(self.progress.batch);
 
-            while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
+            while self.progress.batch < in_pass && self.progress.step < total {
                 // ---- one optimizer step ----------------------------------------------------------------
-                let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
+                let batches = self.plan.accumulation.min(in_pass - self.progress.batch);
                 let step_began = Instant::now();
-                self.finetune.thaw(&mut *self.net, self.progress.step);
+                let planned = self.planned();
+                self.finetune.thaw(&mut *self.net, planned);
                 let group = self.gradients(&mut loader, batches)?;
                 let norm = global_norm(&group.gradients);
                 let learning_rate = self.learning_rate();
@@ -168,8 +184,10 @@ impl Run {
                 // ---- where we are now ------------------------------------------------------------------
                 self.progress.step += 1;
                 self.progress.batch += batches;
+                self.progress.tokens += group.read.1;
+                let planned = self.planned();
                 if let Some(average) = &mut self.average {
-                    average.update(&*self.net, self.progress.step, &self.plan);
+                    average.update(&*self.net, self.progress.step, planned, &self.plan);
                     self.progress.averaged = average.updates();
                 }
                 let workers = self.config.data.loader().workers;
@@ -181,8 +199,8 @@ impl Run {
                 self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
                 self.progress.window.add(group.loss, group.samples);
                 let step = self.progress.step;
-                let epoch = self.progress.epoch as f64
-                    + self.progress.batch as f64 / self.plan.batches_per_epoch as f64;
+                let behind = self.plan.batches_per_epoch.saturating_sub(in_pass) + self.progress.batch;
+                let epoch = self.progress.epoch as f64 + behind as f64 / self.plan.batches_per_epoch as f64;
                 if step.is_multiple_of(self.config.train.logging_steps) {
                     let info = StepInfo {
                         step,
@@ -195,22 +213,22 @@ impl Run {
                         data_wait: group.data_wait.as_secs_f64(),
                         pace: pace.pace(),
                     };
-                    self.log.write(&info)?;
-                    session.tell(&Event::Step(&info));
+                    self.logged(&info, session)?;
                 }
-                if self.progress.batch == self.plan.batches_per_epoch {
+                if self.progress.batch == in_pass {
                     self.left_out("train", &train, session)?;
-                    (self.progress.epoch, self.progress.batch) = (self.progress.epoch + 1, 0);
+                    self.progress.next_pass();
                 }
+                let ended = (self.progress.batch == 0).then_some(self.progress.epoch);
 
                 // ---- once in a while: evaluate ---------------------------------------------------------
-                let mut is_best = false;
+                let mut keep = false;
                 let every = self.config.evaluate.every;
-                self.progress.out_of_time = step < total && self.time_is_up();
+                self.progress.out_of_time = step < total && self.budget_is_up();
                 let end = step == total || self.progress.out_of_time;
-                if end || every.is_due(step, self.plan.steps_per_epoch, evaluated_at.elapsed()) {
+                if end || every.is_due_in_loop(step, ended, evaluated_at.elapsed()) {
                     match self.validate(session)? {
-                        Some(best) => is_best = best,
+                        Some(_) => keep = self.is_to_keep(session)?,
                         None => {
                             let end = self.interrupted(session)?;
                             return Ok((self, end));
@@ -219,14 +237,14 @@ impl Run {
                     evaluated_at = Instant::now();
                 }
                 self.progress.stopped_early =
-                    self.patience_is_out().or_else(|| session.stop_reason()).or_else(|| self.out_of_time());
+                    self.patience_is_out().or_else(|| session.stop_reason()).or_else(|| self.out_of_budget());
 
                 // ---- once in a while: save -------------------------------------------------------------
                 let every = self.config.checkpoint.every;
                 let last = step == total || self.progress.stopped_early.is_some();
-                let best = is_best && self.config.checkpoint.keep_best;
-                if last || best || every.is_due(step, self.plan.steps_per_epoch, saved_at.elapsed()) {
-                    self.save(session)?;
+                self.saved(session)?;
+                if last || keep || every.is_due_in_loop(step, ended, saved_at.elapsed()) {
+                    self.save(keep, session)?;
                     saved_at = Instant::now();
                 }
                 if last {
@@ -241,6 +259,7 @@ impl Run {
                 }
             }
         }
+        self.settle(session)?;
         match self.progress.stopped_early.clone() {
             Some(reason) => session.tell(&Event::Stopped { step: self.progress.step, reason: &reason }),
             None => session.tell(&Event::Finished { step: self.progress.step }),
@@ -248,11 +267,26 @@ impl Run {
         Ok((self, End::Complete))
     }
 
+    /// Steps done, as the plan counts them; see [`Plan::shift`].
+    fn planned(&self) -> u64 {
+        self.progress.step.saturating_add_signed(self.shift)
+    }
+
+    /// Optimizer steps of the run, as they are counted.
+    fn total_steps(&self) -> u64 {
+        self.plan.total_steps.saturating_add_signed(-self.shift)
+    }
+
+    /// Whether there is nothing left to train.
+    pub(crate) fn is_over(&self) -> bool {
+        self.progress.step >= self.total_steps() || self.progress.stopped_early.is_some()
+    }
+
     /// The rate of the next step.
     fn learning_rate(&self) -> f64 {
         match self.progress.plateau {
-            Some(plateau) => self.plan.schedule.at_peak(self.progress.step, plateau.learning_rate),
-            None => self.plan.schedule.at(self.progress.step),
+            Some(plateau) => self.plan.schedule.at_peak(self.planned(), plateau.learning_rate),
+            None => self.plan.schedule.at(self.planned()),
         }
     }
 
@@ -329,7 +363,7 @@ impl Run {
 
     /// Saves here and answers that the run was interrupted.
     fn interrupted(&mut self, session: &mut Session<'_>) -> Result<End, TrainError> {
-        self.save(session)?;
+        self.save_at_last(session)?;
         self.heed_stop_file()?;
         let step = self.progress.step;
         session.tell(&Event::Stopped { step, reason: "interrupted" });
@@ -343,30 +377,6 @@ impl Run {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(FileError::at(&path, "remove")(e)),
             _ => Ok(()),
         }
-    }
-
-    fn time_is_up(&self) -> bool {
-        self.config.train.max_minutes.is_some_and(|minutes| self.progress.seconds >= 60.0 * minutes)
-    }
-
-    fn out_of_time(&self) -> Option<String> {
-        let minutes = self.config.train.max_minutes.filter(|_| self.progress.out_of_time)?;
-        Some(format!("the {minutes} minutes of train.max_minutes are used up"))
-    }
-
-    fn save(&mut self, session: &mut Session<'_>) -> Result<PathBuf, TrainError> {
-        self.log.sync(&mut self.progress)?;
-        let checkpoint = Checkpoint {
-            model: self.net.state(),
-            optimizer: self.optimizer.state(),
-            average: self.average.as_ref().and_then(Average::state),
-            progress: self.progress.clone(),
-        };
-        let folder = checkpoint::save(&self.dir.checkpoints(), &checkpoint, &self.config_text)?;
-        let best = self.progress.best.as_ref().filter(|_| self.config.checkpoint.keep_best).map(|b| b.step);
-        checkpoint::prune(&self.dir.checkpoints(), self.config.checkpoint.keep_last, best)?;
-        session.tell(&Event::Saved { path: &folder, step: self.progress.step });
-        Ok(folder)
     }
 }
 
