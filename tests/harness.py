@@ -303,7 +303,7 @@ def half(folder):
 def texts(folder):
     """Writes texts whose class is a word in them, and the config that trains on them in batches by tokens."""
     rng, words = random.Random(1), "a stirring film yuks good movie the very of and bad plot".split()
-    for name, count in (("texts", 600), ("checks", 80)):
+    for name, count in (("texts", 240), ("checks", 40)):
         rows = [[rng.choice(words) for _ in range(rng.randint(3, 20))] for _ in range(count)]
         lines = [f"{' '.join(row)},{'yes' if 'good' in row else 'no'}" for row in rows]
         (Path(folder) / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n")

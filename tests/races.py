@@ -28,7 +28,7 @@ def main():
     wrong, codes_seen = 0, {"new": collections.Counter(), "resume": collections.Counter()}
     with tempfile.TemporaryDirectory() as scratch:
         # Long enough that no loser comes when the winner is done.
-        config, long = harness.digits(scratch), ("train.epochs=12", "checkpoint.every=50 steps")
+        config, long = harness.half(scratch), ("train.epochs=6", "checkpoint.every=50 steps")
         harness.finish(harness.start(args.kiln, "train", config, f"output_dir={scratch}", "run_name=left-alone", *long))
         expected = harness.fingerprint(Path(scratch) / "left-alone")
         for number in range(args.races):

@@ -109,7 +109,8 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000_000_000_u64))]
     pub token_budget: Option<u64>,
-    /// Batches whose gradients make one step; equal to one step on the big batch.
+    /// Batches whose gradients make one step; equal to one step on the big batch. Where they do not divide an epoch, its last
+    /// step has fewer, and is one step on what they hold.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub gradient_accumulation_steps: u64,

@@ -55,6 +55,18 @@ impl Plan {
 }
 
 impl Plan {
+    /// Says so, where the batches of an epoch are no whole number of groups.
+    pub(crate) fn uneven(&self) -> Option<String> {
+        let Self { batches_per_epoch, accumulation, steps_per_epoch, .. } = self;
+        let last = batches_per_epoch % accumulation;
+        (last > 0).then(|| {
+            format!(
+                "an epoch: {batches_per_epoch} batches in {steps_per_epoch} steps of {accumulation}; the last has {last}, and \
+                 is the mean over what they hold"
+            )
+        })
+    }
+
     /// Batches that a pass has left after `used` samples, where batches are cut from samples in their order; `samples` are
     /// those of a whole pass.
     pub(crate) fn rest(config: &Config, samples: usize, used: usize) -> usize {

@@ -50,7 +50,7 @@ pub(crate) fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> R
             let words: Vec<String> =
                 changes.iter().map(|c| format!("{} {} -> {}", c.key, c.was, c.is)).collect();
             changes::record(dir.path(), &Changed { step, changes })?;
-            write_atomic(&dir.config(), text.as_bytes())?;
+            rewrite(&dir.config(), &text)?;
             session.tell(&Event::Note(&format!("changed from step {step} on: {}", words.join(", "))));
             text
         }
@@ -64,6 +64,16 @@ pub(crate) fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> R
         run.tell_where(&latest.folder, session);
     }
     Ok(run)
+}
+
+/// Replaces a run's config by a changed one. Its age stays: it is the run's.
+fn rewrite(config: &Path, text: &str) -> Result<(), FileError> {
+    let began = fs::metadata(config).and_then(|m| m.modified());
+    write_atomic(config, text.as_bytes())?;
+    if let (Ok(began), Ok(file)) = (began, fs::File::options().write(true).open(config)) {
+        let _ = file.set_modified(began); // a wrong age harms no run
+    }
+    Ok(())
 }
 
 /// A checkpoint's position and state under the config that goes on: the pass goes on behind the samples that were used, in

@@ -155,6 +155,9 @@ impl Parts {
         if let Some(order) = describe_order(config, &plan, &train) {
             session.tell(&Event::Note(&order));
         }
+        if let Some(groups) = plan.uneven() {
+            session.tell(&Event::Note(&groups));
+        }
         if let Some(cache) = dataset.cache_plan() {
             session.tell(&Event::Note(&cache));
         }

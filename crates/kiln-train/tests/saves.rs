@@ -44,7 +44,7 @@ fn train_with(
     config: &Path,
     overrides: &[&str],
     saved: u64,
-    act: impl Fn() + Clone,
+    act: impl Fn() + Clone + 'static,
 ) -> (Result<kiln_train::Outcome, TrainError>, Vec<String>) {
     let told = Rc::new(RefCell::new(Vec::new()));
     let outcome = watched(&new(config, overrides), |_| {
@@ -111,7 +111,8 @@ fn a_save_that_fails_ends_the_run_and_the_one_before_goes_on() {
     let path = config(folder.path(), MLP, &rest);
     let whole = train(&path, &["run_name=whole"]);
     let run = folder.path().join("runs/cut");
-    let (outcome, told) = train_with(&path, &["run_name=cut"], 10, || away(&run));
+    let there = run.clone();
+    let (outcome, told) = train_with(&path, &["run_name=cut"], 10, move || away(&there));
     let error = outcome.unwrap_err();
     assert!(matches!(error, TrainError::Unsaved { step: 20, .. }), "{error}");
     let text = error.to_string();
@@ -173,7 +174,8 @@ fn a_run_folder_that_is_gone_is_not_made_again() {
     let rest = format!("{ADAMW}[train]\nmax_steps = 30\n[checkpoint]\nevery = \"10 steps\"\n");
     let path = config(folder.path(), MLP, &rest);
     let (run, elsewhere) = (folder.path().join("runs/gone"), folder.path().join("elsewhere"));
-    let (outcome, _) = train_with(&path, &["run_name=gone"], 10, || fs::rename(&run, &elsewhere).unwrap());
+    let (from, to) = (run.clone(), elsewhere.clone());
+    let (outcome, _) = train_with(&path, &["run_name=gone"], 10, move || fs::rename(&from, &to).unwrap());
     let error = outcome.unwrap_err();
     assert_eq!(error.exit(), Exit::Io, "{error}");
     assert!(error.to_string().contains("runs/gone"), "{error}");

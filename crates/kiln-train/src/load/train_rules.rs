@@ -109,10 +109,6 @@ impl Rules<'_> {
         let most = self.config.checkpoint.keep_best.most();
         let best = most > 0 && no_validation && self.resolved.is_set("checkpoint.keep_best");
         self.fault_if(best, "checkpoint.keep_best", "`keep_best` needs validation data", VALIDATION);
-        let none = self.config.checkpoint.keep_best == KeepBest::Most(0);
-        let message = "`keep_best` is 0, and the final model is the best of those that are kept";
-        let remedy = "set it to at least 1, or to false: then the last weights are the final model";
-        self.fault_if(none, "checkpoint.keep_best", message, remedy);
     }
 
     /// The best checkpoint is chosen by a number that the task has.

@@ -28,7 +28,16 @@ pub(crate) struct Job {
 }
 
 /// What became of a save.
-pub(crate) type Answer = Result<PathBuf, CheckpointError>;
+pub(crate) type Answer = Result<Saved, CheckpointError>;
+
+/// A checkpoint that is on the disk.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    /// Its folder.
+    pub(crate) path: PathBuf,
+    /// Why older ones could not be removed: it is whole all the same, and the next save tries again.
+    pub(crate) left: Option<FileError>,
+}
 
 /// The thread, from the first save on, and whether it has one under way.
 #[derive(Debug)]
@@ -116,9 +125,9 @@ fn save(checkpoints: &Path, job: Job) -> Answer {
     for (path, log) in &job.logs {
         log.sync_data().map_err(FileError::at(path, "sync"))?;
     }
-    let saved = checkpoint::save(checkpoints, job.snapshot, &job.config)?;
-    checkpoint::prune(checkpoints, job.keep_last, &job.keep)?;
-    Ok(saved)
+    let path = checkpoint::save(checkpoints, job.snapshot, &job.config)?;
+    let left = checkpoint::prune(checkpoints, job.keep_last, &job.keep).err();
+    Ok(Saved { path, left })
 }
 
 fn ended(checkpoints: &Path) -> CheckpointError {

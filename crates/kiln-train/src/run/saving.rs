@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kiln_core::event::{Event, StepInfo};
 
-use super::saver::{Answer, Job};
+use super::saver::{Answer, Job, Saved};
 use super::{Run, Session};
 use crate::average::Average;
 use crate::checkpoint;
@@ -26,7 +26,8 @@ pub(crate) struct Begun {
 impl Run {
     /// That the disk has room for one checkpoint, before the first step.
     pub(super) fn room(&mut self, session: &mut Session<'_>) -> Result<(), TrainError> {
-        let weights = Tensors::of(&*self.net).bytes();
+        let elements = |shape: &[usize]| shape.iter().product::<usize>() as u64;
+        let weights = self.net.parameters().iter().map(|info| 4 * elements(&info.shape)).sum::<u64>();
         let average = self.config.average.as_ref().map_or(0, |_| weights);
         let needed = weights + average + self.optimizer.bytes_after_a_step(&*self.net);
         match checkpoint::room(self.dir.path(), needed) {
@@ -37,8 +38,8 @@ impl Run {
 
     /// Begins a save of the run as it is now, after the one before; `is_kept` says that it is one of the best.
     pub(super) fn save(&mut self, is_kept: bool, session: &mut Session<'_>) -> Result<(), TrainError> {
-        let began = Instant::now();
         self.settle(session)?;
+        let began = Instant::now();
         let (before, most) = (self.progress.kept.clone(), self.config.checkpoint.keep_best.most());
         if let Some(newest) = self.progress.newest.clone().filter(|_| is_kept) {
             self.keep(newest);
@@ -73,25 +74,30 @@ impl Run {
 
     /// Waits for the save that is under way: afterwards what was begun is on the disk.
     pub(crate) fn settle(&mut self, session: &mut Session<'_>) -> Result<(), TrainError> {
-        match self.saver.wait() {
+        match self.waited() {
             Some(answer) => self.answered(answer, session),
             None => Ok(()),
         }
     }
 
+    fn waited(&mut self) -> Option<Answer> {
+        let began = Instant::now();
+        let answer = self.saver.wait();
+        self.progress.blocked.saving += began.elapsed().as_secs_f64();
+        answer
+    }
+
     /// Saves the run as it is now, unless that was done, and waits for it. Whatever the policy, a failure is an error: there
     /// is no later save to make up for it.
     pub(super) fn save_at_last(&mut self, session: &mut Session<'_>) -> Result<(), TrainError> {
-        let began = Instant::now();
         self.settle(session)?;
-        self.progress.blocked.saving += began.elapsed().as_secs_f64();
         let same = |begun: &Begun| Progress { blocked: self.progress.blocked, ..begun.progress.clone() };
         if self.begun.as_ref().map(same).as_ref() == Some(&self.progress) {
             return Ok(());
         }
         let step = self.progress.step;
         self.save(false, session)?;
-        match self.saver.wait() {
+        match self.waited() {
             Some(Err(fault)) => Err(self.unsaved(step, fault)),
             Some(answer) => self.answered(answer, session),
             None => Ok(()),
@@ -120,8 +126,13 @@ impl Run {
     fn answered(&mut self, answer: Answer, session: &mut Session<'_>) -> Result<(), TrainError> {
         let step = self.begun.as_ref().map_or(self.progress.step, |begun| begun.progress.step);
         match answer {
-            Ok(path) => {
+            Ok(Saved { path, left }) => {
                 session.tell(&Event::Saved { path: &path, step });
+                if let Some(left) = left {
+                    let note =
+                        format!("warning: a checkpoint that is no longer kept could not be removed: {left}");
+                    session.tell(&Event::Note(&note));
+                }
                 Ok(())
             }
             Err(fault) => {
