@@ -2,12 +2,19 @@
 Owns nothing of a run: it starts the binary as a user would and reads what the binary wrote. Python 3.9, no packages.
 """
 import argparse
+import gzip
 import hashlib
+import io
 import json
 import os
+import random
 import shutil
+import struct
 import subprocess
 import sys
+import tarfile
+import time
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,6 +165,162 @@ def tokens(minilm):
     text = minilm.read_text().replace("batch_size = 8\nlength_bucketing = true", "max_tokens = 200")
     path.write_text(text)
     return path
+
+
+# Whatever a run can have that a resume must bring back, in every recipe: an average of the weights, accumulation, a rate that
+# falls on plateaus, patience, evaluation and saves within passes.
+EVERYTHING = """
+[average]
+kind = "ema"
+decay = 0.95
+warmup = true
+[schedule]
+lr_scheduler_type = "reduce_lr_on_plateau"
+warmup_steps = 5
+patience = 0
+factor = 0.5
+[evaluate]
+every = "9 steps"
+[checkpoint]
+every = "7 steps"
+keep_best = 2
+[train]
+epochs = 3
+gradient_accumulation_steps = 2
+max_grad_norm = 5.0
+label_smoothing_factor = 0.1
+early_stopping_patience = 6
+"""
+
+SHARDS = """
+seed = 7
+device = "cpu"
+[data]
+kind = "webdataset"
+train = "{folder}/train-{{00..03}}.tar"
+validation = "{folder}/validation.tar"
+transforms = [{{ kind = "random_crop", size = 8, padding = 1 }}, {{ kind = "random_rotation", degrees = 10 }}]
+[data.mixup]
+mixup_alpha = 0.8
+cutmix_alpha = 1.0
+[data.loader]
+batch_size = 16
+shuffle_by = "shards"
+shuffle_buffer = 100
+[model]
+kind = "cnn"
+channels = [8, 16]
+hidden = 32
+dropout = 0.2
+[optimizer]
+kind = "adamw"
+learning_rate = 2e-3
+"""
+
+HALF = f"""
+seed = 7
+device = "cpu"
+precision = "bf16"
+[data]
+kind = "idx"
+path = "{ROOT}/datasets/digits"
+validation_fraction = 0.1
+transforms = [{{ kind = "random_crop", size = 8, padding = 1 }}, {{ kind = "random_horizontal_flip", p = 0.1 }}]
+[data.mixup]
+mixup_alpha = 0.4
+[data.loader]
+batch_size = 32
+[model]
+kind = "cnn"
+channels = [8, 16]
+hidden = 32
+dropout = 0.2
+[optimizer]
+kind = "sgd"
+learning_rate = 0.05
+momentum = 0.9
+"""
+
+TEXTS = """
+seed = 7
+device = "cpu"
+[data]
+kind = "csv"
+train = "{folder}/texts.csv"
+validation = "{folder}/checks.csv"
+text = "text"
+label = "label"
+text_transforms = [{{ kind = "random_swap" }}, {{ kind = "random_delete" }}]
+[data.tokenizer]
+kind = "words"
+max_length = 24
+[data.loader]
+max_tokens = 160
+[model]
+kind = "textcnn"
+[optimizer]
+kind = "lion"
+learning_rate = 3e-4
+"""
+
+
+def png(width, height, gray):
+    """A picture of so many bytes of gray."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = b"".join(b"\0" + gray[y * width:(y + 1) * width] for y in range(height))
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def shards(folder):
+    """Writes tar shards of the digits and the config that streams through them."""
+    folder = Path(folder) / "shards"
+    folder.mkdir()
+    images = gzip.decompress((ROOT / "datasets/digits/train-images-idx3-ubyte.gz").read_bytes())[16:]
+    labels = gzip.decompress((ROOT / "datasets/digits/train-labels-idx1-ubyte.gz").read_bytes())[8:]
+    places = [(f"train-{k:02}.tar", range(k * 200, (k + 1) * 200)) for k in range(4)] + [("validation.tar", range(800, 900))]
+    for name, samples in places:
+        with tarfile.open(folder / name, "w") as tar:
+            for i in samples:
+                members = ((f"{i:05}.png", png(8, 8, images[64 * i:64 * (i + 1)])), (f"{i:05}.cls", b"%d" % labels[i]))
+                for member, content in members:
+                    info = tarfile.TarInfo(member)
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+    path = folder.parent / "shards.toml"
+    path.write_text(SHARDS.format(folder=folder) + EVERYTHING)
+    return path
+
+
+def half(folder):
+    """Writes the config of a net on the digits in half precision."""
+    path = Path(folder) / "half.toml"
+    path.write_text(HALF + EVERYTHING)
+    return path
+
+
+def texts(folder):
+    """Writes texts whose class is a word in them, and the config that trains on them in batches by tokens."""
+    rng, words = random.Random(1), "a stirring film yuks good movie the very of and bad plot".split()
+    for name, count in (("texts", 240), ("checks", 40)):
+        rows = [[rng.choice(words) for _ in range(rng.randint(3, 20))] for _ in range(count)]
+        lines = [f"{' '.join(row)},{'yes' if 'good' in row else 'no'}" for row in rows]
+        (Path(folder) / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    path = Path(folder) / "texts.toml"
+    path.write_text(TEXTS.format(folder=folder) + EVERYTHING)
+    return path
+
+
+def everything(folder):
+    """The recipes with everything on, by name."""
+    return {"shards": shards(folder), "half": half(folder), "texts": texts(folder)}
+
+
+def wait_for(run, process):
+    """Waits until a started run has its folder and config."""
+    while process.poll() is None and not (Path(run) / "config.toml").exists():
+        time.sleep(0.001)
 
 
 def start(kiln, *words):

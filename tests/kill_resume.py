@@ -6,8 +6,10 @@ Every run has augmentation or dropout and gradient accumulation; data-loader wor
 against one reference run with 2.
 Recipes take turns: the convolutional net on the digits, the same thawing layer by layer, and on mixed images of two weighted
 sources, and with an average of the weights; with KILN_TEST_DATA, MiniLM on SST-2, whole, with adapters, and in batches by tokens.
---only NAME takes one of them.
-Usage: python3 tests/kill_resume.py [--kiln BINARY] [--kills 5] [--seed 1] [--record FILE]
+--only NAME takes one of them. --recipes everything takes three others, each with an average, accumulation, mixed or changed
+samples, a rate that falls on plateaus, patience, evaluation and saves within passes: tar shards streamed, bf16, and texts in
+batches by tokens.
+Usage: python3 tests/kill_resume.py [--kiln BINARY] [--kills 5] [--seed 1] [--recipes usual] [--record FILE]
 """
 import itertools
 import random
@@ -32,8 +34,7 @@ def killed_run(kiln, config, run, workers, wait):
     """Starts a run, kills it `wait` seconds after its folder holds the config, and gives how far it had come."""
     process = harness.start(
         kiln, "train", config, f"output_dir={run.parent}", f"run_name={run.name}", f"data.loader.workers={workers}")
-    while process.poll() is None and not (run / "config.toml").exists():
-        time.sleep(0.001)
+    harness.wait_for(run, process)
     time.sleep(wait)
     process.kill()
     process.communicate()
@@ -44,11 +45,11 @@ def killed_run(kiln, config, run, workers, wait):
 
 def main():
     args = harness.arguments(__doc__, kills=(5, "runs to kill"), seed=(1, "of the moments"), record=("", "file for the table"),
-                             only=("", "recipe"))
+                             only=("", "recipe"), recipes=("usual", "or everything"))
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
         digits, minilm = harness.digits(scratch), harness.minilm(scratch)
-        recipes = {"digits": digits, "minilm": minilm, "thaw": harness.thaw(digits), "lora": harness.lora(minilm),
+        recipes = harness.everything(scratch) if args.recipes == "everything" else {"digits": digits, "minilm": minilm, "thaw": harness.thaw(digits), "lora": harness.lora(minilm),
                    "mixup": harness.mixup(digits), "tokens": harness.tokens(minilm),
                    "average": harness.average(digits)}
         configs = {name: path for name, path in recipes.items() if path and args.only in ("", name)}

@@ -39,7 +39,7 @@ def traced(kiln, config, run, options):
 def save_calls(lines, step):
     """(call, how many of its kind its thread has made with it, text) of every call of one save in the run folder."""
     seen = collections.Counter()
-    inside, found = False, []
+    inside, found, saving = False, [], None
     for line in lines:
         match = CALL.match(line)
         if not match or match[2] not in CALLS:
@@ -47,10 +47,10 @@ def save_calls(lines, step):
         thread, call = match.groups()
         seen[thread, call] += 1  # strace counts by thread too
         if call == "mkdir" and f".step-{step:08}.tmp" in line:
-            inside = True
-        if inside and "/run" in line:
+            inside, saving = True, thread
+        if inside and thread == saving and "/run" in line:
             found.append((call, seen[thread, call], line.split(None, 1)[1][:100]))
-        if inside and call in ("rmdir", "unlinkat") and "checkpoints" in line and "AT_REMOVEDIR" in line:
+        if inside and thread == saving and call in ("rmdir", "unlinkat") and "checkpoints" in line and "AT_REMOVEDIR" in line:
             break
     return found
 
@@ -101,4 +101,5 @@ def main():
     sys.exit(wrong > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -267,3 +267,34 @@ fn every_logged_step_says_how_fast_it_is() {
     let shown = said(&["show", "texts"], folder.path()).expect(0, &[]).out;
     assert!(shown.contains(" tokens/s, step "), "{shown}");
 }
+
+#[test]
+fn a_run_goes_on_with_what_is_declared_and_tells_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = digits(folder.path(), "");
+    let run = train(&config, &["run_name=longer", "train.epochs=1"]);
+    let began = fs::metadata(run.join("config.toml")).unwrap().modified().unwrap();
+    let steps =
+        |run: &Path| json(&["show", run.to_str().unwrap()], folder.path())["run"]["step"].as_u64().unwrap();
+    let first = steps(&run);
+    // A run folder in the config's place goes on.
+    Said::by(kiln().arg("train").arg(&run).args(["train.epochs=3", "train.logging_steps=2"]))
+        .expect(0, &["changed from step", "train.epochs 1 -> 3"]);
+    assert_eq!(steps(&run), 3 * first);
+    let shown = said(&["show", run.to_str().unwrap()], folder.path());
+    assert!(
+        shown.out.contains(&format!(
+            "changed     after step {first}: train.epochs 1 -> 3, train.logging_steps 1 -> 2"
+        )),
+        "{}",
+        shown.out
+    );
+    let shown = json(&["show", run.to_str().unwrap()], folder.path());
+    assert_eq!(shown["run"]["changes"][0]["changes"][0]["key"], "train.epochs");
+    assert_eq!(shown["config"]["train.epochs"], 3);
+    assert_eq!(fs::metadata(run.join("config.toml")).unwrap().modified().unwrap(), began, "when it began");
+
+    Said::by(kiln().arg("train").arg(&run).arg("seed=1"))
+        .expect(USAGE, &["seed: the run has", "now 1", "may change", "optimizer.learning_rate"]);
+    Said::by(kiln().arg("train").arg(folder.path())).expect(USAGE, &["no run here"]);
+}

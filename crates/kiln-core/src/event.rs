@@ -3,7 +3,8 @@
 //! ```text
 //! Note*, Started
 //!   per optimizer step:  Step
-//!     when due:          Evaluated, Saved
+//!     when due:          Evaluated
+//!   once it is written:  Saved (steps may have gone by; before the end, all are told)
 //! Finished | Stopped
 //! ```
 //!

@@ -33,6 +33,17 @@ impl Every {
     }
 }
 
+impl Every {
+    /// As [`Every::is_due`], where passes over the samples are counted as they end, for they need not all have the same
+    /// number of steps: `ended` is how many there were, after the last step of one.
+    pub fn is_due_in_loop(self, step: u64, ended: Option<u64>, since: Duration) -> bool {
+        match self {
+            Every::Epochs(n) => ended.is_some_and(|ended| ended.is_multiple_of(n)),
+            other => other.is_due(step, 1, since),
+        }
+    }
+}
+
 impl FromStr for Every {
     type Err = String;
 
@@ -120,6 +131,9 @@ mod tests {
         let none = Duration::ZERO;
         assert!(Every::Steps(5).is_due(10, 7, none) && !Every::Steps(5).is_due(11, 7, none));
         assert!(Every::Epochs(2).is_due(14, 7, none) && !Every::Epochs(2).is_due(7, 7, none));
+        let in_loop = |every: Every, ended| every.is_due_in_loop(15, ended, none);
+        assert!(in_loop(Every::Epochs(2), Some(4)) && !in_loop(Every::Epochs(2), Some(3)));
+        assert!(!in_loop(Every::Epochs(1), None) && in_loop(Every::Steps(5), None));
         assert!(Every::Minutes(1).is_due(3, 7, Duration::from_secs(60)));
         assert!(!Every::Minutes(1).is_due(3, 7, Duration::from_secs(59)));
     }

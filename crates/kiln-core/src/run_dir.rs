@@ -3,6 +3,7 @@
 //! ```text
 //! runs/quickstart-20260102-030405/
 //!   config.toml          the resolved config
+//!   changes.jsonl        what was changed when it went on, and at which step; where anything was
 //!   metrics.jsonl        one line a logged step or evaluation
 //!   events.out.tfevents* the same for TensorBoard
 //!   curves.svg           learning curves, when the run ended

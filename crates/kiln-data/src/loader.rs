@@ -14,7 +14,7 @@ use crate::batch::HostBatch;
 use crate::config::{LoaderConfig, OnBadSample, ShuffleBy};
 use crate::error::DataError;
 use crate::mixup::Mixup;
-use crate::order::{Order, Samples, count, plan};
+use crate::order::{Order, Samples, count, cut, plan};
 use crate::preprocessor::Preprocessor;
 use crate::split::Split;
 use crew::Crew;
@@ -148,6 +148,22 @@ impl Loader {
         Ok(self.starting_at(at))
     }
 
+    /// Leaves out the first `samples` of the pass and cuts the others into batches anew: for a pass that was begun with another
+    /// batch size. Only where samples are shuffled one by one or in shards: buckets and budgets depend on the size.
+    #[must_use]
+    pub fn starting_after(self, samples: usize, config: &LoaderConfig) -> Self {
+        self.changed(|work| {
+            let all = std::mem::take(&mut work.batches).concat();
+            let rest = all.get(samples..).unwrap_or_default().to_vec();
+            work.batches = cut(rest, config.batch_size, config.drop_last);
+        })
+    }
+
+    /// Batches that are still to come, but for those without a good sample.
+    pub fn left(&self) -> usize {
+        self.work.batches.len().saturating_sub(self.next)
+    }
+
     /// Most bytes of batches and of images being decoded that were under way at once, as the loader reckons them.
     pub fn peak_bytes(&self) -> u64 {
         self.work.ready.peak() + self.work.decoding.peak()
@@ -193,7 +209,7 @@ impl Iterator for Loader {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let rest = self.work.batches.len().saturating_sub(self.next);
+        let rest = self.left();
         // An error ends it early.
         (rest.min(1), Some(rest))
     }

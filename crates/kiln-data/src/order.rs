@@ -210,7 +210,7 @@ fn bucket(
     batches
 }
 
-fn cut(indices: Vec<usize>, size: usize, drop_last: bool) -> Vec<Vec<usize>> {
+pub(crate) fn cut(indices: Vec<usize>, size: usize, drop_last: bool) -> Vec<Vec<usize>> {
     let size = size.max(1);
     let keep = if drop_last { indices.len() / size * size } else { indices.len() };
     indices[..keep].chunks(size).map(<[usize]>::to_vec).collect()

@@ -340,3 +340,26 @@ fn digits_and_fashion_mnist_open() {
         [vec![6000; 10], vec![1000; 10]]
     );
 }
+
+#[test]
+fn a_pass_goes_on_behind_samples_that_were_seen_in_batches_of_another_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = open(images(dir.path(), 16));
+    let (train, order) = (data.train.unwrap(), Order::Train { seed: 5, epoch: 1 });
+    let seen = |batches: &[HostBatch]| batches.iter().flat_map(|b| b.indices.clone()).collect::<Vec<usize>>();
+    let whole = seen(&all(&train, &data.preprocessor, &config(0), order));
+    for (workers, size, drop_last) in [(0, 5, false), (3, 7, false), (2, 5, true)] {
+        let config = LoaderConfig { batch_size: size, drop_last, ..config(workers) };
+        let loader = Loader::new(&train, &data.preprocessor, &config, order).unwrap();
+        let loader = loader.starting_after(12, &config);
+        let left = loader.left();
+        let batches: Vec<HostBatch> = loader.map(Result::unwrap).collect();
+        let until = if drop_last { 12 + (30 - 12) / 5 * 5 } else { 32 };
+        assert_eq!(seen(&batches), whole[12..until]);
+        assert_eq!((batches.len(), left), ((until - 12_usize).div_ceil(size), left));
+        let all_but_last = &batches[..batches.len() - 1];
+        assert!(all_but_last.iter().all(|batch| batch.size() == size));
+    }
+    let loader = Loader::new(&train, &data.preprocessor, &config(0), order).unwrap();
+    assert_eq!(loader.starting_after(40, &config(0)).count(), 0, "more than there are");
+}

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Checkpoint;
 use crate::optim::unless;
 use crate::plan::Plan;
+use crate::snapshot::Tensors;
 
 /// An average of the weights over the steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -151,9 +152,18 @@ impl Average {
         Self { config: config.clone(), values: BTreeMap::new(), updates: 0 }
     }
 
-    /// Takes the weights after optimizer step `step` (from 1) into the average, where one is due. Where `bad` `[1]`, which
-    /// may still be unread on the device, is true, the average keeps its bits but counts an update.
-    pub fn update(&mut self, net: &dyn Net, step: u64, plan: &Plan, bad: Option<&Tensor<1, Bool>>) {
+    /// Takes the weights after optimizer step `step` (from 1) into the average, where one is due; `planned` is the step as the
+    /// plan counts it. Where `bad` `[1]`, which may still be unread on the device, is true, the average keeps its bits but
+    /// counts an update.
+    pub fn update(
+        &mut self,
+        net: &dyn Net,
+        step: u64,
+        planned: u64,
+        plan: &Plan,
+        bad: Option<&Tensor<1, Bool>>,
+    ) {
+        let step = if matches!(self.config, AverageConfig::Ema(_)) { step } else { planned };
         let Some(weight) = self.config.weight(step, self.updates, plan) else { return };
         let mut before = std::mem::take(&mut self.values);
         for (info, value) in net.values() {
@@ -188,6 +198,15 @@ impl Average {
             (name.clone(), shaped(value.to_data(), shape.clone()))
         };
         (self.updates > 0).then(|| self.values.iter().map(one).collect())
+    }
+
+    /// The same for a save.
+    pub(crate) fn tensors(&self) -> Option<Tensors> {
+        let mut all = Tensors::default();
+        for (name, (shape, value)) in &self.values {
+            all.insert(name.clone(), shape.clone(), value.clone());
+        }
+        (self.updates > 0).then_some(all)
     }
 
     /// Goes on from a saved state.

@@ -12,18 +12,25 @@
 //!   manifest.json           name, size and hash of each; written last
 //! ```
 
+mod save;
+
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use kiln_core::StateDict;
-use kiln_core::files::{FileError, sync_folder, write_synced};
+use kiln_core::files::FileError;
 use kiln_models::weights;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use save::room;
+pub use save::save;
+
 use crate::progress::Progress;
 
-const FORMAT: u32 = 1;
+/// Formats that are read; the last is the one that is written. 1 had one best result, 2 has as many as are kept.
+const FORMATS: RangeInclusive<u32> = 1..=2;
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const AVERAGE: &str = "average.safetensors";
@@ -48,6 +55,32 @@ pub struct Checkpoint {
 /// Why a checkpoint could not be saved or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
+    /// The disk has no room for it; nothing was written.
+    #[error(
+        "{}: no room for a checkpoint: expected {} free, got {}",
+        path.display(), readable_bytes(*needed), readable_bytes(*free)
+    )]
+    NoRoom {
+        /// The folder of checkpoints.
+        path: PathBuf,
+        /// Bytes of the checkpoint.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// Another version of kiln wrote it, in a format that this one does not read.
+    #[error(
+        "{}: kiln {kiln} wrote it: expected checkpoint format {} to {}, got {got}",
+        path.display(), FORMATS.start(), FORMATS.end()
+    )]
+    Format {
+        /// The manifest.
+        path: PathBuf,
+        /// The version that wrote it.
+        kiln: String,
+        /// Its format.
+        got: u64,
+    },
     /// The system refused.
     #[error(transparent)]
     File(#[from] FileError),
@@ -81,6 +114,18 @@ struct Manifest {
     files: BTreeMap<String, Entry>,
 }
 
+/// What every format's manifest says.
+#[derive(Debug, Deserialize)]
+struct Head {
+    format: u64,
+    #[serde(default = "unknown")]
+    kiln: String,
+}
+
+fn unknown() -> String {
+    "of an unknown version".into()
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     bytes: u64,
@@ -90,70 +135,6 @@ struct Entry {
 /// The checkpoint of optimizer step `step`.
 pub fn folder(checkpoints: &Path, step: u64) -> PathBuf {
     checkpoints.join(format!("step-{step:08}"))
-}
-
-/// Saves under `checkpoints/step-N` and answers that folder. An earlier checkpoint of the same step is replaced.
-///
-/// # Errors
-/// Whatever the system reports (a full disk, a read-only folder); nothing that was there is harmed, and the
-/// half-written folder is removed, now or at the next save.
-pub fn save(checkpoints: &Path, checkpoint: &Checkpoint, config: &str) -> Result<PathBuf, CheckpointError> {
-    fs::create_dir_all(checkpoints).map_err(FileError::at(checkpoints, "create"))?;
-    tidy(checkpoints)?;
-    let target = folder(checkpoints, checkpoint.progress.step);
-    let temporary = checkpoints.join(format!(".step-{:08}.tmp", checkpoint.progress.step));
-    let result = write_all(&temporary, checkpoint, config).and_then(|()| commit(&temporary, &target));
-    if result.is_err() {
-        let _ = fs::remove_dir_all(&temporary); // the error that is reported is the first one
-    }
-    result.map(|()| target)
-}
-
-fn write_all(folder: &Path, checkpoint: &Checkpoint, config: &str) -> Result<(), CheckpointError> {
-    fs::create_dir(folder).map_err(FileError::at(folder, "create"))?;
-    let unreadable =
-        |path: &str, reason: String| CheckpointError::Unreadable { path: folder.join(path), reason };
-    let tensors = |name: &str, state: &StateDict| {
-        weights::to_safetensors(state, &[("format", "pt")]).map_err(|e| unreadable(name, e.to_string()))
-    };
-    let progress =
-        serde_json::to_vec_pretty(&checkpoint.progress).map_err(|e| unreadable(PROGRESS, e.to_string()))?;
-    let mut manifest = Manifest {
-        format: FORMAT,
-        kiln: env!("CARGO_PKG_VERSION").into(),
-        step: checkpoint.progress.step,
-        files: BTreeMap::new(),
-    };
-    let mut put = |name: &str, bytes: &[u8]| -> Result<(), FileError> {
-        let entry = Entry { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() };
-        manifest.files.insert(name.into(), entry);
-        write_synced(&folder.join(name), bytes)
-    };
-    put(MODEL, &tensors(MODEL, &checkpoint.model)?)?;
-    put(OPTIMIZER, &tensors(OPTIMIZER, &checkpoint.optimizer)?)?;
-    if let Some(average) = &checkpoint.average {
-        put(AVERAGE, &tensors(AVERAGE, average)?)?;
-    }
-    put(PROGRESS, &progress)?;
-    put(CONFIG, config.as_bytes())?;
-    let manifest = serde_json::to_vec_pretty(&manifest).map_err(|e| unreadable(MANIFEST, e.to_string()))?;
-    write_synced(&folder.join(MANIFEST), &manifest)?;
-    Ok(sync_folder(folder)?)
-}
-
-/// Gives the finished folder its name. A folder cannot be replaced in one step, so an old one of the same step
-/// moves aside first; `tidy` moves it back after a crash between the two renames.
-fn commit(temporary: &Path, target: &Path) -> Result<(), CheckpointError> {
-    let old = aside(target);
-    if target.exists() {
-        fs::rename(target, &old).map_err(FileError::at(target, "move aside"))?;
-    }
-    fs::rename(temporary, target).map_err(FileError::at(target, "rename into place"))?;
-    if let Some(parent) = target.parent() {
-        sync_folder(parent)?;
-    }
-    let _ = fs::remove_dir_all(&old);
-    Ok(())
 }
 
 /// Removes what a killed save or prune left behind, and gives a checkpoint that was moved aside its name back when
@@ -214,11 +195,12 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
 /// A file is missing, damaged or of a newer format.
 pub fn load(folder: &Path) -> Result<Checkpoint, CheckpointError> {
     let manifest_path = folder.join(MANIFEST);
-    let manifest: Manifest = parse(&manifest_path, &kiln_core::files::read(&manifest_path)?)?;
-    if manifest.format > FORMAT {
-        let (expected, got) = (format!("at most {FORMAT}"), manifest.format.to_string());
-        return Err(CheckpointError::Damaged { path: manifest_path, what: "format", expected, got });
-    }
+    let bytes = kiln_core::files::read(&manifest_path)?;
+    let Head { format, kiln } = parse(&manifest_path, &bytes)?; // another format may have another manifest
+    let Some(format) = u32::try_from(format).ok().filter(|format| FORMATS.contains(format)) else {
+        return Err(CheckpointError::Format { path: manifest_path, kiln, got: format });
+    };
+    let manifest: Manifest = parse(&manifest_path, &bytes)?;
     let read = |name: &str| -> Result<Vec<u8>, CheckpointError> {
         let path = folder.join(name);
         let entry = manifest.files.get(name).ok_or_else(|| CheckpointError::Unreadable {
@@ -235,9 +217,18 @@ pub fn load(folder: &Path) -> Result<Checkpoint, CheckpointError> {
             .map_err(|e| CheckpointError::Unreadable { path, reason: e.to_string() })
     };
     read(CONFIG)?;
-    let progress = parse(&folder.join(PROGRESS), &read(PROGRESS)?)?;
+    let progress = upgraded(parse(&folder.join(PROGRESS), &read(PROGRESS)?)?, format);
     let average = manifest.files.contains_key(AVERAGE).then(|| tensors(AVERAGE)).transpose()?;
     Ok(Checkpoint { model: tensors(MODEL)?, optimizer: tensors(OPTIMIZER)?, average, progress })
+}
+
+/// Progress of an earlier format as the present one has it.
+fn upgraded(progress: Progress, format: u32) -> Progress {
+    let kept = match format {
+        1 => progress.best.iter().cloned().collect(),
+        _ => progress.kept,
+    };
+    Progress { kept, ..progress }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, CheckpointError> {
@@ -273,13 +264,15 @@ pub struct Latest {
 /// Finds the newest checkpoint that loads; `None` where there is none at all.
 ///
 /// # Errors
-/// There are checkpoints and none of them loads: the newest one's fault.
+/// There are checkpoints and none of them loads: the newest one's fault. The newest is of another kiln's format.
 pub fn latest(checkpoints: &Path) -> Result<Option<Latest>, CheckpointError> {
     let mut damaged = Vec::new();
     for step in steps(checkpoints)?.into_iter().rev() {
         let folder = folder(checkpoints, step);
         match load(&folder) {
             Ok(checkpoint) => return Ok(Some(Latest { folder, checkpoint, damaged })),
+            // Whole, and of no use here: an older one would silently undo what was trained since.
+            Err(e @ CheckpointError::Format { .. }) => return Err(e),
             Err(e) => damaged.push(e),
         }
     }
@@ -289,14 +282,14 @@ pub fn latest(checkpoints: &Path) -> Result<Option<Latest>, CheckpointError> {
     }
 }
 
-/// Removes all but the `keep_last` newest checkpoints and the one of step `best`.
+/// Removes all but the `keep_last` newest checkpoints and those of the steps `best`.
 ///
 /// # Errors
 /// A folder cannot be removed.
-pub fn prune(checkpoints: &Path, keep_last: usize, best: Option<u64>) -> Result<(), FileError> {
+pub fn prune(checkpoints: &Path, keep_last: usize, best: &[u64]) -> Result<(), FileError> {
     let steps = steps(checkpoints)?;
     for step in &steps[..steps.len().saturating_sub(keep_last)] {
-        if Some(*step) != best {
+        if !best.contains(step) {
             // Renamed first: a half-removed folder must not look like a checkpoint.
             let path = folder(checkpoints, *step);
             let old = aside(&path);
@@ -305,4 +298,14 @@ pub fn prune(checkpoints: &Path, keep_last: usize, best: Option<u64>) -> Result<
         }
     }
     Ok(())
+}
+
+/// Bytes as a person reads them.
+pub(crate) fn readable_bytes(bytes: u64) -> String {
+    let (unit, size) = match bytes {
+        0..1_048_576 => ("KiB", 1024.0),
+        1_048_576..1_073_741_824 => ("MiB", 1_048_576.0),
+        _ => ("GiB", 1_073_741_824.0),
+    };
+    format!("{:.1} {unit}", bytes as f64 / size)
 }

@@ -113,7 +113,13 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1e-6, max = 1e9))]
     pub max_minutes: Option<f64>,
-    /// Batches whose gradients make one step; equal to one step on the big batch.
+    /// Tokens of training texts, padding left out and over all passes, after which the run ends as if its steps were done. The
+    /// schedule is that of `epochs` or `max_steps` all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000_u64))]
+    pub token_budget: Option<u64>,
+    /// Batches whose gradients make one step; equal to one step on the big batch. Where they do not divide an epoch, its last
+    /// step has fewer, and is one step on what they hold.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub gradient_accumulation_steps: u64,
@@ -176,7 +182,7 @@ pub struct EvaluateConfig {
     pub metric_for_best_model: Option<String>,
 }
 
-/// Checkpoints.
+/// Checkpoints. They are written beside training, which waits only while the tensors are noted, and for the save before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CheckpointConfig {
@@ -185,8 +191,42 @@ pub struct CheckpointConfig {
     /// Newest checkpoints that are kept.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub keep_last: usize,
-    /// Keep the best checkpoint too and make it the final model; otherwise the last weights are the final model.
-    pub keep_best: bool,
+    /// Keep the best checkpoint too (`true`), or so many of the best (`3`), and make the best the final model; with `false`
+    /// the last weights are the final model.
+    pub keep_best: KeepBest,
+    /// What a save that fails does: `stop` ends the run, with the checkpoints before intact; `continue` says so and trains on.
+    pub on_error: OnError,
+}
+
+/// How many of the best checkpoints stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum KeepBest {
+    /// One, or none.
+    One(bool),
+    /// So many.
+    Most(#[schemars(range(min = 1, max = 1_000_000))] usize),
+}
+
+impl KeepBest {
+    /// How many.
+    pub fn most(self) -> usize {
+        match self {
+            KeepBest::One(one) => usize::from(one),
+            KeepBest::Most(most) => most,
+        }
+    }
+}
+
+/// What a save that fails does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// End the run.
+    #[default]
+    Stop,
+    /// Say so, and train on.
+    Continue,
 }
 
 impl Default for EvaluateConfig {
@@ -197,7 +237,12 @@ impl Default for EvaluateConfig {
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self { every: Every::Epochs(1), keep_last: 2, keep_best: true }
+        Self {
+            every: Every::Epochs(1),
+            keep_last: 2,
+            keep_best: KeepBest::One(true),
+            on_error: OnError::Stop,
+        }
     }
 }
 

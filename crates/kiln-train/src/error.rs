@@ -1,5 +1,6 @@
 //! Why a run could not start or go on, with the exit code and the remedy of each.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use kiln_core::Precision;
@@ -39,6 +40,18 @@ pub enum TrainError {
     /// A checkpoint cannot be saved or loaded.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A save failed, and the run does not go on without.
+    #[error("the checkpoint of step {step} could not be saved: {source}")]
+    Unsaved {
+        /// The run folder.
+        run: PathBuf,
+        /// Its optimizer step.
+        step: u64,
+        /// The newest checkpoint that was committed before, where there is one.
+        newest: Option<PathBuf>,
+        /// Why.
+        source: Box<CheckpointError>,
+    },
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -200,9 +213,10 @@ impl TrainError {
             TrainError::Eval(e) => e.exit(),
             TrainError::RunDir(RunDirError::Held { .. }) => Exit::Locked,
             TrainError::RunDir(RunDirError::Exists { .. } | RunDirError::NotARun { .. }) => Exit::Usage,
-            TrainError::RunDir(RunDirError::File(_)) | TrainError::File(_) | TrainError::Checkpoint(_) => {
-                Exit::Io
-            }
+            TrainError::RunDir(RunDirError::File(_))
+            | TrainError::File(_)
+            | TrainError::Checkpoint(_)
+            | TrainError::Unsaved { .. } => Exit::Io,
             TrainError::WrongInput(_)
             | TrainError::Teacher { .. }
             | TrainError::Changed { .. }
@@ -234,6 +248,13 @@ impl TrainError {
             TrainError::Eval(e) => e.hint(),
             TrainError::File(e) | TrainError::RunDir(RunDirError::File(e)) => e.hint(),
             TrainError::Checkpoint(CheckpointError::File(e)) => e.hint(),
+            TrainError::Checkpoint(CheckpointError::Format { kiln, .. }) => Some(format!(
+                "go on with kiln {kiln}, or start a new run; this is kiln {}",
+                env!("CARGO_PKG_VERSION")
+            )),
+            TrainError::Unsaved { run, newest, source, .. } => {
+                Some(unsaved_hint(run, newest.as_deref(), source))
+            }
             TrainError::Checkpoint(_) => Some("no checkpoint of this run loads; start a new run".into()),
             TrainError::RunDir(RunDirError::Held { .. }) => {
                 Some("wait for it, stop it, or start another run without --resume".into())
@@ -271,8 +292,12 @@ impl TrainError {
                 "set data.loader.batch_size to {samples} or less, or data.loader.drop_last=false"
             )),
             TrainError::NoTrainingSamples => Some("give data.train, or data.path with a train split".into()),
+            TrainError::Changed { what: "config", .. } => Some(format!(
+                "start a new run for these; a run that goes on may change {}",
+                crate::changes::allowed()
+            )),
             TrainError::Changed { .. } => {
-                Some("start a new run for a changed config (leave out --resume)".into())
+                Some("start a new run for changed data (leave out --resume)".into())
             }
             _ => None,
         }
@@ -283,6 +308,29 @@ fn newest(checkpoint: Option<&Path>) -> String {
     match checkpoint {
         Some(path) => format!("; the newest checkpoint is {}", path.display()),
         None => String::new(),
+    }
+}
+
+/// What stands in the way of saving, and what is left to go on from.
+fn unsaved_hint(run: &Path, newest: Option<&Path>, source: &CheckpointError) -> String {
+    let cause = match source {
+        CheckpointError::NoRoom { .. } => {
+            "free some space on that disk, or keep fewer checkpoints (checkpoint.keep_last)"
+        }
+        CheckpointError::File(e) => match e.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free some space on that disk, or keep fewer checkpoints (checkpoint.keep_last)"
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "make that disk writable",
+            io::ErrorKind::NotFound => "bring the run folder back",
+            _ => "look after that disk",
+        },
+        _ => "look after that disk",
+    };
+    let run = run.display();
+    match newest {
+        Some(newest) => format!("{cause}; {} is intact: kiln train --resume {run}", newest.display()),
+        None => format!("{cause}; then kiln train --resume {run}, which starts from the beginning"),
     }
 }
 

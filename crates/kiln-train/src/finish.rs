@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::average::{Weights, restore};
 use crate::checkpoint;
 use crate::error::TrainError;
-use crate::progress::Scored;
+use crate::progress::{Blocked, Scored};
 use crate::run::alive::guarded;
 use crate::run::{End, Run, Session};
 use crate::runs::{self, History};
@@ -37,6 +37,9 @@ pub struct Summary {
     pub test: Option<Scored>,
     /// Seconds in the loop, over all resumes.
     pub seconds: f64,
+    /// Of these, how long saves and logging kept it waiting.
+    #[serde(default)]
+    pub blocked: Blocked,
 }
 
 /// How a run ended.
@@ -126,29 +129,38 @@ impl Run {
         Ok(())
     }
 
-    /// Puts the weights that become the model into the net, and answers their validation result.
+    /// Puts the weights that become the model into the net, and answers their validation result: the best of those that are
+    /// kept, else the last.
     fn choose(&mut self, session: &mut Session<'_>) -> Result<Option<Scored>, TrainError> {
-        let newest = self.progress.newest.clone().filter(|n| n.step == self.progress.step);
-        let Some(best) = self.progress.best.clone().filter(|_| self.config.checkpoint.keep_best) else {
-            return Ok(newest);
-        };
-        if best.step == self.progress.step {
-            return Ok(newest);
+        let most = self.config.checkpoint.keep_best.most();
+        for best in self.progress.kept.clone().into_iter().take(most) {
+            if best.step == self.progress.step {
+                break;
+            }
+            let folder = checkpoint::folder(&self.dir.checkpoints(), best.step);
+            let checkpoint = match checkpoint::load(&folder) {
+                Ok(checkpoint) => checkpoint,
+                Err(fault) => {
+                    session.tell(&Event::Note(&format!(
+                        "warning: one of the best checkpoints is lost: {fault}"
+                    )));
+                    continue;
+                }
+            };
+            let report = self.net.load_state(&checkpoint.model);
+            if !report.is_exact() {
+                return Err(TrainError::Weights { path: folder, report: report.to_string() });
+            }
+            restore(&mut self.average, &checkpoint, &*self.net, &self.device)
+                .map_err(|report| TrainError::Weights { path: folder, report })?;
+            self.progress.averaged = checkpoint.progress.averaged;
+            session.tell(&Event::Note(&format!(
+                "the model has the weights of step {}, the best on validation",
+                best.step
+            )));
+            return Ok(Some(best));
         }
-        let folder = checkpoint::folder(&self.dir.checkpoints(), best.step);
-        let checkpoint = checkpoint::load(&folder)?;
-        let report = self.net.load_state(&checkpoint.model);
-        if !report.is_exact() {
-            return Err(TrainError::Weights { path: folder, report: report.to_string() });
-        }
-        restore(&mut self.average, &checkpoint, &*self.net, &self.device)
-            .map_err(|report| TrainError::Weights { path: folder, report })?;
-        self.progress.averaged = checkpoint.progress.averaged;
-        session.tell(&Event::Note(&format!(
-            "the model has the weights of step {}, the best on validation",
-            best.step
-        )));
-        Ok(Some(best))
+        Ok(self.progress.newest.clone().filter(|newest| newest.step == self.progress.step))
     }
 
     fn tested(
@@ -172,6 +184,7 @@ impl Run {
             validation,
             test,
             seconds: self.progress.seconds,
+            blocked: self.progress.blocked,
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod average;
 mod bad_samples;
 pub mod bench;
+pub mod changes;
 pub mod checkpoint;
 pub mod config;
 mod distillation;
@@ -22,12 +23,14 @@ pub mod pass;
 mod plan;
 pub mod plateau;
 pub mod progress;
+mod resume;
 mod run;
 mod run_log;
 pub mod runs;
 pub mod schedule;
 pub mod selftest;
 mod setup;
+pub mod snapshot;
 mod stall;
 mod tensorboard;
 

@@ -145,7 +145,7 @@ fn finish(reading: Reading<Config>, look_for_files: bool) -> Result<Loaded, Repo
         return Err(Report::new(faults));
     }
     config.checkpoint.keep_best = keep_best;
-    resolved.set_default("checkpoint.keep_best", keep_best);
+    resolved.set_default("checkpoint.keep_best", json!(keep_best));
     if let Some(transforms) = brought::expanded(&config.data) {
         resolved.expand("data.transforms", json!(transforms));
         config.data.set_transforms(transforms);

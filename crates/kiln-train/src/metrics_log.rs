@@ -51,12 +51,13 @@ impl MetricsLog {
         Ok(())
     }
 
-    /// Makes what was written durable and answers its length in bytes.
-    ///
-    /// # Errors
-    /// The system refuses.
-    pub(crate) fn sync(&mut self) -> Result<u64, FileError> {
-        self.file.sync_data().map_err(FileError::at(&self.path, "sync"))?;
-        Ok(self.bytes)
+    /// Its length.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self) -> (&Path, &File) {
+        (&self.path, &self.file)
     }
 }

@@ -39,7 +39,8 @@ pub(crate) fn loss(
     })
 }
 
-/// The batches of pass `epoch` over the training samples, or over the first of them that are to be learned by heart.
+/// The batches of pass `epoch` over the training samples, or over the first of them that are to be learned by heart;
+/// without the first `skipped` samples, which were used in batches of another size.
 ///
 /// # Errors
 /// As [`Loader::new`].
@@ -47,16 +48,20 @@ pub(crate) fn loader(
     config: &Config,
     dataset: &Dataset,
     train: &Split,
-    epoch: u64,
+    (epoch, skipped): (u64, usize),
 ) -> Result<Loader, DataError> {
     let only = config.train.overfit_batches.map(|batches| batches as usize);
     let order = Order::Train { seed: config.seed, epoch: if only.is_some() { 0 } else { epoch } };
     let loader = Loader::new(train, &dataset.preprocessor, config.data.loader(), order)?;
     let words = config.data.mixup();
     let loader = loader.mixed(words.map(|config| Mixup { config, classes: dataset.classes.len() }));
-    Ok(match only {
+    let loader = match only {
         Some(batches) => loader.only(batches, epoch),
         None => loader,
+    };
+    Ok(match skipped {
+        0 => loader,
+        samples => loader.starting_after(samples, config.data.loader()),
     })
 }
 

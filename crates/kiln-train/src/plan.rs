@@ -6,6 +6,7 @@ use kiln_eval::EvalError;
 use kiln_eval::tasks::{self, Metric};
 
 use crate::config::{Config, OptimizerConfig};
+use crate::progress::Progress;
 use crate::schedule::Schedule;
 
 /// The numbers of a run.
@@ -19,7 +20,7 @@ pub struct Plan {
     pub accumulation: usize,
     /// Optimizer steps of one pass; the last may have fewer batches.
     pub steps_per_epoch: u64,
-    /// Optimizer steps of the run.
+    /// Optimizer steps of the run; of one whose batch size or accumulation changed, as if it had always been so.
     pub total_steps: u64,
     /// The learning rate over them.
     pub schedule: Schedule,
@@ -52,6 +53,42 @@ impl Plan {
         let only = config.train.overfit_batches.map_or(usize::MAX, |batches| batches as usize);
         let batches_per_epoch = batches_per_epoch.min(only);
         Self { train_samples, batches_per_epoch, accumulation, steps_per_epoch, total_steps, schedule }
+    }
+}
+
+impl Plan {
+    /// Says so, where the batches of an epoch are no whole number of groups.
+    pub(crate) fn uneven(&self) -> Option<String> {
+        let Self { batches_per_epoch, accumulation, steps_per_epoch, .. } = self;
+        let last = batches_per_epoch % accumulation;
+        (last > 0).then(|| {
+            format!(
+                "an epoch: {batches_per_epoch} batches in {steps_per_epoch} steps of {accumulation}; the last has {last}, and \
+                 is the mean over what they hold"
+            )
+        })
+    }
+
+    /// Batches that a pass has left after `used` samples, where batches are cut from samples in their order; `samples` are
+    /// those of a whole pass.
+    pub(crate) fn rest(config: &Config, samples: usize, used: usize) -> usize {
+        let loader = config.data.loader();
+        let size = loader.batch_size.max(1);
+        let all = if loader.drop_last { samples / size * size } else { samples };
+        loader.batches_of(all.saturating_sub(used))
+    }
+
+    /// Where a run is on its plan, in steps as they are now, minus the steps it has done: 0, unless its batches or groups
+    /// changed on the way. So the schedule goes by passes, and the last step is the end of the last pass. `left` are the
+    /// batches that are left of the pass under way. A run of `max_steps` counts steps as they come.
+    pub(crate) fn shift(&self, config: &Config, progress: &Progress, left: usize) -> i64 {
+        if config.train.max_steps.is_some() {
+            return 0;
+        }
+        let under_way = progress.batch > 0 || progress.skipped > 0;
+        let whole = (progress.epoch + u64::from(under_way)) * self.steps_per_epoch;
+        let left = if under_way { left.div_ceil(self.accumulation) as u64 } else { 0 };
+        whole as i64 - left as i64 - progress.step as i64
     }
 }
 

@@ -17,8 +17,11 @@ pub struct Progress {
     pub step: u64,
     /// Whole passes over the training samples done.
     pub epoch: u64,
-    /// Batches of the current pass that are used up.
+    /// Batches of the current pass that are used up, after `skipped`.
     pub batch: usize,
+    /// Samples of the current pass that were used up in batches of another size.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub skipped: usize,
     /// The run's seed; with the position it gives every random number.
     pub seed: u64,
     /// Hash of the config without what may change on resume.
@@ -34,6 +37,9 @@ pub struct Progress {
     pub events: Option<EventsAt>,
     /// Best validation result so far.
     pub best: Option<Scored>,
+    /// The best results whose checkpoints are kept, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Scored>,
     /// Newest validation result.
     pub newest: Option<Scored>,
     /// Evaluations since the best.
@@ -42,11 +48,17 @@ pub struct Progress {
     pub pending_evaluation: bool,
     /// The run ended before its last step, for this reason.
     pub stopped_early: Option<String>,
-    /// That reason is `train.max_minutes`: a resumed run with more of them goes on.
+    /// That reason is a budget of time or tokens: a resumed run with more of it goes on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub out_of_time: bool,
+    /// Tokens read, padding left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tokens: u64,
     /// Seconds trained, over all resumes.
     pub seconds: f64,
+    /// Of these, how long saves and logging kept the loop waiting.
+    #[serde(default)]
+    pub blocked: Blocked,
     /// How often the weights were taken into their average.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub averaged: u64,
@@ -71,6 +83,15 @@ pub struct LeftOutStep {
     pub step: u64,
     /// What was not finite in it: `loss is NaN`.
     pub reason: String,
+}
+
+/// Seconds in which the loop did not train.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// While a snapshot was taken, and until the save before was done.
+    pub saving: f64,
+    /// While steps were logged and told.
+    pub logging: f64,
 }
 
 /// A validation result.
@@ -136,6 +157,7 @@ impl Progress {
             step: 0,
             epoch: 0,
             batch: 0,
+            skipped: 0,
             seed,
             config_hash,
             train_samples,
@@ -143,12 +165,15 @@ impl Progress {
             metrics_bytes: 0,
             events: None,
             best: None,
+            kept: Vec::new(),
             newest: None,
             stale_evaluations: 0,
             pending_evaluation: false,
             stopped_early: None,
             out_of_time: false,
+            tokens: 0,
             seconds: 0.0,
+            blocked: Blocked::default(),
             averaged: 0,
             skipped_in_a_row: 0,
             left_out: Vec::new(),
@@ -157,7 +182,23 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// The pass under way, and its samples that were used in batches of another size.
+    pub(crate) fn pass(&self) -> (u64, usize) {
+        (self.epoch, self.skipped)
+    }
+
+    /// A pass over the samples is done.
+    pub(crate) fn next_pass(&mut self) {
+        (self.epoch, self.batch, self.skipped) = (self.epoch + 1, 0, 0);
+    }
+}
+
 fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn is_nothing(n: &usize) -> bool {
     *n == 0
 }
 

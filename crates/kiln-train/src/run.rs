@@ -3,6 +3,7 @@
 //! `setup.rs` makes a `Run`, `finish.rs` turns the trained weights into the model folder.
 
 pub(crate) mod alive;
+mod budget;
 mod dry_run;
 mod guard;
 mod insight;
@@ -11,9 +12,10 @@ mod nonfinite;
 mod overfit;
 mod replay;
 pub(crate) mod rewind;
+mod saver;
+mod saving;
 mod validation;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -35,7 +37,6 @@ pub use replay::{Replay, ReplayedBatch, Trouble, replay};
 
 use crate::average::Average;
 use crate::bad_samples::BadSamples;
-use crate::checkpoint::{self, Checkpoint};
 use crate::config::{Config, OnNonfinite};
 use crate::distillation::Teacher;
 use crate::error::TrainError;
@@ -45,6 +46,8 @@ use crate::pass;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::run_log::RunLog;
+pub(crate) use saver::Saver;
+pub(crate) use saving::Begun;
 
 /// Who watches a run and who may stop it.
 pub struct Session<'a> {
@@ -92,6 +95,7 @@ pub struct Run {
     pub(crate) config: Config,
     pub(crate) config_text: String,
     pub(crate) plan: Plan,
+    pub(crate) shift: i64,
     pub(crate) dataset: Dataset,
     pub(crate) train: Split,
     pub(crate) card: Card,
@@ -100,7 +104,9 @@ pub struct Run {
     pub(crate) metric: Metric,
     pub(crate) finetune: Finetune,
     pub(crate) teacher: Option<Teacher>,
-    // What it works with.
+    // What it works with. The saver comes first: the folder is held until it is done.
+    pub(crate) saver: Saver,
+    pub(crate) begun: Option<Begun>,
     pub(crate) dir: RunDir,
     pub(crate) log: RunLog,
     pub(crate) bad: BadSamples,
@@ -152,12 +158,14 @@ impl Run {
         let (mut evaluated_at, mut saved_at) = (Instant::now(), Instant::now());
         let trained_before = self.progress.seconds;
         let began = Instant::now();
-        let (step, total) = (self.progress.step, self.plan.total_steps);
+        let (step, total) = (self.progress.step, self.total_steps());
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
 
-        if self.progress.out_of_time && !self.time_is_up() {
+        if self.progress.out_of_time && !self.budget_is_up() {
             (self.progress.out_of_time, self.progress.stopped_early) = (false, None);
         }
+
+        self.room(session)?;
 
         // ---- an evaluation that a signal cut short -------------------------------------------------------
         if self.progress.pending_evaluation {
@@ -166,36 +174,40 @@ impl Run {
                 return Ok((self, end));
             }
             self.progress.stopped_early = self.patience_is_out();
-            self.save(session)?;
+            let keep = self.is_to_keep(session)?;
+            self.save(keep, session)?;
         }
         if self.config.train.on_nonfinite == OnNonfinite::Rewind && self.progress.step == 0 {
-            self.save(session)?; // so that there is a way back from the first steps
+            self.save(false, session)?; // so that there is a way back from the first steps
         }
 
         while self.progress.step < total && self.progress.stopped_early.is_none() {
             // ---- one pass over the training samples, from the batch where it is ---------------------------
-            let loader = pass::loader(&self.config, &self.dataset, &train, self.progress.epoch)?;
+            let loader = pass::loader(&self.config, &self.dataset, &train, self.progress.pass())?;
+            let in_pass = loader.left(); // of `batches_per_epoch`, unless the batch size changed in this pass
             let mut loader = loader.starting_at(self.progress.batch);
 
-            while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < total {
+            while self.progress.batch < in_pass && self.progress.step < total {
                 // ---- one optimizer step ----------------------------------------------------------------
-                let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
+                let batches = self.plan.accumulation.min(in_pass - self.progress.batch);
                 let step_began = Instant::now();
-                self.finetune.thaw(&mut *self.net, self.progress.step);
+                let planned = self.planned();
+                self.finetune.thaw(&mut *self.net, planned);
                 let group = self.gradients(&mut loader, batches)?;
-                self = self.take(group, batches, step_began)?;
+                self = self.take(group, batches, in_pass, step_began)?;
                 self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
 
                 // ---- what came of it, and where we are now ---------------------------------------------
                 let due = |run: &Self| {
-                    let (step, epoch) = (run.progress.step, run.plan.steps_per_epoch);
-                    let end = step == total || run.time_is_up();
-                    let evaluate =
-                        end || run.config.evaluate.every.is_due(step, epoch, evaluated_at.elapsed());
-                    (evaluate, run.config.checkpoint.every.is_due(step, epoch, saved_at.elapsed()))
+                    let step = run.progress.step;
+                    let ended = (run.progress.batch == in_pass).then_some(run.progress.epoch + 1);
+                    let (evaluate, save) = (run.config.evaluate.every, run.config.checkpoint.every);
+                    let end = step == total || run.budget_is_up();
+                    let evaluate = end || evaluate.is_due_in_loop(step, ended, evaluated_at.elapsed());
+                    (evaluate, save.is_due_in_loop(step, ended, saved_at.elapsed()))
                 };
                 let (mut evaluate, mut save) = due(&self);
-                let pass_over = self.progress.batch == self.plan.batches_per_epoch;
+                let pass_over = self.progress.batch == in_pass;
                 let turn = self.settle(evaluate || save || pass_over, evaluate || save, session)?;
                 match turn {
                     Turn::On => {}
@@ -203,17 +215,17 @@ impl Run {
                     Turn::Rewound => break,
                 }
                 let step = self.progress.step;
-                if self.progress.batch == self.plan.batches_per_epoch {
+                if self.progress.batch == in_pass {
                     self.left_out("train", &train, session)?;
-                    (self.progress.epoch, self.progress.batch) = (self.progress.epoch + 1, 0);
+                    self.progress.next_pass();
                 }
 
                 // ---- once in a while: evaluate ---------------------------------------------------------
-                let mut is_best = false;
-                self.progress.out_of_time = step < total && evaluate && self.time_is_up();
+                let mut keep = false;
+                self.progress.out_of_time = step < total && evaluate && self.budget_is_up();
                 if evaluate {
                     match self.validate(session)? {
-                        Some(best) => is_best = best,
+                        Some(_) => keep = self.is_to_keep(session)?,
                         None => {
                             let end = self.interrupted(session)?;
                             return Ok((self, end));
@@ -222,17 +234,17 @@ impl Run {
                     evaluated_at = Instant::now();
                 }
                 self.progress.stopped_early =
-                    self.patience_is_out().or_else(|| session.stop_reason()).or_else(|| self.out_of_time());
+                    self.patience_is_out().or_else(|| session.stop_reason()).or_else(|| self.out_of_budget());
 
                 // ---- once in a while: save -------------------------------------------------------------
                 let last = step == total || self.progress.stopped_early.is_some();
-                let best = is_best && self.config.checkpoint.keep_best;
-                if last || best || save {
+                self.saved(session)?;
+                if last || keep || save {
                     if !(evaluate || save) && self.settle(true, true, session)? != Turn::On {
                         self.progress.stopped_early = None;
                         break; // who asked to stop will ask again
                     }
-                    self.save(session)?;
+                    self.save(keep, session)?;
                     saved_at = Instant::now();
                 }
                 if last {
@@ -250,6 +262,7 @@ impl Run {
                 }
             }
         }
+        self.wait_for_save(session)?;
         self.say_whether_it_fell(session)?;
         match self.progress.stopped_early.clone() {
             Some(reason) => session.tell(&Event::Stopped { step: self.progress.step, reason: &reason }),
@@ -258,11 +271,26 @@ impl Run {
         Ok((self, End::Complete))
     }
 
+    /// Steps done, as the plan counts them; see [`Plan::shift`].
+    fn planned(&self) -> u64 {
+        self.progress.step.saturating_add_signed(self.shift)
+    }
+
+    /// Optimizer steps of the run, as they are counted.
+    fn total_steps(&self) -> u64 {
+        self.plan.total_steps.saturating_add_signed(-self.shift)
+    }
+
+    /// Whether there is nothing left to train.
+    pub(crate) fn is_over(&self) -> bool {
+        self.progress.step >= self.total_steps() || self.progress.stopped_early.is_some()
+    }
+
     /// The rate of the next step.
     fn learning_rate(&self) -> f64 {
         match self.progress.plateau {
-            Some(plateau) => self.plan.schedule.at_peak(self.progress.step, plateau.learning_rate),
-            None => self.plan.schedule.at(self.progress.step),
+            Some(plateau) => self.plan.schedule.at_peak(self.planned(), plateau.learning_rate),
+            None => self.plan.schedule.at(self.planned()),
         }
     }
 
@@ -342,7 +370,7 @@ impl Run {
 
     /// Saves here and answers that the run was interrupted.
     fn interrupted(&mut self, session: &mut Session<'_>) -> Result<End, TrainError> {
-        self.save(session)?;
+        self.save_at_last(session)?;
         self.heed_stop_file()?;
         let step = self.progress.step;
         session.tell(&Event::Stopped { step, reason: "interrupted" });
@@ -356,30 +384,6 @@ impl Run {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(FileError::at(&path, "remove")(e)),
             _ => Ok(()),
         }
-    }
-
-    fn time_is_up(&self) -> bool {
-        self.config.train.max_minutes.is_some_and(|minutes| self.progress.seconds >= 60.0 * minutes)
-    }
-
-    fn out_of_time(&self) -> Option<String> {
-        let minutes = self.config.train.max_minutes.filter(|_| self.progress.out_of_time)?;
-        Some(format!("the {minutes} minutes of train.max_minutes are used up"))
-    }
-
-    fn save(&mut self, session: &mut Session<'_>) -> Result<PathBuf, TrainError> {
-        self.log.sync(&mut self.progress)?;
-        let checkpoint = Checkpoint {
-            model: self.net.state(),
-            optimizer: self.optimizer.state(),
-            average: self.average.as_ref().and_then(Average::state),
-            progress: self.progress.clone(),
-        };
-        let folder = checkpoint::save(&self.dir.checkpoints(), &checkpoint, &self.config_text)?;
-        let best = self.progress.best.as_ref().filter(|_| self.config.checkpoint.keep_best).map(|b| b.step);
-        checkpoint::prune(&self.dir.checkpoints(), self.config.checkpoint.keep_last, best)?;
-        session.tell(&Event::Saved { path: &folder, step: self.progress.step });
-        Ok(folder)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a run writes down as it goes: `metrics.jsonl`, and the same for TensorBoard.
 //! Owns `[log]`, and that both are cut to one checkpoint on a resume; never says what is logged, nor when.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use kiln_core::files::FileError;
 use kiln_core::{Net, RunDir};
@@ -111,14 +112,28 @@ impl RunLog {
         }
     }
 
-    /// Makes what was written durable, and notes in `progress` how far it goes.
+    /// Notes in `progress` how far what was written goes, and answers the files that are to be made durable so far.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(crate) fn flushed(&mut self, progress: &mut Progress) -> Result<Vec<(PathBuf, File)>, FileError> {
+        progress.metrics_bytes = self.metrics.bytes();
+        progress.events = self.events.as_ref().map(EventLog::at);
+        let files = [Some(self.metrics.file()), self.events.as_ref().map(EventLog::file)];
+        let copy = |(path, file): (&Path, &File)| {
+            Ok((path.to_path_buf(), file.try_clone().map_err(FileError::at(path, "open"))?))
+        };
+        files.into_iter().flatten().map(copy).collect()
+    }
+
+    /// Makes what was written durable.
     ///
     /// # Errors
     /// The system refuses.
     pub(crate) fn sync(&mut self, progress: &mut Progress) -> Result<(), FileError> {
-        progress.metrics_bytes = self.metrics.sync()?;
-        progress.events = self.events.as_mut().map(EventLog::sync).transpose()?;
-        Ok(())
+        self.flushed(progress)?
+            .iter()
+            .try_for_each(|(path, file)| file.sync_data().map_err(FileError::at(path, "sync")))
     }
 }
 

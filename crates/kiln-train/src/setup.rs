@@ -1,14 +1,13 @@
 //! How a run comes to be: a new folder for a config, or a folder and its newest checkpoint.
-//! Owns what may change on resume; never trains. Hands a `Run` to its loop.
+//! Owns the order in which parts are opened; never trains. What may change on resume, `resume.rs` says. Hands a `Run` to its
+//! loop.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use kiln_core::config::Resolved;
 use kiln_core::device::{self, DeviceSpec};
 use kiln_core::event::Event;
-use kiln_core::files::{FileError, write_atomic};
+use kiln_core::files::write_atomic;
 use kiln_core::run_dir::RunDirError;
 use kiln_core::{RunDir, TaskConfig};
 use kiln_data::config::Sampling;
@@ -18,7 +17,7 @@ use kiln_models::Model;
 
 use crate::average::{self, Average};
 use crate::bad_samples::BadSamples;
-use crate::checkpoint::{self, Latest};
+use crate::checkpoint::Latest;
 use crate::config::Config;
 use crate::distillation::Teacher;
 use crate::error::TrainError;
@@ -29,7 +28,8 @@ use crate::optim::Optimizer;
 use crate::pass::{can_checkpoint, supported};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::run::{Ledger, Run, Session, rewind};
+use crate::resume::{latest_run, resume};
+use crate::run::{Ledger, Run, Saver, Session};
 use crate::run_log::RunLog;
 
 /// What to train.
@@ -68,25 +68,6 @@ pub enum Start {
         overrides: Vec<String>,
     },
 }
-
-/// Keys that a resumed run may change: they do not touch the numbers of any step.
-const FREE: &[&str] = &[
-    "run_name",
-    "output_dir",
-    "device",
-    "deterministic",
-    "data.loader.workers",
-    "data.loader.prefetch",
-    "checkpoint.every",
-    "checkpoint.keep_last",
-    "train.max_minutes",
-    "train.on_nonfinite",
-    "train.activation_checkpointing",
-    "log.tensorboard",
-    "log.histograms",
-    "log.update_ratio_every",
-    "log.peak_tflops",
-];
 
 impl Run {
     /// Makes or finds the run folder, holds it, and brings everything to where training goes on.
@@ -135,76 +116,6 @@ fn new(loaded: Loaded, path: &Path, session: &mut Session<'_>) -> Result<Run, Tr
     parts.run(loaded.config, text, dir, log, progress)
 }
 
-fn resume(run: &Path, loaded: Loaded, session: &mut Session<'_>) -> Result<Run, TrainError> {
-    let dir = RunDir::open(run)?;
-    let saved_text = kiln_core::files::read_text(&dir.config())?;
-    let saved = load::from_resolved_toml(&saved_text, &dir.config())?;
-    unchanged(run, &saved.resolved, &loaded.resolved)?;
-    checkpoint::tidy(&dir.checkpoints())?;
-    let latest = rewind::newest(&dir.checkpoints(), loaded.config.train.on_nonfinite, session)?;
-    let mut parts = Parts::open(&loaded.config, session)?;
-    let progress = match &latest {
-        Some(latest) => parts.restore(latest, run, session)?,
-        None => {
-            session.tell(&Event::Note("no checkpoint was saved yet: starts from the beginning"));
-            Progress::new(
-                loaded.config.seed,
-                saved.resolved.hash(),
-                parts.plan.train_samples,
-                loaded.config.precision,
-            )
-        }
-    };
-    let (log, note) = RunLog::open(&dir, &loaded.config.log, &saved_text, &progress)?;
-    if let Some(note) = note {
-        session.tell(&Event::Note(&note));
-    }
-    parts.run(loaded.config, saved_text, dir, log, progress)
-}
-
-/// Refuses to go on with a config that would change the numbers of a step.
-fn unchanged(run: &Path, saved: &Resolved, now: &Resolved) -> Result<(), TrainError> {
-    let lines: Vec<String> = saved
-        .diff(now)
-        .into_iter()
-        .filter(|(key, _, _)| !FREE.contains(&key.as_str()))
-        .map(|(key, was, is)| format!("  {key}: the run has {was}, now {is}"))
-        .collect();
-    match lines.is_empty() {
-        true => Ok(()),
-        false => {
-            Err(TrainError::Changed { run: run.to_path_buf(), what: "config", differences: lines.join("\n") })
-        }
-    }
-}
-
-/// The newest run in `output_dir` that was started from this config.
-fn latest_run(loaded: &Loaded, config: &Path) -> Result<PathBuf, TrainError> {
-    let out = &loaded.config.output_dir;
-    let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
-    if out.is_dir() {
-        for entry in fs::read_dir(out).map_err(FileError::at(out, "read"))? {
-            let run = entry.map_err(FileError::at(out, "read"))?.path();
-            let saved = run.join("config.toml");
-            let Ok(text) = fs::read_to_string(&saved) else { continue };
-            let Ok(modified) = fs::metadata(&saved).and_then(|m| m.modified()) else { continue };
-            if load::from_resolved_toml(&text, &saved)
-                .is_ok_and(|l| l.resolved.hash() == loaded.resolved.hash())
-            {
-                found.push((modified, run));
-            }
-        }
-    }
-    found.sort();
-    found.pop().map(|(_, run)| run).ok_or_else(|| {
-        TrainError::NothingToResume(format!(
-            "{}: no run of this config in {} (a changed config is another run)",
-            config.display(),
-            out.display()
-        ))
-    })
-}
-
 /// A run without its folder.
 pub(crate) struct Parts {
     pub(crate) plan: Plan,
@@ -213,7 +124,7 @@ pub(crate) struct Parts {
     pub(crate) model: Model,
     pub(crate) finetune: Finetune,
     pub(crate) optimizer: Optimizer,
-    average: Option<Average>,
+    pub(crate) average: Option<Average>,
     pub(crate) task: &'static dyn Task,
     pub(crate) loss: Loss,
     pub(crate) teacher: Option<Teacher>,
@@ -247,6 +158,9 @@ impl Parts {
         session.tell(&Event::Note(&describe(&dataset)));
         if let Some(order) = describe_order(config, &plan, &train) {
             session.tell(&Event::Note(&order));
+        }
+        if let Some(groups) = plan.uneven() {
+            session.tell(&Event::Note(&groups));
         }
         if let Some(cache) = dataset.cache_plan() {
             session.tell(&Event::Note(&cache));
@@ -299,7 +213,7 @@ impl Parts {
     }
 
     /// Puts a checkpoint's weights and optimizer state in place.
-    fn restore(
+    pub(crate) fn restore(
         &mut self,
         latest: &Latest,
         run: &Path,
@@ -325,19 +239,25 @@ impl Parts {
             .map_err(|source| TrainError::State { path: folder.clone(), source })?;
         average::restore(&mut self.average, checkpoint, &*self.model.net, &self.device)
             .map_err(|report| TrainError::Weights { path: folder.clone(), report })?;
-        let what = match progress.step == self.plan.total_steps || progress.stopped_early.is_some() {
-            true => "the run is finished, its model is made again",
-            false => "resumes",
-        };
-        session.tell(&Event::Note(&format!(
-            "{what}: after step {}, from {}",
-            progress.step,
-            folder.display()
-        )));
         Ok(progress)
     }
 
-    fn run(
+    /// Batches that are left of the pass under way.
+    pub(crate) fn left_of_pass(&self, config: &Config, progress: &Progress) -> usize {
+        let all = match progress.skipped {
+            0 => self.plan.batches_per_epoch,
+            used => Plan::rest(config, self.samples_of_pass(config), used),
+        };
+        all.saturating_sub(progress.batch)
+    }
+
+    /// Samples of a whole pass.
+    pub(crate) fn samples_of_pass(&self, config: &Config) -> usize {
+        let quotas = self.train.quotas(config.data.loader());
+        quotas.map_or(self.train.len(), |quotas| quotas.iter().map(|(taken, _)| taken).sum())
+    }
+
+    pub(crate) fn run(
         self,
         config: Config,
         config_text: String,
@@ -345,6 +265,8 @@ impl Parts {
         log: RunLog,
         progress: Progress,
     ) -> Result<Run, TrainError> {
+        let left = self.left_of_pass(&config, &progress);
+        let shift = self.plan.shift(&config, &progress, left);
         let policy = config.data.loader().on_bad_sample;
         let splits = [("train", &self.dataset.train), ("validation", &self.dataset.validation)];
         let bad = BadSamples::open(&dir, policy, &[splits[0], splits[1], ("test", &self.dataset.test)])?;
@@ -369,6 +291,7 @@ impl Parts {
             config,
             config_text,
             plan,
+            shift,
             dataset,
             train,
             card: model.card,
@@ -377,6 +300,8 @@ impl Parts {
             metric,
             finetune,
             teacher,
+            saver: Saver::new(dir.checkpoints()),
+            begun: None,
             dir,
             log,
             bad,

@@ -68,7 +68,7 @@ fn averages_equal_timms_and_torchs() {
         let mut compared = 0;
         for t in 1..=100 {
             assert!(net.load_state(&at(t)).is_exact());
-            average.update(&*net, t.into(), &plan(), None);
+            average.update(&*net, t.into(), t.into(), &plan(), None);
             let Some(expected) = case["after"].get(t.to_string()) else { continue };
             let state = average.state().unwrap();
             for (name, values) in expected.as_object().unwrap() {

@@ -20,8 +20,9 @@ use crate::stdout;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Config file, then `key=value` overrides (`train.epochs=3 optimizer.learning_rate=1e-4`). Without a file
-    /// `data.path=DATA` is enough: the rest is what `kiln init DATA` would guess
-    #[arg(value_name = "CONFIG [KEY=VALUE]...")]
+    /// `data.path=DATA` is enough: the rest is what `kiln init DATA` would guess. A run folder instead goes on from its newest
+    /// checkpoint, with what the overrides change (`kiln train RUN train.epochs=20`)
+    #[arg(value_name = "CONFIG|RUN [KEY=VALUE]...")]
     words: Vec<String>,
     /// Continue RUN, or without RUN the newest run of CONFIG, from its newest checkpoint
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
@@ -84,7 +85,11 @@ fn start(mut words: Vec<String>, resume: Option<String>) -> Result<Start, Failur
         words.insert(0, named.to_string());
         resume = Some(String::new());
     }
-    let config = words.iter().position(|word| !is_override(word)).map(|i| PathBuf::from(words.remove(i)));
+    let mut config = words.iter().position(|word| !is_override(word)).map(|i| PathBuf::from(words.remove(i)));
+    // A run folder goes on.
+    if let Some(run) = config.take_if(|named| resume.is_none() && named.is_dir()) {
+        resume = Some(run.display().to_string());
+    }
     if let Some(stray) = words.iter().find(|w| !is_override(w)) {
         return Err(Failure::new(
             Exit::Usage,
@@ -100,7 +105,7 @@ fn start(mut words: Vec<String>, resume: Option<String>) -> Result<Start, Failur
         }
         (None, None) if data_of(&words).is_some() => drafted(words),
         _ => Err(Failure::new(Exit::Usage, "no config given")
-            .hint("kiln train CONFIG [key=value]..., kiln train data.path=DATA, or kiln train --resume RUN")),
+            .hint("kiln train CONFIG [key=value]..., kiln train data.path=DATA, or kiln train RUN")),
     }
 }
 

@@ -79,15 +79,12 @@ impl Resolved {
 
     /// Hashed values that differ, as (dotted key, here, in `other`); an absent one reads `not set`.
     pub fn diff(&self, other: &Resolved) -> Vec<(String, String, String)> {
-        let (mine, theirs) = (self.hashed(), other.hashed());
-        let find = |all: &[(String, String)], key: &str| {
-            all.iter().find(|(k, _)| k == key).map_or_else(|| "not set".to_owned(), |(_, v)| v.clone())
-        };
-        let mut keys: Vec<&String> = mine.iter().chain(&theirs).map(|(key, _)| key).collect();
-        keys.sort();
-        keys.dedup();
-        let compared = keys.into_iter().map(|key| (key.clone(), find(&mine, key), find(&theirs, key)));
-        compared.filter(|(_, mine, theirs)| mine != theirs).collect()
+        differing(&self.hashed(), &other.hashed())
+    }
+
+    /// As [`Resolved::diff`], of all values.
+    pub fn differences(&self, other: &Resolved) -> Vec<(String, String, String)> {
+        differing(&self.printed(), &other.printed())
     }
 
     /// Whether somebody set the key (a file, the environment or the command line).
@@ -192,8 +189,12 @@ impl Resolved {
     }
 
     fn hashed(&self) -> Vec<(String, String)> {
-        let kept = self.leaves().into_iter().filter(|(key, _)| !self.unhashed.contains(&key.as_str()));
-        let mut all: Vec<_> = kept.map(|(key, node)| (key, print::inline(node))).collect();
+        self.printed().into_iter().filter(|(key, _)| !self.unhashed.contains(&key.as_str())).collect()
+    }
+
+    fn printed(&self) -> Vec<(String, String)> {
+        let mut all: Vec<_> =
+            self.leaves().into_iter().map(|(key, node)| (key, print::inline(node))).collect();
         all.sort();
         all
     }
@@ -203,6 +204,18 @@ impl Resolved {
         collect(&self.root, "", &mut leaves);
         leaves
     }
+}
+
+/// Sorted (key, value) pairs that differ, as (key, here, there).
+fn differing(mine: &[(String, String)], theirs: &[(String, String)]) -> Vec<(String, String, String)> {
+    let find = |all: &[(String, String)], key: &str| {
+        all.iter().find(|(k, _)| k == key).map_or_else(|| "not set".to_owned(), |(_, v)| v.clone())
+    };
+    let mut keys: Vec<&String> = mine.iter().chain(theirs).map(|(key, _)| key).collect();
+    keys.sort();
+    keys.dedup();
+    let compared = keys.into_iter().map(|key| (key.clone(), find(mine, key), find(theirs, key)));
+    compared.filter(|(_, mine, theirs)| mine != theirs).collect()
 }
 
 impl Node {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use kiln_core::StateDict;
 use kiln_core::files::FileError;
 
-pub use safetensors::{from_safetensors, to_safetensors};
+pub use safetensors::{Outline, from_safetensors, head, to_safetensors};
 pub(crate) use shards::write;
 pub use shards::{SaveOptions, SaveType};
 

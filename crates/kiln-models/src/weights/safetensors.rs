@@ -46,27 +46,61 @@ pub(super) fn encode(
     tensors: &[(&String, &TensorData)],
     metadata: &[(&str, &str)],
 ) -> Result<Vec<u8>, WeightsError> {
-    let mut order = tensors.to_vec();
-    order.sort_by_key(|(_, data)| std::cmp::Reverse(data.dtype().size()));
+    let outlines: Vec<Outline> = tensors
+        .iter()
+        .map(|(name, data)| Outline {
+            name: (*name).clone(),
+            shape: data.shape().to_vec(),
+            dtype: data.dtype(),
+            bytes: data.bytes().len(),
+        })
+        .collect();
+    let (mut file, order) = head(&outlines, metadata)?;
+    file.reserve_exact(outlines.iter().map(|one| one.bytes).sum());
+    order.into_iter().for_each(|i| file.extend_from_slice(tensors[i].1.bytes()));
+    Ok(file)
+}
+
+/// A tensor that is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its type.
+    pub dtype: DType,
+    /// Bytes of its values.
+    pub bytes: usize,
+}
+
+/// What a file begins with, and the order in which the tensors' bytes follow, by index: for who writes them one by one.
+/// The whole is what [`to_safetensors`] gives of tensors in the order of their names.
+///
+/// # Errors
+/// A tensor of a type that safetensors lacks.
+pub fn head(tensors: &[Outline], metadata: &[(&str, &str)]) -> Result<(Vec<u8>, Vec<usize>), WeightsError> {
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(tensors[i].dtype.size()));
     let mut header = Map::new();
     if !metadata.is_empty() {
         header
             .insert("__metadata__".into(), metadata.iter().map(|(k, v)| (k.to_string(), json!(v))).collect());
     }
     let mut end = 0;
-    for (name, data) in &order {
+    for &i in &order {
+        let Outline { name, shape, dtype, bytes } = &tensors[i];
         let start = end;
-        end += data.bytes().len();
-        let entry = json!({"dtype": type_name(name, data.dtype())?, "shape": data.shape().to_vec(), "data_offsets": [start, end]});
-        header.insert((*name).clone(), entry);
+        end += bytes;
+        let entry = json!({"dtype": type_name(name, *dtype)?, "shape": shape, "data_offsets": [start, end]});
+        header.insert(name.clone(), entry);
     }
     let mut text = Value::Object(header).to_string();
     text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
-    let mut file = Vec::with_capacity(8 + text.len() + end);
+    let mut file = Vec::with_capacity(8 + text.len());
     file.extend_from_slice(&(text.len() as u64).to_le_bytes());
     file.extend_from_slice(text.as_bytes());
-    order.iter().for_each(|(_, data)| file.extend_from_slice(data.bytes()));
-    Ok(file)
+    Ok((file, order))
 }
 
 fn type_name(tensor: &str, dtype: DType) -> Result<&'static str, WeightsError> {

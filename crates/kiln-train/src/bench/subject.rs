@@ -65,7 +65,7 @@ impl Subject {
         let mut nobody = Session { callbacks: Vec::new(), interrupt: &never, process_start: Instant::now() };
         let parts = Parts::open(&config, &mut nobody)?;
         let Parts { dataset, train, model, optimizer, task, loss, teacher, device, .. } = parts;
-        let mut loader = pass::loader(&config, &dataset, &train, 0)?;
+        let mut loader = pass::loader(&config, &dataset, &train, (0, 0))?;
         if longest {
             loader = loader.starting_at_longest()?;
         }

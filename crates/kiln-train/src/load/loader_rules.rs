@@ -64,6 +64,15 @@ impl Rules<'_> {
             let message = format!("`{key}` sorts texts by length, and shuffle = false keeps their order");
             self.fault_if(set && text && !loader.shuffle, &place, message, "drop one of the two");
         }
+        let counted = text || matches!(self.config.data, DataConfig::Text(_));
+        let uncounted = self.config.train.token_budget.is_some() && !counted;
+        let message = "`token_budget` counts tokens of texts, and the samples are none";
+        self.fault_if(
+            uncounted,
+            "train.token_budget",
+            message,
+            "set max_steps, epochs or max_minutes instead",
+        );
         if loader.max_tokens.is_none() || !text {
             return;
         }

@@ -132,6 +132,12 @@ fn rules_of_training() {
     refused(TEXT, &["optimizer.betas=[0.9, 1.0]"], "`optimizer.betas` must be");
     refused(TEXT, &["train.early_stopping_patience=2"], "early stopping needs validation");
     refused(TEXT, &["checkpoint.keep_best=true"], "`keep_best` needs validation");
+    refused(TEXT, &["checkpoint.keep_best=3"], "`keep_best` needs validation");
+    refused(IMAGES, &["checkpoint.keep_best=0"], "keep_best");
+    refused(IMAGES, &["checkpoint.keep_last=0", "checkpoint.keep_best=3"], "keep_last");
+    assert_eq!(records(IMAGES, &["checkpoint.keep_best=3", "checkpoint.on_error=continue"]), []);
+    refused(IMAGES, &["train.token_budget=100"], "`token_budget` counts tokens");
+    assert_eq!(records(TEXT, &["train.token_budget=100"]), []);
     refused(IMAGES, &["device=cuda:0,cuda:1"], "one device a run");
     refused(IMAGES, &["device=gpu"], "`gpu` is not a device");
     for name in ["a/b", "..", "''", ".x"] {
@@ -364,7 +370,7 @@ fn the_saved_form_reads_back() {
     for text in [IMAGES, TEXT] {
         let (_folder, path) = folder(text);
         let first = load(&path, &[]).unwrap();
-        assert_eq!(first.config.checkpoint.keep_best, text == IMAGES);
+        assert_eq!(first.config.checkpoint.keep_best.most(), usize::from(text == IMAGES));
         for saved in [first.resolved.to_toml(), first.resolved.annotated()] {
             let again = from_resolved_toml(&saved, Path::new("elsewhere/config.toml")).unwrap();
             assert_eq!(again.config, first.config);

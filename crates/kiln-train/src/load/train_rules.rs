@@ -8,7 +8,8 @@ use kiln_eval::tasks::{self, LOSS};
 
 use super::Rules;
 use crate::config::{
-    AdafactorConfig, AdamConfig, AdamwConfig, EvaluateConfig, LambConfig, LionConfig, OptimizerConfig,
+    AdafactorConfig, AdamConfig, AdamwConfig, EvaluateConfig, KeepBest, LambConfig, LionConfig,
+    OptimizerConfig,
 };
 
 impl Rules<'_> {
@@ -121,8 +122,8 @@ impl Rules<'_> {
         let scored = self.config.evaluate != EvaluateConfig::default() && no_validation;
         let message = "[evaluate] does nothing without validation data";
         self.fault_if(scored, "evaluate", message, VALIDATION);
-        let best =
-            self.config.checkpoint.keep_best && no_validation && self.resolved.is_set("checkpoint.keep_best");
+        let most = self.config.checkpoint.keep_best.most();
+        let best = most > 0 && no_validation && self.resolved.is_set("checkpoint.keep_best");
         self.fault_if(best, "checkpoint.keep_best", "`keep_best` needs validation data", VALIDATION);
     }
 
@@ -140,8 +141,8 @@ impl Rules<'_> {
     }
 
     /// The best of nothing cannot be kept: without validation data the default is off.
-    pub(super) fn keep_best(&self) -> bool {
-        self.config.checkpoint.keep_best && self.has_validation()
+    pub(super) fn keep_best(&self) -> KeepBest {
+        if self.has_validation() { self.config.checkpoint.keep_best } else { KeepBest::One(false) }
     }
 }
 

@@ -36,6 +36,7 @@ pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
 
 use crate::config::OptimizerConfig;
+use crate::snapshot::Tensors;
 
 impl OptimizerConfig {
     /// The configured rule.
@@ -293,6 +294,25 @@ impl Optimizer {
             }
         }
         out
+    }
+
+    /// The same for a save.
+    pub(crate) fn tensors(&self) -> Tensors {
+        let mut all = Tensors::default();
+        for (name, state) in &self.states {
+            all.insert_data(format!("step.{name}"), [state.step as i64].into());
+            for (slot, tensor) in state.names.iter().zip(&state.tensors) {
+                all.insert(format!("{slot}.{name}"), vec![tensor.dims()[0]], tensor.clone());
+            }
+        }
+        all
+    }
+
+    /// Bytes of the state once every trainable parameter was updated.
+    pub(crate) fn bytes_after_a_step(&self, net: &dyn Net) -> u64 {
+        let of =
+            |info: &ParamInfo| self.rule.slots(info).iter().map(|slot| 4 * slot.elements as u64).sum::<u64>();
+        net.parameters().iter().filter(|info| info.trainable).map(|info| 8 + of(info)).sum()
     }
 
     /// Replaces the state by a saved one, on `device`, with the dtypes and values it was saved with.

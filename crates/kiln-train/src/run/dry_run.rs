@@ -97,14 +97,15 @@ impl Run {
         // ---- one optimizer step ------------------------------------------------------------------------------
         let train = self.train.clone();
         let batches = self.plan.accumulation.min(self.plan.batches_per_epoch);
-        let mut loader = pass::loader(&self.config, &self.dataset, &train, 0)?;
+        let mut loader = pass::loader(&self.config, &self.dataset, &train, self.progress.pass())?;
         let began = Instant::now();
         self.finetune.thaw(&mut *self.net, 0);
         let group = self.gradients(&mut loader, batches)?;
         let values = group.numbers().map(|numbers| read(numbers, 1)).transpose()?.unwrap_or_default();
         let loss = group.mean(&values[..group.weights.len().min(values.len())]);
         self.config.train.on_nonfinite = OnNonfinite::Stop;
-        self = self.take(group, batches, began)?;
+        let in_pass = self.plan.batches_per_epoch;
+        self = self.take(group, batches, in_pass, began)?;
         self.settle(true, true, session)?;
         let step_seconds = began.elapsed().as_secs_f64();
         drop(loader);
@@ -118,7 +119,8 @@ impl Run {
         };
 
         // ---- what is written, and read back ------------------------------------------------------------------
-        let folder = self.save(session)?;
+        self.save_at_last(session)?;
+        let folder = checkpoint::folder(&self.dir.checkpoints(), self.progress.step);
         checkpoint::load(&folder)?;
         self.leave_model()?;
         let model = self.dir.model();
@@ -128,7 +130,7 @@ impl Run {
             let own = parameters.iter().filter(|info| of(info.trainable));
             own.map(|info| info.shape.iter().product::<usize>()).sum::<usize>()
         };
-        let best = usize::from(self.config.checkpoint.keep_best);
+        let best = self.config.checkpoint.keep_best.most();
         Ok(DryRun {
             output_dir,
             parameters: (count(&|_| true), count(&|trains| trains)),

@@ -66,6 +66,7 @@ pub(super) struct Waiting {
     pub(super) step: u64,
     /// Where the loop is behind it, the pass not yet ended.
     pub(super) at: (u64, usize),
+    pub(super) tokens: u64,
     epoch: f64,
     learning_rate: f64,
     began: Instant,
@@ -116,7 +117,7 @@ impl Group {
 }
 
 impl Run {
-    /// Takes a step by these gradients of `batches` batches, as far as they are finite, and goes on behind it.
+    /// Takes a step by these gradients of `batches` batches of `in_pass`, as far as they are finite, and goes on behind it.
     ///
     /// # Errors
     /// The device fails.
@@ -124,6 +125,7 @@ impl Run {
         mut self,
         mut group: Group,
         batches: usize,
+        in_pass: usize,
         began: Instant,
     ) -> Result<Self, TrainError> {
         let (late, learning_rate) = (self.ledger.late, self.learning_rate());
@@ -166,19 +168,24 @@ impl Run {
                 self.net = self.optimizer.step_unless(self.net, gradients, learning_rate, bad.as_ref());
             }
             if let Some(average) = &mut self.average {
-                average.update(&*self.net, step, &self.plan, bad.as_ref());
+                let planned = step.saturating_add_signed(self.shift);
+                average.update(&*self.net, step, planned, &self.plan, bad.as_ref());
                 self.progress.averaged = average.updates();
             }
             self.progress.loss_scale = loss_scale.map(LossScale::held);
         }
         self.ledger.bad = bad;
         (self.progress.step, self.progress.batch) = (step, self.progress.batch + batches);
+        self.progress.tokens += group.read.1;
         let at = (self.progress.epoch, self.progress.batch);
-        let epoch = at.0 as f64 + at.1 as f64 / self.plan.batches_per_epoch as f64;
+        let per_epoch = self.plan.batches_per_epoch;
+        let behind = per_epoch.saturating_sub(in_pass) + at.1;
+        let epoch = at.0 as f64 + behind as f64 / per_epoch as f64;
         let took = began.elapsed();
         self.ledger.waiting.push(Waiting {
             step,
             at,
+            tokens: self.progress.tokens,
             epoch,
             learning_rate,
             began,
@@ -302,8 +309,7 @@ impl Run {
                 data_wait: waited.as_secs_f64(),
                 pace: self.ledger.pace.pace(),
             };
-            self.log.write(&info)?;
-            session.tell(&Event::Step(&info));
+            self.line(&info, session)?;
         }
         Ok(())
     }

@@ -114,7 +114,7 @@ impl Run {
         let mut seen = Smoothing::default();
         let ratio = sweep.to / sweep.from;
         'sweep: while self.progress.step < sweep.steps {
-            let mut loader = pass::loader(&self.config, &self.dataset, &train, self.progress.epoch)?;
+            let mut loader = pass::loader(&self.config, &self.dataset, &train, self.progress.pass())?;
             while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < sweep.steps {
                 let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
                 self.finetune.thaw(&mut *self.net, self.progress.step);

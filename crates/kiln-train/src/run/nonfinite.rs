@@ -78,8 +78,10 @@ impl Run {
         let progress = &mut self.progress;
         (progress.step, (progress.epoch, progress.batch)) = (step.step, step.at);
         (progress.averaged, progress.loss_scale) = (step.averaged, step.loss_scale);
+        progress.tokens = step.tokens;
         if turn == Turn::Back {
-            self.finetune.set(&mut *self.net, step.step);
+            let planned = self.planned();
+            self.finetune.set(&mut *self.net, planned);
         }
         let (number, indices) = (step.step, &step.group.indices);
         if let Some(scale) = step.loss_scale.filter(|_| fault.batch.is_none()) {

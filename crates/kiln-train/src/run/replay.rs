@@ -205,23 +205,24 @@ impl Run {
         let evaluates = Plateau::of(&self.config.schedule).is_some();
         let mut evaluated_at = Instant::now();
         while self.progress.step < last {
-            let mut loader = self.loader()?;
-            while self.progress.batch < self.plan.batches_per_epoch && self.progress.step < last {
-                let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
+            let (mut loader, in_pass) = self.loader()?;
+            while self.progress.batch < in_pass && self.progress.step < last {
+                let batches = self.plan.accumulation.min(in_pass - self.progress.batch);
                 let began = Instant::now();
-                self.finetune.thaw(&mut *self.net, self.progress.step);
+                let planned = self.planned();
+                self.finetune.thaw(&mut *self.net, planned);
                 let group = self.gradients(&mut loader, batches)?;
-                self = self.take(group, batches, began)?;
+                self = self.take(group, batches, in_pass, began)?;
                 if self.settle(true, false, session)? != Turn::On {
                     break;
                 }
                 let every = self.config.evaluate.every;
-                let end = self.progress.batch == self.plan.batches_per_epoch;
+                let end = self.progress.batch == in_pass;
                 if end {
-                    (self.progress.epoch, self.progress.batch) = (self.progress.epoch + 1, 0);
+                    self.progress.next_pass();
                 }
-                let steps = self.plan.steps_per_epoch;
-                if evaluates && every.is_due(self.progress.step, steps, evaluated_at.elapsed()) {
+                let ended = end.then_some(self.progress.epoch);
+                if evaluates && every.is_due_in_loop(self.progress.step, ended, evaluated_at.elapsed()) {
                     self.validate(session)?;
                     evaluated_at = Instant::now();
                 }
@@ -233,19 +234,22 @@ impl Run {
         Ok(self)
     }
 
-    fn loader(&self) -> Result<Loader, TrainError> {
-        let loader = pass::loader(&self.config, &self.dataset, &self.train, self.progress.epoch)?;
-        Ok(loader.starting_at(self.progress.batch))
+    /// What is left of the pass, and how many batches it has in all.
+    fn loader(&self) -> Result<(Loader, usize), TrainError> {
+        let loader = pass::loader(&self.config, &self.dataset, &self.train, self.progress.pass())?;
+        let in_pass = loader.left();
+        Ok((loader.starting_at(self.progress.batch), in_pass))
     }
 
     /// The next step, with everything looked at.
     fn look(&mut self, step: u64) -> Result<Replay, TrainError> {
-        self.finetune.thaw(&mut *self.net, self.progress.step);
+        let planned = self.planned();
+        self.finetune.thaw(&mut *self.net, planned);
         let state = self.net.state();
         let order = self.net.parameters();
         let mut trouble = order.iter().find_map(|p| Trouble::of("parameter", &p.name, state.get(&p.name)?));
-        let batches = self.plan.accumulation.min(self.plan.batches_per_epoch - self.progress.batch);
-        let (mut loader, mut sum) = (self.loader()?, Gradients::default());
+        let ((mut loader, in_pass), mut sum) = (self.loader()?, Gradients::default());
+        let batches = self.plan.accumulation.min(in_pass - self.progress.batch);
         let (mut seen, mut weights) = (Vec::new(), Vec::new());
         for micro in 0..batches {
             let Some(host) = loader.next() else { break };

@@ -30,6 +30,7 @@ impl Run {
         error: TrainError,
         session: &mut Session<'_>,
     ) -> Result<Turn, TrainError> {
+        self.wait_for_save(session)?;
         let known = self.progress.left_out.iter().any(|left_out| left_out.step == step);
         if known || self.progress.left_out.len() as u64 >= MOST_IN_A_ROW {
             return Err(error);
@@ -41,6 +42,7 @@ impl Run {
         let seconds = self.progress.seconds;
         self.put(&folder, &checkpoint)?;
         (self.progress.left_out, self.progress.seconds) = (left_out, seconds);
+        self.begun = None;
         let (log, note) = RunLog::open(&self.dir, &self.config.log, &self.config_text, &self.progress)?;
         self.log = log;
         let at = self.progress.step;
@@ -59,7 +61,8 @@ impl Run {
             return Err(TrainError::Weights { path: path(), report: report.to_string() });
         }
         self.progress = checkpoint.progress.clone();
-        self.finetune.set(&mut *self.net, self.progress.step);
+        let planned = self.planned();
+        self.finetune.set(&mut *self.net, planned);
         self.optimizer
             .load_state(&checkpoint.optimizer, &*self.net, &self.device)
             .map_err(|source| TrainError::State { path: path(), source })?;

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::history::{evaluated, number, trained};
 use super::{Settings, is_run, unreadable};
+use crate::changes::{self, Changed};
 use crate::checkpoint;
 use crate::error::TrainError;
 use crate::finish::Summary;
@@ -89,6 +90,8 @@ pub struct Overview {
     pub train_loss: Option<f64>,
     /// Seconds trained, over all resumes, as far as they are written down.
     pub seconds: Option<f64>,
+    /// What was changed when it went on, and from which step on.
+    pub changes: Vec<Changed>,
     /// The config.
     #[serde(skip)]
     pub settings: Settings,
@@ -112,6 +115,10 @@ impl Overview {
             None
         });
         let progress = progress(&path.join("checkpoints"), &mut noted);
+        let changes = changes::read(path).unwrap_or_else(|fault| {
+            noted(fault);
+            Vec::new()
+        });
         let log = Tail::read(&path.join("metrics.jsonl"))?;
         let metric = settings.metric();
         let name = path.canonicalize().unwrap_or_else(|_| path.into());
@@ -147,6 +154,7 @@ impl Overview {
                 (None, Some(seconds)) => Some(seconds.max(elapsed.unwrap_or(0.0))),
                 (None, None) => elapsed,
             },
+            changes,
             settings,
             faults,
         })

@@ -142,14 +142,15 @@ impl EventLog {
         if all.is_empty() { Ok(()) } else { self.put(step, &What::Images(&all)) }
     }
 
-    /// Makes what was written durable, and answers how far it goes.
-    ///
-    /// # Errors
-    /// The system refuses.
-    pub(crate) fn sync(&mut self) -> Result<EventsAt, FileError> {
-        self.file.sync_data().map_err(FileError::at(&self.path, "sync"))?;
+    /// How far it goes.
+    pub(crate) fn at(&self) -> EventsAt {
         let name = self.path.file_name().unwrap_or_default();
-        Ok(EventsAt { file: name.to_string_lossy().into_owned(), bytes: self.bytes })
+        EventsAt { file: name.to_string_lossy().into_owned(), bytes: self.bytes }
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self) -> (&Path, &File) {
+        (&self.path, &self.file)
     }
 }
 
@@ -254,7 +255,7 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let mut first = EventLog::create(run.path(), 0).unwrap();
         first.line(&line(r#"{"step":1,"loss":2.0}"#)).unwrap();
-        let at = first.sync().unwrap();
+        let at = first.at();
         first.line(&line(r#"{"step":2,"loss":1.0}"#)).unwrap();
         let second = EventLog::create(run.path(), 1).unwrap();
         assert_eq!(cut(run.path(), Some(&at)).unwrap(), None);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use kiln_core::files::write_atomic;
 use kiln_core::{Exit, event::Metrics};
+use kiln_train::changes::Changed;
 use kiln_train::progress::Scored;
 use kiln_train::runs::{self, History, Overview, State};
 use serde_json::{Value, json};
@@ -90,6 +91,10 @@ fn head(run: &Overview, history: &History) -> String {
             keys.iter().filter_map(|key| Some(format!("{} {}", short(key), plain(run.settings.get(key)?))));
         let values: Vec<String> = values.collect();
         lines.extend((!values.is_empty()).then(|| (name, values.join(", "))));
+    }
+    for Changed { step, changes } in &run.changes {
+        let words: Vec<String> = changes.iter().map(|c| format!("{} {} -> {}", c.key, c.was, c.is)).collect();
+        lines.push(("changed", format!("after step {step}: {}", words.join(", "))));
     }
     let done = [
         Some(format!("step {}", run.step)),
