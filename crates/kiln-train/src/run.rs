@@ -387,5 +387,9 @@ impl Run {
     }
 }
 
+/// Burn's CPU generator is one a process: runs of two tests at once would draw from each other's.
+#[cfg(test)]
+static ONE_RUN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[cfg(test)]
 mod tests;

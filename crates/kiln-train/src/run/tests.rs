@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -16,7 +16,7 @@ use kiln_core::{Gradients, Input, LoadReport, Output, StateDict, WrongInput};
 use kiln_data::{Dataset, inputs};
 use kiln_eval::{Answer, Bundle, Evaluation, Predictor, Tta};
 
-use super::{Run, Session};
+use super::{ONE_RUN, Run, Session};
 use crate::finish::Outcome;
 use crate::setup::Start;
 
@@ -161,6 +161,7 @@ epochs = 1
 
 #[test]
 fn an_image_is_the_same_bits_in_training_eval_and_predict() {
+    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
     let temporary = tempfile::tempdir().unwrap();
     let data = temporary.path().join("data");
     folder(&data);

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::{Int, Tensor};
@@ -15,6 +15,7 @@ use kiln_core::adapter::Adaptable;
 use kiln_core::net::{Adapt, KvCache, Net, ParamInfo, UpdateRule};
 use kiln_core::{Gradients, Input, LoadReport, Output, StateDict, WrongInput};
 
+use super::super::ONE_RUN;
 use super::{Run, Session};
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::TrainError;
@@ -197,6 +198,7 @@ impl Left {
 
 /// A run of the config with these overrides and planted batches.
 fn go(overrides: &[&str], late: bool, planted: &[Vec<u8>], kind: Kind) -> Left {
+    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let interrupt = AtomicBool::new(false);
     let mut session = Session { callbacks: Vec::new(), interrupt: &interrupt, process_start: Instant::now() };
