@@ -24,6 +24,7 @@ use kiln_models::Card;
 use kiln_nn::meter::measure;
 
 pub use dry_run::{DryRun, dry_run};
+use insight::MemoryMeter;
 pub use lr_find::{RateCurve, RatePoint, Sweep, lr_find};
 
 use crate::average::Average;
@@ -134,7 +135,7 @@ impl Run {
         let (mut evaluated_at, mut saved_at) = (Instant::now(), Instant::now());
         let trained_before = self.progress.seconds;
         let began = Instant::now();
-        let mut stall = StallMeter::default();
+        let (mut stall, mut memory) = (StallMeter::default(), MemoryMeter::default());
         let mut pace = PaceMeter::new(self.config.train.logging_steps, self.config.log.peak_tflops);
         let (step, total) = (self.progress.step, self.plan.total_steps);
         session.tell(&Event::Started { step, total, steps_per_epoch: self.plan.steps_per_epoch });
@@ -201,7 +202,7 @@ impl Run {
                         learning_rate,
                         grad_norm: norm,
                         update_ratio,
-                        memory_mib: self.memory_mib(),
+                        memory_mib: memory.mib(&self.device),
                         samples: group.samples,
                         elapsed: session.process_start.elapsed().as_secs_f64(),
                         data_wait: group.data_wait.as_secs_f64(),

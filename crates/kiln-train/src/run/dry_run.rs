@@ -108,14 +108,14 @@ impl Run {
             };
             self.net = self.optimizer.step(self.net, gradients, self.plan.schedule.at(0));
         }
+        let norms = self.net.values().into_iter().map(|(_, value)| value.abs().max().into_scalar::<f32>());
+        let largest = norms.fold(0.0f32, |a, b| if b.is_nan() { b } else { a.max(b) });
+        self.finite("largest weight after the step", largest, &group.indices)?;
         (self.progress.step, self.progress.batch) = (1, batches);
         if let Some(average) = &mut self.average {
             average.update(&*self.net, 1, &self.plan);
             self.progress.averaged = average.updates();
         }
-        let norms = self.net.values().into_iter().map(|(_, value)| value.abs().max().into_scalar::<f32>());
-        let largest = norms.fold(0.0f32, |a, b| if b.is_nan() { b } else { a.max(b) });
-        self.finite("largest weight after the step", largest, &group.indices)?;
         let step_seconds = began.elapsed().as_secs_f64();
         drop(loader);
 
