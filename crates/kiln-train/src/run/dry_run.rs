@@ -10,6 +10,7 @@ use kiln_core::files::FileError;
 use kiln_core::run_dir::RunDirError;
 use kiln_data::config::CacheKind;
 use kiln_eval::Bundle;
+use kiln_nn::ops::square_sum;
 use serde::Serialize;
 use serde_json::json;
 
@@ -108,9 +109,8 @@ impl Run {
             };
             self.net = self.optimizer.step(self.net, gradients, self.plan.schedule.at(0));
         }
-        let norms = self.net.values().into_iter().map(|(_, value)| value.abs().max().into_scalar::<f32>());
-        let largest = norms.fold(0.0f32, |a, b| if b.is_nan() { b } else { a.max(b) });
-        self.finite("largest weight after the step", largest, &group.indices)?;
+        let squares = self.net.values().into_iter().map(|(_, value)| square_sum(value).into_scalar::<f32>());
+        self.finite("norm of the weights after it", squares.sum::<f32>().sqrt(), &group.indices)?;
         (self.progress.step, self.progress.batch) = (1, batches);
         if let Some(average) = &mut self.average {
             average.update(&*self.net, 1, &self.plan);
