@@ -32,7 +32,8 @@ pub struct StepInfo {
     /// Norm of this step's update over the norm of the weights before it, where it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update_ratio: Option<f64>,
-    /// Memory in use, MiB: of the device as its pool has reserved it, on the processor of this process; where it is known.
+    /// Memory in use, MiB: of the device as its pool has reserved it, on the processor of this process; where it is known
+    /// and was not asked for within the last tenth of a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<f64>,
     /// Samples, or scored tokens, in this step.

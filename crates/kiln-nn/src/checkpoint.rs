@@ -94,6 +94,9 @@ fn record<B: Crosses, M: Module + 'static, const D: usize, const E: usize>(
     let Ids { found: parameters, anchor, .. } = parameters;
     let input = recorded::<B, D>(&x);
     let tracked = input.is_tracked();
+    if !tracked && anchor.is_none() {
+        return run(block, x); // no backward pass comes here
+    }
     // A block of a frozen stem is in the graph by a parameter of its own.
     let nodes = [input.node(), anchor.as_ref().map_or_else(|| input.node(), |anchor| anchor.node())];
     let plain = x.inner();

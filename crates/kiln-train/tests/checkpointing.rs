@@ -28,7 +28,7 @@ fn vit(folder: &Path, rest: &str) -> PathBuf {
 fn runs_are_the_same_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let lora = "[lora]\nrank = 2\nalpha = 4\ndropout = 0.1\n";
-    let frozen = "[finetune]\nfreeze = [\"blocks.0\", \"patch_embed\"]\n";
+    let frozen = "[finetune]\nfreeze = [\"blocks.0.*\", \"patch_embed.*\"]\n";
     let average = "[average]\nkind = \"ema\"\ndecay = 0.9\n";
     for (rest, overrides) in
         [(average, vec![]), ("", vec!["precision=bf16"]), (lora, vec![]), (frozen, vec![])]
@@ -131,7 +131,7 @@ fn the_peak_memory_of_a_12_layer_encoder_is_halved_and_check_reckons_it() {
         let (reckoned, taken) = (memory.peak().unwrap() / 1024, peak - before);
         eprintln!("{overrides:?}: reckoned {reckoned} KiB, taken {taken} KiB beside the {before} before");
         let factor = reckoned as f64 / taken as f64;
-        assert!((1.0 / 1.6..1.6).contains(&factor), "{overrides:?}: {reckoned} KiB for {taken}: {memory:?}");
+        assert!((1.0 / 1.5..1.5).contains(&factor), "{overrides:?}: {reckoned} KiB for {taken}: {memory:?}");
     }
     eprintln!("peak of a 12-layer encoder: {whole} KiB, with checkpointing {blocks} KiB");
     assert_eq!(weights, same, "other weights");

@@ -47,8 +47,8 @@ fn a_dry_run_does_everything_once_and_leaves_nothing() {
     let before = files(folder.path());
     let done = dry(&new(&path, &["log.histograms=true"])).unwrap();
     assert_eq!(files(folder.path()), before, "something was left");
-    // 1294 samples in 41 batches of 32, two a step.
-    assert_eq!((done.train_samples, done.steps, done.accumulation), (1294, (63, 21), (2, 32)));
+    // 1292 samples in 41 batches of 32, two a step.
+    assert_eq!((done.train_samples, done.steps, done.accumulation), (1292, (63, 21), (2, 32)));
     assert_eq!(done.parameters, (64 * 32 + 32 + 32 * 10 + 10, 64 * 32 + 32 + 32 * 10 + 10));
     assert_eq!((done.kept, done.evaluation.unwrap().0), (3, "validation"));
     assert_eq!(done.output_dir, folder.path().join("runs"));
@@ -70,7 +70,9 @@ fn a_dry_run_finds_what_would_end_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = config(folder.path(), MLP, &format!("{SGD}[train]\nmax_steps = 5\n"));
     let fault = |overrides: &[&str]| dry(&new(&path, overrides)).unwrap_err().to_string();
-    assert!(fault(&["optimizer.learning_rate=1e38"]).contains("largest weight after the step"));
+    let scaled = |std: &str| format!("data.transforms=[{{kind=\"normalize\", mean=[0.0], std=[{std}]}}]");
+    assert!(fault(&[&scaled("1e-38")]).contains("step 1: the loss is"));
+    assert!(fault(&[&scaled("1e-30")]).contains("step 1: the norm of the weights after it is"));
     assert!(fault(&["data.loader.batch_size=5000", "data.loader.drop_last=true"]).contains("no full batch"));
     let run = train(&path, &["run_name=there"]);
     assert!(fault(&["run_name=there"]).contains("exists already"));

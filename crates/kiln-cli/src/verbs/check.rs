@@ -92,13 +92,16 @@ fn size(memory: &Memory) -> String {
         Some(bytes) => format!("activations of a batch of {batch} {}", mib(bytes)),
         None => "activations not counted in so large a net".into(),
     };
+    let assumed = memory.assumed_classes;
+    let assumed =
+        assumed.map_or_else(String::new, |n| format!(" (a head of {n} classes: only samples name them)"));
     let others = [("average", average), ("teacher", teacher)];
     let others = others.iter().filter(|(_, bytes)| *bytes > 0);
     let others: String = others.map(|(name, bytes)| format!(", {name} {}", mib(*bytes))).collect();
     let peak =
         memory.peak().map_or_else(String::new, |peak| format!("about {} MiB at most, counted: ", mib(peak)));
     format!(
-        "{peak}weights {}, gradients {}, optimizer {}{others}, {activations}; a checkpoint {} MiB",
+        "{peak}weights {}, gradients {}, optimizer {}{others}, {activations}; a checkpoint {} MiB{assumed}",
         mib(weights),
         mib(gradients),
         mib(optimizer),

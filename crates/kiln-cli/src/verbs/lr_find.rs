@@ -30,7 +30,7 @@ pub(crate) struct Args {
     steps: u64,
     /// Draw the curve as SVG into FILE; without a name beside the config
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "", require_equals = true)]
-    plot: Option<PathBuf>,
+    plot: Option<String>,
     /// Print one JSON object with the whole curve
     #[arg(long)]
     json: bool,
@@ -73,11 +73,11 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 /// Writes the chart, into `plot` or beside the config.
-fn draw(plot: &Path, config: &Path, curve: &RateCurve) -> Result<(), Failure> {
+fn draw(plot: &str, config: &Path, curve: &RateCurve) -> Result<(), Failure> {
     let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let path = match plot.as_os_str().is_empty() {
+    let path = match plot.is_empty() {
         true => config.with_file_name(format!("{name}.lr-find.svg")),
-        false => plot.to_path_buf(),
+        false => PathBuf::from(plot),
     };
     let Some(svg) = runs::draw_rates(&name, curve) else {
         return Err(Failure::new(Exit::Failed, "nothing to draw: the first loss of the sweep is not finite"));

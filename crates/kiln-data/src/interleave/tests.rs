@@ -78,7 +78,7 @@ fn without_shuffling_sources_take_turns() {
 fn classes_come_equally_often_and_each_sample_of_a_class_too() {
     // 60 samples of class 0, 30 of class 2, 6 of class 5, mixed.
     let class = |i: usize| {
-        if i % 16 == 0 {
+        if i.is_multiple_of(16) {
             5
         } else if i % 16 < 6 {
             2

@@ -82,7 +82,10 @@ fn model(loaded: &Loaded, outline: Outline, options: &OpenOptions<'_>) -> Result
             let stand_ins = || ["0", "1"].map(String::from).to_vec();
             let known = options.known_classes.map_or_else(stand_ins, <[String]>::to_vec);
             match fits(loaded, &input, &known) {
-                Ok(memory) => return Ok(memory),
+                Ok(memory) => {
+                    let assumed_classes = Some(known.len());
+                    return Ok(memory.map(|memory| Memory { assumed_classes, ..memory }));
+                }
                 Err(_) => true,
             }
         }

@@ -13,6 +13,7 @@ use burn::tensor::{Bool, Tensor};
 use kiln_core::event::{Event, StepInfo};
 
 use super::alive::device_panic;
+use super::insight::MemoryMeter;
 use super::nonfinite::{Fault, NotFinite};
 use super::{Group, Run, Session};
 use crate::error::TrainError;
@@ -37,13 +38,22 @@ pub(crate) struct Ledger {
     pub(super) newest: Vec<Vec<usize>>,
     pace: PaceMeter,
     stall: StallMeter,
+    memory: MemoryMeter,
 }
 
 impl Ledger {
     /// For lines of the log every so many steps; `late` where reading from the device costs time.
     pub(crate) fn new(late: bool, logging_steps: u64, peak_tflops: Option<f64>) -> Self {
         let (pace, stall) = (PaceMeter::new(logging_steps, peak_tflops), StallMeter::default());
-        Self { late, waiting: Vec::new(), bad: None, newest: Vec::new(), pace, stall }
+        Self {
+            late,
+            waiting: Vec::new(),
+            bad: None,
+            newest: Vec::new(),
+            pace,
+            stall,
+            memory: MemoryMeter::default(),
+        }
     }
 
     fn is_due(&self) -> bool {
@@ -54,6 +64,7 @@ impl Ledger {
 }
 
 /// The numbers of a step: the loss of each batch, then the gradient norm.
+#[expect(clippy::large_enum_variant, reason = "a few steps wait at once")]
 enum Numbers {
     Read(Vec<f32>),
     /// And 1 behind them where they, or those of a step that waits before this one, are not finite.
@@ -303,7 +314,7 @@ impl Run {
                 learning_rate: step.learning_rate,
                 grad_norm: values.get(group.weights.len()).copied().unwrap_or(0.0),
                 update_ratio: step.moved.as_ref().and_then(Moved::ratio),
-                memory_mib: self.memory_mib(),
+                memory_mib: self.ledger.memory.mib(&self.device),
                 samples: group.samples,
                 elapsed: session.process_start.elapsed().as_secs_f64(),
                 data_wait: waited.as_secs_f64(),

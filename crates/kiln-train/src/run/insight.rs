@@ -1,6 +1,8 @@
 //! What a line of `metrics.jsonl` tells of a step beside its loss: how far it moved the weights, and the memory in use.
 //! Owns when the first is measured; never changes a number of the run.
 
+use std::time::{Duration, Instant};
+
 use burn::tensor::Device;
 
 use super::Run;
@@ -12,10 +14,25 @@ impl Run {
         let (every, lines) = (self.config.log.update_ratio_every, self.config.train.logging_steps);
         every > 0 && step.is_multiple_of(lines) && step.is_multiple_of(every.next_multiple_of(lines))
     }
+}
 
-    /// Memory in use, MiB.
-    pub(super) fn memory_mib(&self) -> Option<f64> {
-        memory_mib(&self.device)
+/// Looks at the memory in use, no more often than every tenth of a second: asking takes longer than the steps of small nets
+/// may.
+#[derive(Debug, Default)]
+pub(super) struct MemoryMeter {
+    looked: Option<Instant>,
+}
+
+impl MemoryMeter {
+    const BETWEEN: Duration = Duration::from_millis(100);
+
+    /// MiB; `None` where it was looked at just now, or is not told.
+    pub(super) fn mib(&mut self, device: &Device) -> Option<f64> {
+        if self.looked.is_some_and(|at| at.elapsed() < Self::BETWEEN) {
+            return None;
+        }
+        self.looked = Some(Instant::now());
+        memory_mib(device)
     }
 }
 

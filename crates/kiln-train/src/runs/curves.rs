@@ -237,7 +237,7 @@ mod tests {
         let points: Vec<RatePoint> = (0..=12).map(point).collect();
         let curve = RateCurve { suggestion: Some(points[6].learning_rate), points };
         let svg = draw_rates("digits", &curve).unwrap();
-        for label in [">1e-7<", ">1e-1<", ">falls fastest<", "digits: loss by learning rate"] {
+        for label in [">1e-6<", ">1e-2<", ">falls fastest<", "digits: loss by learning rate"] {
             assert!(svg.contains(label), "{label}: {svg}");
         }
         assert_eq!((svg.matches("<polyline").count(), svg.matches("class=\"best\"").count()), (3, 1));
