@@ -2,8 +2,8 @@
 """Kills a run at every system call of one save (strace -e inject), and resumes it each time: the newest checkpoint must
 always load, and the resumed run must end with the weights of the run that was left alone.
 
-First a run is traced whole; a save is what lies between the making of a checkpoint's temporary folder and the removal of
-the checkpoint it replaces. Then, for each openat, write, fsync, rename, mkdir and unlink of one save, a run is killed as
+First a run is traced whole; a save is what its thread does from making the logs durable over the making of a checkpoint's
+temporary folder to the removal of the checkpoint it replaces. Then, for each openat, write, fsync, rename, mkdir and unlink of one save, a run is killed as
 that call is entered. strace counts calls by thread, so a save is taken that comes after more calls of the saving thread
 than any other thread makes. Needs strace. Usage: python3 tests/save_syscalls.py [--kiln BINARY] [--record FILE]
 """
@@ -39,15 +39,19 @@ def traced(kiln, config, run, options):
 def save_calls(lines, step):
     """(call, how many of its kind its thread has made with it, text) of every call of one save in the run folder."""
     seen = collections.Counter()
-    inside, found, saving = False, [], None
+    inside, found, saving, logs = False, [], None, []
     for line in lines:
         match = CALL.match(line)
         if not match or match[2] not in CALLS:
             continue
         thread, call = match.groups()
         seen[thread, call] += 1  # strace counts by thread too
-        if call == "mkdir" and f".step-{step:08}.tmp" in line:
-            inside, saving = True, thread
+        if call == "fdatasync" and not inside:
+            logs.append((thread, (call, seen[thread, call], line.split(None, 1)[1][:100])))
+        if call == "mkdir" and ".tmp" in line and not inside:
+            if f".step-{step:08}.tmp" in line:
+                inside, saving, found = True, thread, [entry for by, entry in logs if by == thread]
+            logs = []
         if inside and thread == saving and "/run" in line:
             found.append((call, seen[thread, call], line.split(None, 1)[1][:100]))
         if inside and thread == saving and call in ("rmdir", "unlinkat") and "checkpoints" in line and "AT_REMOVEDIR" in line:

@@ -60,7 +60,7 @@ fn configs(folder: &Path) -> [PathBuf; 2] {
 fn both(path: &Path, optimizer: &[&str]) -> [Summary; 2] {
     let with = |name: &str, sizes: &[&str]| {
         let name = format!("run_name={}-{name}-{}", path.file_stem().unwrap().display(), optimizer.len());
-        let all: Vec<&str> = [&[name.as_str()], optimizer, sizes].concat();
+        let all: Vec<&str> = [&[name.as_str()][..], optimizer, sizes].concat();
         train(path, &all)
     };
     [with("big", &[]), with("small", &["data.loader.batch_size=8", "train.gradient_accumulation_steps=4"])]

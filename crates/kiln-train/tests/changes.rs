@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use kiln_train::changes::{self, Change, Changed};
 use kiln_train::{Outcome, Run, Session, TrainError};
 use serde_json::Value;
 use support::bits;
-use support::runs::{ADAMW, MLP, config, finished, go, metrics, new, newest, resume, train};
+use support::runs::{ADAMW, MLP, ONE_RUN, config, finished, go, metrics, new, newest, resume, train};
 
 /// A run that was stopped after a step.
 fn stopped(config: &Path, overrides: &[&str], at: u64) -> std::path::PathBuf {
@@ -96,7 +97,9 @@ fn another_batch_size_goes_on_behind_the_samples_that_were_seen() {
     let start = resume(&run, &["data.loader.batch_size=24"]);
     let never = AtomicBool::new(false);
     let mut session = Session { callbacks: Vec::new(), interrupt: &never, process_start: Instant::now() };
+    let alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
     drop(Run::start(&start, &mut session).unwrap());
+    drop(alone);
     assert_eq!(changes::read(&run).unwrap().len(), 1);
     assert_eq!(finished(go(&resume(&run, &[]), 0).unwrap()).steps, half.steps);
     assert_eq!(bits(&newest(&run).model), bits(&newest(&half.run).model));

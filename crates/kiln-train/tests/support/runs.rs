@@ -47,7 +47,7 @@ impl Callback for InterruptAt<'_> {
 }
 
 /// Burn's CPU generator is one a process: runs of two tests at once would draw from each other's.
-static ONE_RUN: Mutex<()> = Mutex::new(());
+pub static ONE_RUN: Mutex<()> = Mutex::new(());
 
 pub fn go(start: &Start, interrupt_at: u64) -> Result<Outcome, TrainError> {
     watched(start, |interrupt| Box::new(InterruptAt(interrupt_at, interrupt)))
