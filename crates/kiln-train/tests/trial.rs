@@ -96,7 +96,7 @@ impl Callback for Notes<'_> {
 }
 
 fn verdict(start: &Start) -> (Outcome, String) {
-    let notes = Box::leak(Box::new(std::sync::Mutex::new(Vec::new())));
+    let notes: &std::sync::Mutex<Vec<String>> = Box::leak(Box::default());
     let outcome = watched(start, |_| Box::new(Notes(notes))).unwrap();
     let found = notes.lock().unwrap().iter().find(|note| note.starts_with("overfit: ")).cloned();
     (outcome, found.unwrap_or_default())
