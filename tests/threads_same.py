@@ -23,7 +23,7 @@ CASES = [
     ("diabetes.toml", ["train.max_steps=60"], None),
     ("diabetes_ft_transformer.toml", ["train.max_steps=20"], None),
     ("sst2_minilm_finetune.toml", ["train.max_steps=6"], "evaluate.every=1000 steps"),
-    ("shakespeare_char.toml", ["train.max_steps=6"], "evaluate.every=1000 steps"),
+    ("shakespeare_char.toml", ["train.max_steps=6", "schedule.warmup_steps=2"], "evaluate.every=1000 steps"),
 ]
 
 

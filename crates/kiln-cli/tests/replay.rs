@@ -87,9 +87,9 @@ fn the_step_that_stopped_a_run_is_seen_again() {
 #[test]
 fn the_first_layer_that_overflows_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    // One step makes the weights so large that the second layer's answer overflows in the next.
-    let extra = "[optimizer]\nkind = \"sgd\"\nlearning_rate = 1e25\n[train]\nmax_steps = 9\n";
-    let config = table(folder.path(), |i| format!("{}", i % 7), extra);
+    // One step makes the weights so large that a layer's answer overflows in the next.
+    let extra = "[optimizer]\nkind = \"sgd\"\nlearning_rate = 1.0\n[train]\nmax_steps = 9\n";
+    let config = table(folder.path(), |i| format!("{}e15", i % 7 + 1), extra);
     Said::by(kiln().arg("train").arg(&config).arg("run_name=large"))
         .expect(1, &["error: step 2", "the loss is"]);
     let run = folder.path().join("runs/large");
