@@ -2,6 +2,8 @@
 //! Owns the order in which parts are opened; never trains. What may change on resume, `resume.rs` says. Hands a `Run` to its
 //! loop.
 
+mod words;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -10,7 +12,6 @@ use kiln_core::event::Event;
 use kiln_core::files::write_atomic;
 use kiln_core::run_dir::RunDirError;
 use kiln_core::{RunDir, TaskConfig};
-use kiln_data::config::Sampling;
 use kiln_data::{Dataset, OpenOptions, Split};
 use kiln_eval::tasks::{self, Loss, Metric, Task};
 use kiln_models::Model;
@@ -31,6 +32,7 @@ use crate::progress::Progress;
 use crate::resume::{latest_run, resume};
 use crate::run::{Ledger, Run, Saver, Session};
 use crate::run_log::RunLog;
+use words::{describe, describe_order};
 
 /// What to train.
 #[derive(Debug, Clone)]
@@ -325,35 +327,4 @@ fn evaluated_in_budget(config: &Config, dataset: &Dataset) -> Result<(), TrainEr
         kiln_data::batches(split, &dataset.preprocessor, loader, false)?;
     }
     Ok(())
-}
-
-/// How long an epoch is, where that is not plain.
-fn describe_order(config: &Config, plan: &Plan, train: &Split) -> Option<String> {
-    let loader = config.data.loader();
-    let (batches, steps) = (plan.batches_per_epoch, plan.steps_per_epoch);
-    if let Some(tokens) = loader.max_tokens {
-        return Some(format!("an epoch: {batches} batches of at most {tokens} tokens, {steps} steps"));
-    }
-    let quotas = train.quotas(loader)?;
-    let parts: Vec<String> = quotas.iter().map(|(taken, of)| format!("{taken} (of {of})")).collect();
-    let samples: usize = quotas.iter().map(|(taken, _)| taken).sum();
-    let by = if loader.sampling == Sampling::Balanced { "class" } else { "source" };
-    Some(format!("an epoch: {samples} samples, by {by} {}; {steps} steps", parts.join(", ")))
-}
-
-fn describe(dataset: &Dataset) -> String {
-    let count = |name: &str, split: &Option<Split>| split.as_ref().map(|s| format!("{} {name}", s.len()));
-    let counts: Vec<String> = [
-        count("train", &dataset.train),
-        count("validation", &dataset.validation),
-        count("test", &dataset.test),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let classes = match dataset.classes.len() {
-        0 => String::new(),
-        n => format!(", {n} classes"),
-    };
-    format!("data: {} samples{classes}", counts.join(", "))
 }
