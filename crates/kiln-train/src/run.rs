@@ -260,6 +260,7 @@ impl Run {
             }
         }
         self.settle(session)?;
+        self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
         match self.progress.stopped_early.clone() {
             Some(reason) => session.tell(&Event::Stopped { step: self.progress.step, reason: &reason }),
             None => session.tell(&Event::Finished { step: self.progress.step }),
