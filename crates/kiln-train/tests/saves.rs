@@ -67,15 +67,15 @@ fn so_many_of_the_best_are_kept_and_the_best_becomes_the_model() {
     );
     let path = config(folder.path(), MLP, &rest);
     // A rate that grows beyond all bounds: the loss falls, and then rises.
-    let summary = train(&path, &["optimizer.learning_rate=0.5", "schedule.warmup_steps=60"]);
+    let summary = train(&path, &["optimizer.learning_rate=5.0", "schedule.warmup_steps=60"]);
     let mut ranked: Vec<(f64, u64)> = metrics(&summary.run)
         .iter()
         .filter(|line| line["split"] == "validation")
         .map(|line| (line["loss"].as_f64().unwrap(), line["step"].as_u64().unwrap()))
         .collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-    assert!(ranked.len() == 12 && ranked[..3].iter().all(|(_, step)| *step < 60), "{ranked:?}");
-    let mut expected: Vec<u64> = ranked[..3].iter().map(|(_, step)| *step).chain([60]).collect();
+    assert!(ranked.len() == 12 && ranked[..2].iter().all(|(_, step)| *step < 60), "{ranked:?}");
+    let mut expected: Vec<u64> = ranked[..2].iter().map(|(_, step)| *step).chain([60]).collect();
     expected.sort_unstable();
     expected.dedup();
     assert_eq!(steps(&summary.run), expected);
