@@ -71,7 +71,7 @@ fn check_reckons_the_memory_of_a_run() {
         .expect(0, &["memory about", "activations of a batch of 108", "a head of 2 classes"]);
     let memory = |words: &[&str]| -> Value {
         let classes = r#"data.classes=["0","1","2","3","4","5","6","7","8","9"]"#;
-        let command = [&["check", config.to_str().unwrap(), "--json", classes], words].concat();
+        let command = [&["check", config.to_str().unwrap(), "--json", classes][..], words].concat();
         let said = Said::by(kiln().args(command)).expect(0, &[]);
         serde_json::from_str::<Value>(&said.out).unwrap()["memory"].clone()
     };
