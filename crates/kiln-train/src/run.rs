@@ -200,7 +200,7 @@ impl Run {
                 // ---- what came of it, and where we are now ---------------------------------------------
                 let due = |run: &Self| {
                     let step = run.progress.step;
-                    let ended = (run.progress.batch == in_pass).then_some(run.progress.epoch + 1);
+                    let ended = run.passes(in_pass);
                     let (evaluate, save) = (run.config.evaluate.every, run.config.checkpoint.every);
                     let end = step == total || run.budget_is_up();
                     let evaluate = end || evaluate.is_due_in_loop(step, ended, evaluated_at.elapsed());

@@ -8,6 +8,18 @@ use crate::error::TrainError;
 use crate::runs::History;
 
 impl Run {
+    /// The number of the pass that ended with the step just taken, if one did. Batches that are learned by heart make short
+    /// passes: evaluations and saves are those of the whole data all the same.
+    pub(super) fn passes(&self, in_pass: usize) -> Option<u64> {
+        match self.config.train.overfit_batches {
+            None => (self.progress.batch == in_pass).then_some(self.progress.epoch + 1),
+            Some(_) => {
+                let (step, steps) = (self.progress.step, self.plan.steps_per_epoch);
+                step.is_multiple_of(steps).then(|| step / steps)
+            }
+        }
+    }
+
     /// Tells what became of the loss, where a few batches were learned by heart.
     pub(super) fn say_whether_it_fell(&self, session: &mut Session<'_>) -> Result<(), TrainError> {
         if self.config.train.overfit_batches.is_some() {

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::guard::{Turn, read};
 use super::{Run, Session, or_one};
+use crate::changes;
 use crate::checkpoint::{self, Latest};
 use crate::config::OnNonfinite;
 use crate::error::TrainError;
@@ -184,6 +185,12 @@ impl Run {
             (self.progress.pending_evaluation, self.progress.stopped_early) = (false, None);
         }
         let from = self.progress.step;
+        // The config is the run's newest; steps under an older one cannot be taken again.
+        if let Some(change) = changes::read(run)?.into_iter().find(|change| change.step > from) {
+            let keys: Vec<String> = change.changes.into_iter().map(|change| change.key).collect();
+            let differences = format!("  {} changed after step {}", keys.join(", "), change.step);
+            return Err(TrainError::Changed { run: run.to_path_buf(), what: "config", differences });
+        }
         let way = step - 1 - from;
         let place =
             if from == 0 { "the start".to_string() } else { format!("the checkpoint of step {from}") };

@@ -95,8 +95,11 @@ impl Run {
         if self.begun.as_ref().map(same).as_ref() == Some(&self.progress) {
             return Ok(());
         }
-        let step = self.progress.step;
-        self.save(false, session)?;
+        let (step, policy) = (self.progress.step, self.config.checkpoint.on_error);
+        self.config.checkpoint.on_error = OnError::Stop;
+        let begun = self.save(false, session);
+        self.config.checkpoint.on_error = policy;
+        begun?;
         match self.waited() {
             Some(Err(fault)) => Err(self.unsaved(step, fault)),
             Some(answer) => self.answered(answer, session),

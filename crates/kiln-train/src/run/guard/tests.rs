@@ -185,8 +185,16 @@ impl Left {
     /// Lines of the log without what depends on the clock.
     fn lines(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.run.join("metrics.jsonl")).unwrap();
-        let clock =
-            ["elapsed", "data_wait", "samples_per_second", "step_p50_ms", "step_p95_ms", "data_wait_share"];
+        let clock = [
+            "elapsed",
+            "data_wait",
+            "samples_per_second",
+            "step_p50_ms",
+            "step_p95_ms",
+            "data_wait_share",
+            "model_tflops",
+            "memory_mib",
+        ];
         let line = |line: &str| {
             let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
             clock.iter().for_each(|key| drop(line.as_object_mut().unwrap().remove(*key)));
