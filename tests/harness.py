@@ -18,7 +18,8 @@ import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VOLATILE = ("elapsed", "data_wait", "samples_per_second", "tokens_per_second", "step_p50_ms", "step_p95_ms", "data_wait_share")
+VOLATILE = ("elapsed", "data_wait", "samples_per_second", "tokens_per_second", "step_p50_ms", "step_p95_ms", "data_wait_share",
+            "model_tflops", "model_flops_utilisation", "memory_mib")
 
 DIGITS = f"""
 seed = 7

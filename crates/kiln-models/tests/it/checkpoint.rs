@@ -104,8 +104,9 @@ fn same(what: &str, net: &dyn Net, spec: &InputSpec, half: Precision) {
     for (a, b) in whole.iter().zip(&blocks) {
         assert_eq!(a, b, "{what}: {}", a.0);
     }
-    // All layers but those before and after the blocks.
-    assert!(twice > once + once / 2, "{what}: {once} layers answered, then {twice}");
+    // All layers but those before and after the blocks, and those of blocks that nothing trains in or before.
+    let most = if what.ends_with("half frozen") { once / 4 } else { once / 2 };
+    assert!(twice > once + most, "{what}: {once} layers answered, then {twice}");
     assert_ne!(pass(net, spec, true, half).0[0].1, [0; 4], "{what}: a loss of zero shows nothing");
 }
 

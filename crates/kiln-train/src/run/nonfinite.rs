@@ -200,11 +200,11 @@ impl Run {
         first.chain(rest).flatten().map(|i| self.train.name(*i)).collect()
     }
 
-    /// The same for a message: at most five.
+    /// The same for a message: at most eight.
     fn names(&self, indices: &[Vec<usize>], batch: Option<usize>) -> String {
         let mut names = self.all_names(indices, batch);
-        let more = names.len().saturating_sub(5);
-        names.truncate(5);
+        let more = names.len().saturating_sub(8);
+        names.truncate(8);
         if more > 0 {
             names.push(format!("and {more} more"));
         }
