@@ -188,6 +188,18 @@ pub enum TrainError {
         /// Steps of the run.
         total: u64,
     },
+    /// A step that was taken with another config than the run has now.
+    #[error("{}: --step {step}: {keys} changed after step {changed}, and the run has the new config", run.display())]
+    OlderConfig {
+        /// The run folder.
+        run: PathBuf,
+        /// What was asked for.
+        step: u64,
+        /// The keys that changed.
+        keys: String,
+        /// The step after which they did.
+        changed: u64,
+    },
     /// A run of a selftest did not get where it should.
     #[error("{0}")]
     Selftest(String),
@@ -221,6 +233,7 @@ impl TrainError {
             | TrainError::Teacher { .. }
             | TrainError::Changed { .. }
             | TrainError::NoSuchStep { .. }
+            | TrainError::OlderConfig { .. }
             | TrainError::NothingToResume(_) => Exit::Usage,
             TrainError::Unreadable { .. }
             | TrainError::State { .. }
@@ -292,6 +305,9 @@ impl TrainError {
                 "set data.loader.batch_size to {samples} or less, or data.loader.drop_last=false"
             )),
             TrainError::NoTrainingSamples => Some("give data.train, or data.path with a train split".into()),
+            TrainError::OlderConfig { changed, .. } => {
+                Some(format!("steps from {} on can be replayed", changed + 1))
+            }
             TrainError::Changed { what: "config", .. } => Some(format!(
                 "start a new run for these; a run that goes on may change {}",
                 crate::changes::allowed()

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use kiln_train::changes::{self, Change, Changed};
-use kiln_train::{Outcome, Run, Session, TrainError};
+use kiln_train::{Outcome, Run, Session, TrainError, replay};
 use serde_json::Value;
 use support::bits;
 use support::runs::{ADAMW, MLP, ONE_RUN, config, finished, go, metrics, new, newest, resume, train};
@@ -58,6 +58,18 @@ fn more_epochs_are_as_if_they_had_been_asked_for_at_the_start() {
     assert!(saved.contains("epochs = 3"), "{saved}");
     assert_eq!(finished(go(&resume(&short.run, &[]), 0).unwrap()).steps, 123);
     assert_eq!(changes::read(&short.run).unwrap().len(), 1);
+    // Steps before the change cannot be replayed with the config after it; those behind it can.
+    let look = |step| replay(&short.run, step, &[], &mut |_| {});
+    let older = look(10).unwrap_err();
+    assert_eq!(older.exit(), kiln_core::Exit::Usage);
+    assert!(
+        older
+            .to_string()
+            .ends_with("--step 10: train.epochs changed after step 41, and the run has the new config")
+    );
+    assert_eq!(older.hint().unwrap(), "steps from 42 on can be replayed");
+    let seen = look(100).unwrap();
+    assert_eq!((seen.logged_loss.map(|loss| loss as f32), seen.trouble.is_none()), (Some(seen.loss), true));
     let config = newest(&short.run).progress;
     assert_eq!((config.epoch, config.batch), (3, 0));
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kiln_core::RunDir;
+use kiln_core::event::Event;
 use kiln_core::files::FileError;
 use kiln_core::run_dir::RunDirError;
 use kiln_data::config::CacheKind;
@@ -95,6 +96,8 @@ impl Run {
     /// One of everything.
     fn once(mut self, output_dir: PathBuf, session: &mut Session<'_>) -> Result<DryRun, TrainError> {
         // ---- one optimizer step ------------------------------------------------------------------------------
+        let (total, steps_per_epoch) = (self.plan.total_steps, self.plan.steps_per_epoch);
+        session.tell(&Event::Started { step: 0, total, steps_per_epoch });
         let train = self.train.clone();
         let batches = self.plan.accumulation.min(self.plan.batches_per_epoch);
         let mut loader = pass::loader(&self.config, &self.dataset, &train, self.progress.pass())?;

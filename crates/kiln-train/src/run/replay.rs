@@ -188,8 +188,8 @@ impl Run {
         // The config is the run's newest; steps under an older one cannot be taken again.
         if let Some(change) = changes::read(run)?.into_iter().find(|change| change.step > from) {
             let keys: Vec<String> = change.changes.into_iter().map(|change| change.key).collect();
-            let differences = format!("  {} changed after step {}", keys.join(", "), change.step);
-            return Err(TrainError::Changed { run: run.to_path_buf(), what: "config", differences });
+            let (run, keys, changed) = (run.to_path_buf(), keys.join(", "), change.step);
+            return Err(TrainError::OlderConfig { run, step, keys, changed });
         }
         let way = step - 1 - from;
         let place =
