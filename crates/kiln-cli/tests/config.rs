@@ -63,7 +63,7 @@ fn check_shows_all_faults_and_exits_2() {
         err(&output),
         "error: unknown key `epoch`\n --> command line\n  |\n  | train.epoch=3\n  |       ^^^^^ did you mean `epochs`?\n  \
          = allowed under `train`: epochs, max_steps, max_minutes, token_budget, gradient_accumulation_steps, \
-         max_grad_norm, on_nonfinite, label_smoothing_factor, early_stopping_patience, overfit_batches, \
+         max_grad_norm, on_nonfinite, on_out_of_memory, label_smoothing_factor, early_stopping_patience, overfit_batches, \
          activation_checkpointing, logging_steps\n\n\
          error: `data.loader.batch_size` is out of range\n --> command line\n  |\n  | data.loader.batch_size=0\n  |                        ^ expected 1 to 1000000, got 0\n\n\
          error: wrong type for `seed`\n --> command line\n  |\n  | seed=x\n  |      ^ expected an integer, got a string\n\n\

@@ -14,6 +14,8 @@ pub enum Exit {
     Device = 3,
     /// A fault in the data or in weights that were given.
     Data = 4,
+    /// Memory ran out, on the device or beside it.
+    Memory = 71,
     /// Another process holds the run.
     Locked = 73,
     /// Reading or writing failed.

@@ -53,6 +53,7 @@ const DECLARED: &[&str] = &[
     "train.max_minutes",
     "train.max_steps",
     "train.on_nonfinite",
+    "train.on_out_of_memory",
     "train.token_budget",
 ];
 

@@ -131,6 +131,9 @@ pub struct TrainConfig {
     /// average or running statistics, and its samples are named in `metrics.jsonl`.
     #[serde(default)]
     pub on_nonfinite: OnNonfinite,
+    /// What becomes of a run when a device's memory runs out.
+    #[serde(default)]
+    pub on_out_of_memory: OnOutOfMemory,
     /// Share of the target spread over all classes.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 0.99))]
@@ -168,6 +171,18 @@ pub enum OnNonfinite {
     /// The run goes back to the newest checkpoint whose weights are finite and trains again without the step; after 10 times
     /// it ends. This also undoes an update that made weights infinite, which `skip` cannot.
     Rewind,
+}
+
+/// See [`TrainConfig::on_out_of_memory`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOutOfMemory {
+    /// The run ends, and says how it could go on.
+    #[default]
+    Stop,
+    /// The run goes on in a new process, from its newest checkpoint, with batches of half the size and twice as many of them
+    /// a step: the same steps, but for nets with batch norms, whose batches are smaller. The change is recorded.
+    Halve,
 }
 
 /// Evaluation during training.

@@ -108,6 +108,9 @@ pub enum TrainError {
         /// The newest checkpoint of the run.
         checkpoint: Option<PathBuf>,
     },
+    /// A device's memory ran out.
+    #[error("memory ran out: {}{}", .0.reason, newest(.0.checkpoint.as_deref()))]
+    OutOfMemory(Box<OutOfMemory>),
     /// The device lacks the number format.
     #[error("precision {precision}: {device} cannot compute in it")]
     Precision {
@@ -244,6 +247,7 @@ impl TrainError {
             TrainError::Precision { .. }
             | TrainError::Checkpointing { .. }
             | TrainError::Nondeterministic { .. } => Exit::Device,
+            TrainError::OutOfMemory(_) => Exit::Memory,
             TrainError::NonFinite { .. }
             | TrainError::NonFiniteWeights { .. }
             | TrainError::BrokeOff { .. }
@@ -289,6 +293,14 @@ impl TrainError {
             TrainError::BrokeOff { .. } => Some(
                 "kiln train --resume RUN goes on from the newest checkpoint; look at the device with kiln doctor".into(),
             ),
+            TrainError::OutOfMemory(what) => Some(match &what.smaller {
+                Some(words) => format!(
+                    "kiln train {} {} goes on with the same steps; train.on_out_of_memory=halve does so by itself",
+                    what.run.display(),
+                    words.join(" ")
+                ),
+                None => "a single sample is too large: take a smaller net, shorter texts, smaller images".into(),
+            }),
             TrainError::Nondeterministic { .. } => {
                 Some("set device = \"cpu\" or \"wgpu:0\", or leave `deterministic` out".into())
             }
@@ -318,6 +330,21 @@ impl TrainError {
             _ => None,
         }
     }
+}
+
+/// What there is to say of memory that ran out.
+#[derive(Debug)]
+pub struct OutOfMemory {
+    /// What the device says.
+    pub reason: String,
+    /// The run folder.
+    pub run: PathBuf,
+    /// The newest checkpoint of the run.
+    pub checkpoint: Option<PathBuf>,
+    /// Overrides with which a step takes less, if there are any.
+    pub smaller: Option<[String; 2]>,
+    /// Whether the config asks to go on with them.
+    pub restart: bool,
 }
 
 fn newest(checkpoint: Option<&Path>) -> String {

@@ -15,6 +15,7 @@ use crate::checkpoint;
 use crate::error::TrainError;
 use crate::progress::{Blocked, Scored};
 use crate::run::alive::guarded;
+use crate::run::memory::Memory;
 use crate::run::{End, Run, Session};
 use crate::runs::{self, History};
 
@@ -62,8 +63,9 @@ impl Run {
     /// # Errors
     /// As [`Run::steps`], or the model cannot be scored or written.
     pub fn finish(self, session: &mut Session<'_>) -> Result<Outcome, TrainError> {
-        let checkpoints = self.dir.checkpoints();
-        let (mut run, end) = guarded(&checkpoints, || self.steps(session))?;
+        let (checkpoints, memory) = (self.dir.checkpoints(), Memory::of(&self));
+        let (mut run, end) =
+            guarded(&checkpoints, || self.steps(session)).map_err(|error| memory.explained(error))?;
         if let End::Interrupted { step } = end {
             run.leave_curves()?;
             return Ok(Outcome::Interrupted { run: run.dir.path().to_path_buf(), step });

@@ -34,7 +34,7 @@ pub mod snapshot;
 mod stall;
 mod tensorboard;
 
-pub use error::TrainError;
+pub use error::{OutOfMemory, TrainError};
 pub use finish::{Outcome, Summary};
 pub use plan::Plan;
 pub use run::{

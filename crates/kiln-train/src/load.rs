@@ -53,6 +53,7 @@ const UNHASHED: &[&str] = &[
     "data.loader.max_in_flight_mb",
     "train.max_minutes",
     "train.on_nonfinite",
+    "train.on_out_of_memory",
     "train.activation_checkpointing",
     "log.tensorboard",
     "log.histograms",

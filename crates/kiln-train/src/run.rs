@@ -8,6 +8,7 @@ mod dry_run;
 mod guard;
 mod insight;
 mod lr_find;
+pub(crate) mod memory;
 mod nonfinite;
 mod overfit;
 mod replay;

@@ -60,8 +60,15 @@ pub(crate) fn run(args: Args) -> report::Outcome {
     if args.dry_run {
         return dry_run::run(&start, &mut session);
     }
-    let outcome = Run::start(&start, &mut session).and_then(|run| run.finish(&mut session))?;
+    let outcome = Run::start(&start, &mut session).and_then(|run| run.finish(&mut session));
     drop(session); // the bar is gone before the table
+    if let Err(TrainError::OutOfMemory(what)) = &outcome
+        && let Some(words) = what.smaller.as_ref().filter(|_| what.restart)
+    {
+        report::talk(&format!("memory ran out ({}); goes on with {}", what.reason, words.join(" ")));
+        return again(&what.run, words, args.plain);
+    }
+    let outcome = outcome?;
     match outcome {
         Outcome::Finished(summary) => {
             report::talk(&table(&summary));
@@ -75,6 +82,21 @@ pub(crate) fn run(args: Args) -> report::Outcome {
             Ok(Exit::Resumable)
         }
     }
+}
+
+/// Goes on with a run in a process of its own, for this one's device may not give its memory back.
+fn again(run: &Path, words: &[String], plain: bool) -> report::Outcome {
+    let failed = |e| Failure::new(Exit::Failed, format!("cannot start this program again: {e}"));
+    let mut command = std::process::Command::new(std::env::current_exe().map_err(failed)?);
+    command.arg("train").arg(run).args(words).args(plain.then_some("--plain"));
+    #[cfg(unix)]
+    return Err(failed(std::os::unix::process::CommandExt::exec(&mut command)));
+    #[cfg(not(unix))]
+    Ok(match command.status().map_err(failed)?.code() {
+        Some(0) => Exit::Done,
+        Some(75) => Exit::Resumable,
+        _ => Exit::Failed,
+    })
 }
 
 /// Sorts the words: a config first (optional when a run is named), then overrides.

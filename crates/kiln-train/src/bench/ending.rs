@@ -18,7 +18,7 @@ const OUT_OF_MEMORY: &[&str] = &[
 ];
 
 /// Whether a message is about memory that ran out.
-pub(super) fn is_out_of_memory(message: &str) -> bool {
+pub(crate) fn is_out_of_memory(message: &str) -> bool {
     OUT_OF_MEMORY.iter().any(|words| message.contains(words))
 }
 

@@ -10,7 +10,7 @@ mod ceilings;
 mod child;
 mod compare;
 mod crew;
-mod ending;
+pub(crate) mod ending;
 mod error;
 mod html;
 pub(crate) mod machine;

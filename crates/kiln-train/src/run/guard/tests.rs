@@ -32,6 +32,8 @@ enum Kind {
     Gradient,
     /// The update makes a weight infinite.
     Weight,
+    /// The forward pass breaks off, as a GPU's does whose memory runs out.
+    Memory,
 }
 
 struct Plant {
@@ -48,6 +50,9 @@ impl Net for Plant {
         if images.device().is_autodiff() {
             let pixels = images.to_data().as_bytes().to_vec();
             self.armed.set(self.armed.get() || self.planted.contains(&pixels));
+            if self.kind == Kind::Memory && self.armed.get() {
+                panic!("out of device memory allocating 7 bytes");
+            }
             self.seen.lock().unwrap().push(pixels);
         }
         self.net.apply(x)
@@ -358,4 +363,34 @@ fn patience_with_bad_steps_ends() {
     assert!(because.contains("10 steps in a row"), "{error}");
     let error = go(&["train.on_nonfinite=rewind"], false, &planted, Kind::Gradient).end.unwrap_err();
     assert!(matches!(&error, TrainError::NonFinite { step: 11, .. }), "{error}");
+}
+
+#[test]
+fn memory_that_runs_out_is_said_with_the_way_on_which_leads_to_the_end() {
+    let left = go(&[], false, &batches(&[7]), Kind::Memory);
+    let Err(error) = &left.end else { panic!("it went on") };
+    let text = error.to_string();
+    assert!(
+        text.starts_with("memory ran out: out of device memory allocating 7 bytes; the newest"),
+        "{text}"
+    );
+    assert!(text.ends_with("step-00000004"), "{text}");
+    let TrainError::OutOfMemory(what) = error else { panic!("{error}") };
+    let words = what.smaller.clone().unwrap();
+    assert_eq!(words, ["data.loader.batch_size=4", "train.gradient_accumulation_steps=4"]);
+
+    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
+    let interrupt = AtomicBool::new(false);
+    let mut session = Session { callbacks: Vec::new(), interrupt: &interrupt, process_start: Instant::now() };
+    let start = Start::Resume { run: left.run.clone(), config: None, overrides: words.to_vec() };
+    let run = Run::start(&start, &mut session).unwrap();
+    // Behind the samples of four steps of two batches of eight.
+    assert_eq!((run.progress.step, run.progress.skipped, run.progress.batch), (4, 64, 0));
+    let Outcome::Finished(summary) = run.finish(&mut session).unwrap() else { panic!("not finished") };
+    assert_eq!(summary.steps, STEPS as u64);
+    let changed = crate::changes::read(&left.run).unwrap();
+    assert_eq!((changed.len(), changed[0].step, changed[0].changes.len()), (1, 4, 2));
+    let steps = left.lines().into_iter().filter(|line| line.get("grad_norm").is_some());
+    let samples: Vec<u64> = steps.map(|line| line["samples"].as_u64().unwrap()).collect();
+    assert_eq!(samples, [16; STEPS]);
 }
