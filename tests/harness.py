@@ -258,7 +258,12 @@ max_length = 24
 [data.loader]
 max_tokens = 160
 [model]
-kind = "textcnn"
+kind = "bert"
+hidden_size = 32
+num_hidden_layers = 2
+num_attention_heads = 2
+intermediate_size = 64
+max_position_embeddings = 24
 [optimizer]
 kind = "lion"
 learning_rate = 3e-4
@@ -309,7 +314,7 @@ def texts(folder):
         lines = [f"{' '.join(row)},{'yes' if 'good' in row else 'no'}" for row in rows]
         (Path(folder) / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
     path = Path(folder) / "texts.toml"
-    path.write_text(TEXTS.format(folder=folder) + EVERYTHING)
+    path.write_text(TEXTS.format(folder=folder) + EVERYTHING.replace("[train]", "[train]\nactivation_checkpointing = true"))
     return path
 
 
