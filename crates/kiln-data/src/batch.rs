@@ -32,6 +32,16 @@ pub enum Features {
     },
 }
 
+impl Features {
+    /// Tokens of a text; 0 for what is no text.
+    pub fn tokens(&self) -> usize {
+        match self {
+            Features::Tokens { ids, .. } => ids.len(),
+            Features::Image(_) | Features::Row { .. } => 0,
+        }
+    }
+}
+
 /// The samples of one batch side by side, padded to one shape.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HostFeatures {

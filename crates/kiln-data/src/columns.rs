@@ -42,6 +42,20 @@ impl Columns {
         Self { header: true, wanted, pair: None, categories: Vec::new(), missing: Missing::default() }
     }
 
+    /// The same columns under other names.
+    pub(crate) fn renamed(&self, name: impl Fn(&Column) -> Column) -> Self {
+        let wanted = match &self.wanted {
+            Wanted::Text(column) => Wanted::Text(name(column)),
+            Wanted::Image(column) => Wanted::Image(name(column)),
+            Wanted::Features(columns) => Wanted::Features(columns.iter().map(&name).collect()),
+            Wanted::Words { tokens, token_column } => {
+                Wanted::Words { tokens: name(tokens), token_column: *token_column }
+            }
+        };
+        let categories = self.categories.iter().map(&name).collect();
+        Self { header: true, wanted, categories, pair: self.pair.as_ref().map(&name), missing: self.missing }
+    }
+
     /// Every column that the model reads.
     pub(crate) fn inputs(&self) -> Vec<&Column> {
         match &self.wanted {

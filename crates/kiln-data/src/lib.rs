@@ -15,6 +15,7 @@ mod dataset;
 mod decode;
 mod draw;
 mod error;
+mod fingerprint;
 mod image_program;
 mod inputs_iter;
 mod interleave;
@@ -47,7 +48,8 @@ mod transforms;
 
 /// What `kiln predict` reads: images, texts and rows without labels.
 pub mod inputs {
-    pub use crate::inputs_iter::{Inputs, open};
+    pub use crate::fingerprint::{Fingerprint, fingerprint};
+    pub use crate::inputs_iter::{Input, Inputs, open};
 }
 
 pub use bad::BadSample;

@@ -162,7 +162,10 @@ fn what_ends_a_run_under_every_policy() {
         Loader::new(split, &data.preprocessor, &few, Order::Sequential).unwrap().last().unwrap().unwrap_err();
     assert!(error.to_string().contains("a finite number"), "{error}");
     // Prediction answers each row for itself, as before.
-    let answers: Vec<_> = inputs::open(path.to_str().unwrap(), &data.preprocessor).unwrap().collect();
+    let answers: Vec<_> = inputs::open(path.to_str().unwrap(), &data.preprocessor, &[])
+        .unwrap()
+        .map(inputs::Input::read)
+        .collect();
     assert_eq!(
         answers.iter().map(|(_, raw)| raw.is_ok()).collect::<Vec<_>>(),
         [true, true, true, false, false, false]

@@ -303,12 +303,14 @@ fn a_saved_tokenizer_is_the_same_file_and_reads_the_tables_of_training() {
     let loaded = Preprocessor::load(folder.path()).unwrap();
     assert_eq!(loaded.input(), &data.input);
     let table = dir.path().join("rows.tsv");
-    let got: Vec<_> = inputs::open(table.to_str().unwrap(), &loaded).unwrap().collect();
+    let got: Vec<_> =
+        inputs::open(table.to_str().unwrap(), &loaded, &[]).unwrap().map(inputs::Input::read).collect();
     assert_eq!(got.len(), 20);
     assert!(got[3].0.ends_with("rows.tsv:4"), "{}", got[3].0);
-    let literal: Vec<_> = inputs::open("a \"good\" film", &loaded).unwrap().collect();
+    let literal: Vec<_> =
+        inputs::open("a \"good\" film", &loaded, &[]).unwrap().map(inputs::Input::read).collect();
     assert_eq!(literal[0].1.as_ref().unwrap(), &Raw::Text("a \"good\" film".into()));
-    assert!(inputs::open("nowhere.csv", &loaded).is_err());
+    assert!(inputs::open("nowhere.csv", &loaded, &[]).is_err());
 }
 
 #[test]

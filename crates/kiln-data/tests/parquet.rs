@@ -164,7 +164,10 @@ fn a_hugging_face_folder_has_its_splits_classes_and_images() {
 
     // Evaluation of a model of other classes, and prediction, read the same images.
     let file = fixture("parquet/images/data/test-00000-of-00001.parquet");
-    let named: Vec<_> = inputs::open(file.to_str().unwrap(), &data.preprocessor).unwrap().collect();
+    let named: Vec<_> = inputs::open(file.to_str().unwrap(), &data.preprocessor, &[])
+        .unwrap()
+        .map(inputs::Input::read)
+        .collect();
     let names: Vec<_> = named.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(names, (0..3).map(|i| test.name(i)).collect::<Vec<_>>());
     for (i, (_, raw)) in named.into_iter().enumerate() {

@@ -73,7 +73,8 @@ fn members_that_agree_up_to_the_first_dot_are_one_sample() {
 
     let program = open(&all, json!({})).unwrap().preprocessor;
     let shard = shards().join("train-001.tar");
-    let named: Vec<_> = inputs::open(shard.to_str().unwrap(), &program).unwrap().collect();
+    let named: Vec<_> =
+        inputs::open(shard.to_str().unwrap(), &program, &[]).unwrap().map(inputs::Input::read).collect();
     assert_eq!(named.len(), 5);
     assert!(named[2].0.ends_with("train-001.tar/a.b/Käse.png"), "{}", named[2].0);
     assert!(named.iter().all(|(_, raw)| matches!(raw, Ok(Raw::Image(_)))));

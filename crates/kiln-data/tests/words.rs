@@ -74,10 +74,11 @@ fn pairs_equal_transformers_and_need_both_columns() {
         }
         data.preprocessor.save(dir.path()).unwrap();
         let again = Preprocessor::load(dir.path()).unwrap();
-        let read: Vec<_> = inputs::open(path.to_str().unwrap(), &again).unwrap().collect();
+        let read: Vec<_> =
+            inputs::open(path.to_str().unwrap(), &again, &[]).unwrap().map(inputs::Input::read).collect();
         assert_eq!(read.len(), pairs.len());
         assert_eq!(read[3].1.as_ref().unwrap(), &split.raw(3).unwrap());
-        let single = inputs::open("a single text", &again).err().unwrap().to_string();
+        let single = inputs::open("a single text", &again, &[]).err().unwrap().to_string();
         assert!(single.contains("expected pairs of texts"), "{single}");
         let prepared = again.prepare(Raw::Text("one".into()), None).unwrap_err().to_string();
         assert!(prepared.contains("expected a pair of texts"), "{prepared}");
@@ -164,10 +165,14 @@ fn conll_files_give_the_same_samples_and_are_read_for_prediction() {
     for i in 0..json.len() {
         assert_eq!((split.raw(i).unwrap(), split.label(i)), (json.raw(i).unwrap(), json.label(i)));
     }
-    let read: Vec<_> = inputs::open(path.to_str().unwrap(), &data.preprocessor).unwrap().collect();
+    let read: Vec<_> = inputs::open(path.to_str().unwrap(), &data.preprocessor, &[])
+        .unwrap()
+        .map(inputs::Input::read)
+        .collect();
     assert_eq!(read.len(), split.len());
     assert_eq!(read[1].1.as_ref().unwrap(), &split.raw(1).unwrap());
-    let literal: Vec<_> = inputs::open("a text", &data.preprocessor).unwrap().collect();
+    let literal: Vec<_> =
+        inputs::open("a text", &data.preprocessor, &[]).unwrap().map(inputs::Input::read).collect();
     assert_eq!(literal[0].1.as_ref().unwrap(), &Raw::Text("a text".into()));
     // Bare tags and other schemes are tags like any other; a tag that training lacks is not.
     fs::write(dir.path().join("bare.conll"), "a PER\nb O\n").unwrap();

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use kiln_core::Output;
-use kiln_data::{DataError, HostBatch, Label, Preprocessor, Raw, collate};
+use kiln_data::{DataError, Features, HostBatch, Label, Preprocessor, Raw, collate};
 use kiln_models::Model;
 use serde_json::{Map, Value, json};
 
 use crate::bundle::preprocessor_of;
+use crate::predictor::{answered, prepared};
 use crate::tasks::rows;
-use crate::{Answer, EvalError, Prediction};
+use crate::{Answer, EvalError};
 
 /// An encoder on a device, with a batch size.
 pub struct Embedder {
@@ -54,8 +55,8 @@ impl Embedder {
         std::iter::from_fn(move || {
             if ready.is_empty() {
                 let batch: Vec<Input> = inputs.by_ref().take(self.batch_size).collect();
-                match self.batch(batch) {
-                    Ok(answers) => ready = answers,
+                match self.answer(batch.into_iter().map(|(name, raw)| (name, || raw)).collect()) {
+                    Ok(answers) => ready = answers.into(),
                     Err(error) => return Some(Err(error)),
                 }
             }
@@ -63,32 +64,21 @@ impl Embedder {
         })
     }
 
-    /// Embeds one batch in its order.
-    fn batch(&self, inputs: Vec<Input>) -> Result<VecDeque<Answer>, EvalError> {
-        let mut samples = Vec::new();
-        let mut slots = Vec::new();
-        for (name, raw) in inputs {
-            let features = raw.and_then(|raw| self.preprocessor.prepare_named(raw, &name, None));
-            let slot = features.map(|features| samples.push((samples.len(), features, Label::None)));
-            slots.push((name, slot.map_err(|e| e.to_string())));
-        }
-        if samples.is_empty() {
-            return Ok(slots
-                .into_iter()
-                .map(|(input, slot)| answer(input, slot.map(|()| Map::new())))
-                .collect());
-        }
-        let host = HostBatch::gather(samples, self.preprocessor.input());
-        let mut vectors = vectors(self.model.net.apply(collate(host, &self.device).input)?)?.into_iter();
-        let mut next = || vectors.next().unwrap_or_else(|| Err("the model gave no answer".into()));
-        Ok(slots.into_iter().map(|(input, slot)| answer(input, slot.and_then(|()| next()))).collect())
-    }
-}
-
-fn answer(input: String, embedded: Result<Map<String, Value>, String>) -> Answer {
-    match embedded {
-        Ok(answer) => Answer::Prediction(Prediction { input, answer }),
-        Err(error) => Answer::Unanswered { input, error },
+    /// Embeds any number of inputs in their order; see [`Predictor::answer`](crate::Predictor::answer).
+    ///
+    /// # Errors
+    /// The model does not fit its preprocessing; the device fails.
+    pub fn answer<F>(&self, inputs: Vec<(String, F)>) -> Result<Vec<Answer>, EvalError>
+    where
+        F: FnOnce() -> Result<Raw, DataError> + Send,
+    {
+        let preprocessor = &self.preprocessor;
+        let prepared = prepared(inputs, |name, raw| preprocessor.prepare_named(raw, name, None));
+        answered(prepared, Features::tokens, self.batch_size, |batch| {
+            let samples = batch.into_iter().enumerate().map(|(i, features)| (i, features, Label::None));
+            let host = HostBatch::gather(samples.collect(), self.preprocessor.input());
+            vectors(self.model.net.apply(collate(host, &self.device).input)?)
+        })
     }
 }
 

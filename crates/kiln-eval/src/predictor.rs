@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use burn::tensor::Device;
 use kiln_data::{DataError, Features, HostBatch, Label, Raw, collate};
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -76,41 +77,34 @@ impl Predictor {
         Predictions { predictor: self, inputs: inputs.into_iter(), ready: VecDeque::new() }
     }
 
-    /// Answers one batch in its order.
-    fn batch(&self, inputs: Vec<(String, Result<Raw, DataError>)>) -> Result<VecDeque<Answer>, EvalError> {
-        let prepared = inputs.into_iter().map(|(name, raw)| {
-            let asked = raw.as_ref().ok().filter(|raw| !matches!(raw, Raw::Image(_))).cloned();
-            let features = raw.and_then(|raw| self.bundle.preprocessor.prepare_named(raw, &name, None));
-            (name, features.map(|features| (asked, features)).map_err(|e| e.to_string()))
+    /// Answers any number of inputs in their order: they are read and prepared beside each other, and asked a batch at a
+    /// time; texts by their lengths, so that little padding is computed.
+    ///
+    /// # Errors
+    /// The model does not fit its preprocessing; the device fails.
+    pub fn answer<F>(&self, inputs: Vec<(String, F)>) -> Result<Vec<Answer>, EvalError>
+    where
+        F: FnOnce() -> Result<Raw, DataError> + Send,
+    {
+        let preprocessor = &self.bundle.preprocessor;
+        let prepared = prepared(inputs, |name, raw| {
+            let asked = (!matches!(raw, Raw::Image(_))).then(|| raw.clone());
+            preprocessor.prepare_named(raw, name, None).map(|features| (asked, features))
         });
-        let (mut raws, mut features) = (Vec::new(), Vec::new());
-        let mut slots = Vec::new();
-        for (name, result) in prepared {
-            let slot = result.map(|(raw, own)| {
-                raws.push(raw);
-                features.push(own);
-            });
-            slots.push((name, slot));
-        }
-        let mut answers = self.answers(&raws, features)?.into_iter();
-        let answer = |(input, slot): (String, Result<(), String>)| {
-            let answered = slot.and_then(|()| match answers.next() {
-                Some(answer) => answer.map_err(|reason| reason.to_string()),
-                None => Err("the model gave no answer".into()),
-            });
-            match answered {
-                Ok(answer) => Answer::Prediction(Prediction { input, answer }),
-                Err(error) => Answer::Unanswered { input, error },
-            }
-        };
-        Ok(slots.into_iter().map(answer).collect())
+        answered(
+            prepared,
+            |(_, features)| features.tokens(),
+            self.batch_size,
+            |batch| {
+                let (raws, features): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+                let answers = self.answers(&raws, features)?;
+                Ok(answers.into_iter().map(|answer| answer.map_err(|reason| reason.to_string())).collect())
+            },
+        )
     }
 
     /// The task's answer for each of a batch of prepared inputs.
     fn answers(&self, raws: &[Option<Raw>], features: Vec<Features>) -> Result<Vec<Answered>, EvalError> {
-        if features.is_empty() {
-            return Ok(Vec::new());
-        }
         let texts = matches!(features.first(), Some(Features::Tokens { .. }));
         let own = if texts { features.clone() } else { Vec::new() };
         let samples =
@@ -121,6 +115,57 @@ impl Predictor {
         let asked = Asked { preprocessor: &self.bundle.preprocessor, raws, features: &own };
         self.bundle.task.answers(output, &self.bundle.classes, &asked)
     }
+}
+
+/// Reads and prepares inputs on all threads, in their order; why not, where one cannot be.
+pub(crate) fn prepared<F, P: Send>(
+    inputs: Vec<(String, F)>,
+    prepare: impl Fn(&str, Raw) -> Result<P, DataError> + Sync,
+) -> Vec<(String, Result<P, String>)>
+where
+    F: FnOnce() -> Result<Raw, DataError> + Send,
+{
+    let one = |(name, read): (String, F)| {
+        let prepared = read().and_then(|raw| prepare(&name, raw)).map_err(|e| e.to_string());
+        (name, prepared)
+    };
+    inputs.into_par_iter().map(one).collect()
+}
+
+/// Answers to prepared inputs in their order, asked `batch_size` at a time and those of like length together.
+pub(crate) fn answered<P>(
+    prepared: Vec<(String, Result<P, String>)>,
+    length: impl Fn(&P) -> usize,
+    batch_size: usize,
+    ask: impl Fn(Vec<P>) -> Result<Vec<Result<Map<String, Value>, String>>, EvalError>,
+) -> Result<Vec<Answer>, EvalError> {
+    let mut names = Vec::with_capacity(prepared.len());
+    let mut answers: Vec<Option<Result<Map<String, Value>, String>>> = Vec::with_capacity(prepared.len());
+    let mut open = Vec::new();
+    for (at, (name, prepared)) in prepared.into_iter().enumerate() {
+        names.push(name);
+        match prepared {
+            Ok(own) => {
+                answers.push(None);
+                open.push((at, own));
+            }
+            Err(reason) => answers.push(Some(Err(reason))),
+        }
+    }
+    open.sort_by_key(|(_, own)| length(own));
+    let mut open = open.into_iter().peekable();
+    while open.peek().is_some() {
+        let (places, batch): (Vec<_>, Vec<_>) = open.by_ref().take(batch_size).unzip();
+        for (at, answer) in places.into_iter().zip(ask(batch)?) {
+            answers[at] = Some(answer);
+        }
+    }
+    let none = || Err("the model gave no answer".to_string());
+    let answer = |(input, answer): (String, Option<_>)| match answer.unwrap_or_else(none) {
+        Ok(answer) => Answer::Prediction(Prediction { input, answer }),
+        Err(error) => Answer::Unanswered { input, error },
+    };
+    Ok(names.into_iter().zip(answers).map(answer).collect())
 }
 
 /// Answers in the order of their inputs; see [`Predictor::predict`].
@@ -136,8 +181,8 @@ impl<I: Iterator<Item = (String, Result<Raw, DataError>)>> Iterator for Predicti
     fn next(&mut self) -> Option<Self::Item> {
         if self.ready.is_empty() {
             let batch: Vec<_> = self.inputs.by_ref().take(self.predictor.batch_size).collect();
-            match self.predictor.batch(batch) {
-                Ok(answers) => self.ready = answers,
+            match self.predictor.answer(batch.into_iter().map(|(name, raw)| (name, || raw)).collect()) {
+                Ok(answers) => self.ready = answers.into(),
                 Err(error) => return Some(Err(error)),
             }
         }

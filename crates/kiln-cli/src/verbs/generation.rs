@@ -4,6 +4,7 @@
 use kiln_core::{Exit, TaskKind};
 use kiln_data::{DataError, Raw};
 use kiln_eval::{Answer, Bundle, EvalError, Generation, Generator, Prediction, Sampling};
+use serde_json::{Value, json};
 
 use crate::report::Failure;
 
@@ -16,7 +17,7 @@ pub(crate) struct GenerationArgs {
     /// Divides the scores before a token is drawn; 0 takes the best [default: 1]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f64>,
-    /// Draw among the K best tokens
+    /// Draw among the K best tokens; of a classifier, answer with the K best labels in place of all probabilities
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     top_k: Option<u32>,
     /// Draw among the fewest best tokens whose probabilities sum to P
@@ -38,10 +39,10 @@ impl GenerationArgs {
     pub(crate) fn settings(&self, bundle: &Bundle) -> Result<Option<Generation>, Failure> {
         if bundle.task.kind() != TaskKind::CausalLanguageModeling {
             let message = "this model answers inputs and does not continue texts";
-            return match *self == Self::default() {
+            return match (Self { top_k: None, ..self.clone() }) == Self::default() {
                 true => Ok(None),
                 false => Err(Failure::new(Exit::Usage, message)
-                    .hint("leave out --max-new-tokens, --temperature, --top-k, --top-p, --seed and --stop")),
+                    .hint("leave out --max-new-tokens, --temperature, --top-p, --seed and --stop")),
             };
         }
         let temperature = self.temperature.unwrap_or(1.0);
@@ -61,6 +62,26 @@ impl GenerationArgs {
             stop: self.stop.clone(),
             cache: !self.no_cache,
         }))
+    }
+}
+
+impl GenerationArgs {
+    /// How many labels a classifier answers with, where it is said.
+    pub(crate) fn best_labels(&self) -> Option<usize> {
+        self.top_k.map(|k| k as usize)
+    }
+
+    /// All words, for a job's record.
+    pub(crate) fn words(&self) -> Value {
+        json!({
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "stop": self.stop,
+            "no_cache": self.no_cache,
+        })
     }
 }
 

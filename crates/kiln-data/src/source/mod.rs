@@ -13,6 +13,7 @@ pub(crate) mod npy;
 pub(crate) mod npz;
 pub(crate) mod parquet;
 pub(crate) mod rows;
+pub(crate) mod sqlite;
 pub(crate) mod table;
 pub(crate) mod tar;
 pub(crate) mod text;

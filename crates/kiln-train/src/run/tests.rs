@@ -207,8 +207,9 @@ fn an_image_is_the_same_bits_in_training_eval_and_predict() {
     let scored = images(&shown);
 
     let bundle = spied();
-    let asked = inputs::open(&data.join("validation").display().to_string(), &bundle.preprocessor).unwrap();
-    for answer in Predictor::new(bundle, device.clone(), 1).predict(asked) {
+    let asked =
+        inputs::open(&data.join("validation").display().to_string(), &bundle.preprocessor, &[]).unwrap();
+    for answer in Predictor::new(bundle, device.clone(), 1).predict(asked.map(inputs::Input::read)) {
         assert!(matches!(answer.unwrap(), Answer::Prediction(_)));
     }
     let predicted = images(&shown);
