@@ -9,6 +9,7 @@ use kiln_data::inputs::{Fingerprint, Input};
 use kiln_data::{DataError, Raw};
 use kiln_eval::{Answer, EvalError, Prediction};
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
 use serde_json::{Map, Value, json};
 
 use super::{BatchError, End, Identity, Job, Shard, Start};
@@ -33,7 +34,9 @@ fn rows() -> impl Iterator<Item = Input> {
             6 => Err(DataError::Missing { path: format!("{i}").into(), expected: "a row".into() }),
             _ => Ok(Raw::Text(format!("text {i}"))),
         };
-        Input { kept: vec![format!("id, {i}")], ..Input::new(format!("row {i}"), raw) }
+        let mut input = Input::new(format!("row {i}"), raw);
+        input.kept.push(format!("id, {i}"));
+        input
     })
 }
 
@@ -184,6 +187,18 @@ fn shards_share_the_inputs() {
     }
 }
 
+fn read(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(is) => json!(is),
+        Field::Long(n) => json!(n),
+        Field::Double(x) => json!(x),
+        Field::Str(text) => json!(text),
+        Field::ListInternal(list) => list.elements().iter().map(read).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn files_hold_the_answers() {
     let folder = tempfile::tempdir().unwrap();
@@ -215,8 +230,11 @@ fn files_hold_the_answers() {
     let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap();
     let job = metadata.iter().find(|kv| kv.key == "kiln.job").unwrap().value.as_ref().unwrap();
     assert_eq!(serde_json::from_str::<Identity>(job).unwrap(), identity("m", Shard::ALL));
-    let rows: Vec<Value> =
-        reader.get_row_iter(None).unwrap().map(|row| row.unwrap().to_json_value()).collect();
+    let rows: Vec<Value> = reader
+        .get_row_iter(None)
+        .unwrap()
+        .map(|row| row.unwrap().get_column_iter().map(|(name, field)| (name.clone(), read(field))).collect())
+        .collect();
     assert_eq!(rows.len(), 20);
     for (row, line) in rows.iter().zip(&truth) {
         for key in ["index", "input", "own", "label", "score", "embedding", "length", "long"] {
