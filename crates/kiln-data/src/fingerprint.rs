@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_core::files::FileError;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,8 @@ use crate::source::sqlite;
 pub struct Fingerprint {
     /// The argument.
     pub input: String,
-    /// What was hashed: `content` of a file, `listing` of a folder (names, sizes and times of change), or the `text` itself.
+    /// What was hashed: `content` of a file, `listing` of a folder (names, sizes and times of change), the `text` itself,
+    /// or of a `stream` nothing: it differs from every other.
     pub of: String,
     /// BLAKE3, hexadecimal.
     pub hash: String,
@@ -26,14 +27,13 @@ pub struct Fingerprint {
 /// Hashes an argument of `kiln predict`.
 ///
 /// # Errors
-/// Standard input, which cannot be read twice; a file or folder that cannot be read.
+/// A file or folder that cannot be read.
 pub fn fingerprint(input: &str) -> Result<Fingerprint, DataError> {
     if input == "-" {
-        return Err(DataError::Kind {
-            place: input.into(),
-            expected: "files, folders or texts, which can be read again after a stop",
-            got: "standard input".into(),
-        });
+        // What is read once cannot be compared: no two streams are the same.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let hash = format!("{now}-{}", std::process::id());
+        return Ok(Fingerprint { input: input.into(), of: "stream".into(), hash });
     }
     let database = sqlite::Place::of(input).map(|place| place.file);
     let path = database.as_deref().unwrap_or(Path::new(input));

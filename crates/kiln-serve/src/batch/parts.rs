@@ -50,10 +50,10 @@ impl Parts {
             parts.clear()?;
         }
         let head = parts.folder.join(JOB);
-        if head.is_file() {
+        if head.is_file() && parts.part(0).is_file() {
             parts.take(job, &head)?;
         } else {
-            parts.clear()?; // a part without a job is of nobody
+            parts.clear()?; // a part without a job is nobody's, and a job without a part has nothing to lose
             let identity = serde_json::to_value(&job.identity).unwrap_or_default();
             write_atomic(&head, pretty(&identity).as_bytes())?;
             sync_folder(folder_of(job.output))?;

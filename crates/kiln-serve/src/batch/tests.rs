@@ -274,6 +274,8 @@ fn names_that_clash_and_answers_too_wide_are_refused_before_anything_is_kept() {
         assert!(matches!(&error, BatchError::Name { name: clash } if clash == name), "{error}");
         assert_eq!(error.hint().unwrap(), format!("give it another name: --keep {name}=true_{name}"));
     }
+    let output = folder.path().join("label.jsonl");
+    all(&output, Start::New).expect("the refused job left nothing behind that another one meets");
     let output = folder.path().join("wide.db");
     let mut ask = |inputs: Vec<Input>| {
         let wide = (0..2001).map(|k| (format!("c{k}"), json!(k))).collect::<Map<_, _>>();
