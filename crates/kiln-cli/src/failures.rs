@@ -7,6 +7,7 @@ use kiln_core::files::FileError;
 use kiln_data::DataError;
 use kiln_eval::EvalError;
 use kiln_models::ModelError;
+use kiln_onnx::OnnxError;
 
 use crate::report::Failure;
 
@@ -40,6 +41,12 @@ impl From<ModelError> for Failure {
 
 impl From<EvalError> for Failure {
     fn from(error: EvalError) -> Self {
+        failure(error.exit(), error.to_string(), error.hint())
+    }
+}
+
+impl From<OnnxError> for Failure {
+    fn from(error: OnnxError) -> Self {
         failure(error.exit(), error.to_string(), error.hint())
     }
 }
