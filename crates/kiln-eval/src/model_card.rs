@@ -73,7 +73,8 @@ impl ModelCard<'_> {
                 format!("rows of {features} numbers and {} categories", cardinalities.len())
             }
         };
-        let learned = self.task.map_or("sentence embeddings".into(), |task| task.to_string().replace('_', " "));
+        let learned =
+            self.task.map_or("sentence embeddings".into(), |task| task.to_string().replace('_', " "));
         format!("A `{}` for {learned}; it reads {reads}", self.family)
     }
 
@@ -96,7 +97,8 @@ impl ModelCard<'_> {
                 .collect();
             if !metrics.is_empty() {
                 let dataset = json!({"type": "custom", "name": data});
-                let result = json!({"task": {"type": self.pipeline()}, "dataset": dataset, "metrics": metrics});
+                let result =
+                    json!({"task": {"type": self.pipeline()}, "dataset": dataset, "metrics": metrics});
                 let index = json!([{"name": self.title, "results": [result]}]);
                 lines.push(format!("model-index: {index}"));
             }
@@ -134,7 +136,8 @@ mod tests {
     #[test]
     fn what_is_known_is_said_and_nothing_else() {
         let labels = ["a: b".to_string(), "no".to_string()];
-        let scores = Map::from_iter([("accuracy".to_string(), json!(0.5)), ("auroc".to_string(), json!(null))]);
+        let scores =
+            Map::from_iter([("accuracy".to_string(), json!(0.5)), ("auroc".to_string(), json!(null))]);
         let card = ModelCard {
             title: "mine".into(),
             task: Some(TaskKind::Classification),
@@ -151,7 +154,10 @@ mod tests {
         let text = card.to_markdown();
         let (head, body) = text.strip_prefix("---\n").unwrap().split_once("---\n").unwrap();
         assert!(head.contains("pipeline_tag: tabular-classification\n"), "{head}");
-        assert!(head.contains(r#""metrics":[{"type":"accuracy","name":"accuracy (test)","value":0.5}]"#), "{head}");
+        assert!(
+            head.contains(r#""metrics":[{"type":"accuracy","name":"accuracy (test)","value":0.5}]"#),
+            "{head}"
+        );
         assert!(body.contains("- 0: a: b\n") && body.contains("| test | auroc | - |"), "{body}");
         assert!(!body.contains("## Config"), "{body}");
         let bare = ModelCard { data: None, scores: vec![], ..card }.to_markdown();

@@ -15,8 +15,7 @@ pub fn calibration<'a>(split: &'a Split, preprocessor: &'a Preprocessor, samples
     Box::new(starts.map(move |start| {
         let one = |k: usize| {
             let i = k * split.len() / count;
-            let (features, _) =
-                preprocessor.example(split.raw(i)?, &Label::None, &split.name(i), None, i)?;
+            let (features, _) = preprocessor.example(split.raw(i)?, &Label::None, &split.name(i), None, i)?;
             Ok((i, features, Label::None))
         };
         let batch: Result<Vec<_>, _> = (start..count.min(start + BATCH)).map(one).collect();

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
 use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::{InferenceFact, InferenceModelExt, IntoRunnable, TVec, TValue, Tensor, TractResult};
+use tract_onnx::prelude::{
+    InferenceFact, InferenceModelExt, IntoRunnable, TValue, TVec, Tensor, TractResult,
+};
 
 use crate::OnnxError;
 use crate::golden::Case;
@@ -94,7 +96,7 @@ fn computed(model: &ModelProto, folder: &Path, data: &[&TensorData]) -> TractRes
     }
     let inputs = inputs.into_iter().map(TValue::from).collect();
     let outputs = graph.into_optimized()?.into_runnable()?.run(inputs)?;
-    outputs.iter().map(|one| Ok(one.try_as_plain()?.as_slice::<f32>()?.to_vec())).collect()
+    outputs.iter().map(|one| Ok(one.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())).collect()
 }
 
 fn tensor(data: &TensorData) -> TractResult<Tensor> {

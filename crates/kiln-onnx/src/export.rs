@@ -136,7 +136,13 @@ pub fn export(
         Precision::Int8 => {
             let calibration = options.calibration.take();
             let narrow = |graph: &mut GraphProto| units::undo(graph, output, scales);
-            differs = Some(int8::narrow(&mut graph, &mut cases, calibration, narrow, &staged.path().join(file::MODEL))?);
+            differs = Some(int8::narrow(
+                &mut graph,
+                &mut cases,
+                calibration,
+                narrow,
+                &staged.path().join(file::MODEL),
+            )?);
             refuse_large(&graph, options.largest)?;
         }
     }
@@ -226,7 +232,10 @@ fn metadata(
         "tolerance": tolerance,
     });
     let mut all = vec![
-        ("kiln.task", if output == "logits" { card.task()?.to_string() } else { "sentence_embedding".into() }),
+        (
+            "kiln.task",
+            if output == "logits" { card.task()?.to_string() } else { "sentence_embedding".into() },
+        ),
         ("kiln.precision", precision.word().into()),
         ("kiln.labels", json!(card.classes()).to_string()),
         ("kiln.config", serde_json::to_string(card).unwrap_or_default()),
@@ -234,7 +243,10 @@ fn metadata(
         ("kiln.golden", golden.to_string()),
     ];
     if !subject.preprocessor.targets().is_empty() {
-        all.push(("kiln.units", "answers are in the labels' own units: the graph undoes their scaling".into()));
+        all.push((
+            "kiln.units",
+            "answers are in the labels' own units: the graph undoes their scaling".into(),
+        ));
     }
     for name in ["preprocessor_config.json", "tokenizer_config.json"] {
         let path = subject.folder.join(name);

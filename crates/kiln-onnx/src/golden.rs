@@ -90,7 +90,8 @@ fn texts(
     pad_id: u32,
 ) -> Result<Batches, OnnxError> {
     let input = preprocessor.input();
-    let read = TEXTS.iter().map(|text| read(preprocessor, text, max_length)).collect::<Result<Vec<_>, _>>()?;
+    let read =
+        TEXTS.iter().map(|text| read(preprocessor, text, max_length)).collect::<Result<Vec<_>, _>>()?;
     let some = |which: &[usize]| {
         let chosen = which.iter().filter_map(|i| read.get(*i).cloned()).collect();
         gathered(chosen, input)
@@ -136,11 +137,7 @@ fn of_ids(rows: usize, length: usize, vocab_size: usize, pad_id: u32) -> HostBat
     HostBatch { features, target: None, indices: (0..rows).collect(), padding: false }
 }
 
-fn rows(
-    preprocessor: &Preprocessor,
-    features: usize,
-    cardinalities: &[usize],
-) -> Result<Batches, OnnxError> {
+fn rows(preprocessor: &Preprocessor, features: usize, cardinalities: &[usize]) -> Result<Batches, OnnxError> {
     let raw = Raw::Row {
         numbers: (0..features).map(|i| i as f32 / 2.0 - 1.0).collect(),
         categories: vec![String::new(); cardinalities.len()],
@@ -206,7 +203,10 @@ fn answered(output: Output, units: &[Scale]) -> Result<TensorData, OnnxError> {
 /// The cases with the inputs alone that a graph reads.
 pub(crate) fn read_by(graph: &GraphProto, cases: Vec<Case>) -> Vec<Case> {
     let reads = |name: &String| graph.input.iter().any(|input| input.name == *name);
-    let one = |case: Case| Case { inputs: case.inputs.into_iter().filter(|(name, _)| reads(name)).collect(), ..case };
+    let one = |case: Case| Case {
+        inputs: case.inputs.into_iter().filter(|(name, _)| reads(name)).collect(),
+        ..case
+    };
     cases.into_iter().map(one).collect()
 }
 

@@ -123,8 +123,7 @@ impl<'a> Graph<'a> {
             [rows, columns] => ([rows, columns], self.values(name)),
             _ => return self.weight(name), // no matrix: the state is another net's, and the checker will say so
         };
-        let turned: Vec<f32> =
-            (0..rows * columns).map(|i| values[(i % rows) * columns + i / rows]).collect();
+        let turned: Vec<f32> = (0..rows * columns).map(|i| values[(i % rows) * columns + i / rows]).collect();
         self.constant(&own, &[columns, rows], &turned)
     }
 
@@ -213,9 +212,7 @@ impl<'a> Graph<'a> {
             return Err(fault);
         }
         match self.state.keys().find(|name| !self.read.contains(*name)) {
-            Some(tensor) => {
-                Err(OnnxError::NotDrawn { graph: self.proto.name, tensor: tensor.clone() })
-            }
+            Some(tensor) => Err(OnnxError::NotDrawn { graph: self.proto.name, tensor: tensor.clone() }),
             None => Ok(self.proto),
         }
     }
@@ -243,9 +240,7 @@ pub(crate) fn attribute(name: &str, value: &Attr<'_>) -> AttributeProto {
         Attr::Int(i) => AttributeProto { i: *i, ..named(AttributeType::Int) },
         Attr::Float(f) => AttributeProto { f: *f, ..named(AttributeType::Float) },
         Attr::Ints(ints) => AttributeProto { ints: ints.to_vec(), ..named(AttributeType::Ints) },
-        Attr::Text(text) => {
-            AttributeProto { s: text.as_bytes().to_vec(), ..named(AttributeType::String) }
-        }
+        Attr::Text(text) => AttributeProto { s: text.as_bytes().to_vec(), ..named(AttributeType::String) },
     }
 }
 

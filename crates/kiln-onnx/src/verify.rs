@@ -28,7 +28,8 @@ pub fn verify(path: &Path) -> Result<Vec<Checked>, OnnxError> {
     let not_ours = |problem: &str| OnnxError::NotOurs { path: path.into(), problem: problem.into() };
     let said = file::said(&model, "kiln.golden")
         .ok_or_else(|| not_ours("has no golden cases: `kiln export` did not write it"))?;
-    let said: Golden = serde_json::from_str(said).map_err(|_| not_ours("its record of golden cases is damaged"))?;
+    let said: Golden =
+        serde_json::from_str(said).map_err(|_| not_ours("its record of golden cases is damaged"))?;
     if Path::new(&said.file).file_name().is_none_or(|name| name != said.file.as_str()) {
         return Err(not_ours("its golden file is not beside it"));
     }

@@ -100,7 +100,7 @@ fn onnx(args: &Args, words: &Words, source: &Source, folder: &Path) -> Result<()
                 .hint("few ONNX runtimes compute in bfloat16; say precision=f16"));
         }
     };
-    let chosen = chosen(args.device.clone())?;
+    let chosen = chosen(args.device)?;
     let training = words.calibration.map(|_| training(source, &chosen)).transpose()?;
     let device = chosen.device;
     let export = |subject: &Subject<'_>, task| {
@@ -116,7 +116,9 @@ fn onnx(args: &Args, words: &Words, source: &Source, folder: &Path) -> Result<()
             )];
             lines.extend(report.checked.iter().map(|checked| format!("checked: {}", verify::line(checked))));
             if let Some(differs) = report.differs {
-                lines.push(format!("golden answers differ from those of the float32 model by up to {differs:.2e}"));
+                lines.push(format!(
+                    "golden answers differ from those of the float32 model by up to {differs:.2e}"
+                ));
             }
             if !subject.preprocessor.targets().is_empty() {
                 lines.push("answers are in the labels' own units".into());
@@ -168,14 +170,22 @@ fn hugging_face(args: &Args, words: &Words, source: &Source, folder: &Path) -> R
                 .hint("a Hugging Face folder holds f32, f16 or bf16"));
         }
     };
-    let device = chosen(args.device.clone())?.device;
+    let device = chosen(args.device)?.device;
     let bundle = Bundle::open(&source.model, &device)?;
     let (net, card, preprocessor) = (&*bundle.model.net, &bundle.model.card, &*bundle.preprocessor);
     let options = SaveOptions { dtype, ..SaveOptions::default() };
     Bundle::save(folder, card, &net.state(), preprocessor, &options)?;
-    let line = format!("Hugging Face folder, {}; the tensors are those of the model, in that type", dtype.name());
+    let line =
+        format!("Hugging Face folder, {}; the tensors are those of the model, in that type", dtype.name());
     let subject = Subject { net, card, preprocessor, device: &device, folder: source.model.as_path() };
-    let text = readme(source, &subject, Some(bundle.task.kind()), "safetensors", vec![line], kiln_onnx::hashes(folder)?);
+    let text = readme(
+        source,
+        &subject,
+        Some(bundle.task.kind()),
+        "safetensors",
+        vec![line],
+        kiln_onnx::hashes(folder)?,
+    );
     Ok(files::write_atomic(&folder.join(model_card::FILE), text.as_bytes())?)
 }
 
@@ -190,7 +200,10 @@ fn readme(
 ) -> String {
     let run = source.run.as_deref().and_then(|run| Overview::read(run).ok());
     let of = run.as_ref();
-    let scored = [("validation", of.and_then(|run| run.best.as_ref())), ("test", of.and_then(|run| run.test.as_ref()))];
+    let scored = [
+        ("validation", of.and_then(|run| run.best.as_ref())),
+        ("test", of.and_then(|run| run.test.as_ref())),
+    ];
     let config = source.run.as_deref().and_then(|run| files::read_text(&run.join("config.toml")).ok());
     let name = source.run.as_deref().unwrap_or(&source.model).canonicalize().ok();
     let title = name.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());

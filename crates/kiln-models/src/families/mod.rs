@@ -26,8 +26,8 @@ use kiln_nn::Dropout;
 
 use crate::card::{self, Card};
 use crate::dialect::{Dialect, Fused};
-pub use facts::{Activation, Facts};
 use crate::{ModelConfig, ModelError, timm};
+pub use facts::{Activation, Facts};
 
 /// A family: how a config becomes a card, and a card a net.
 pub trait Family: Sync {

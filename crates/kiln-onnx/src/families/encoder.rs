@@ -203,8 +203,7 @@ fn layer(
 ) -> Value {
     let name = |part: &str| format!("{place}.{part}");
     let [query, key, value] = names.query.map(|part| g.linear(x, &name(part)));
-    let mixed =
-        g.attention([&query, &key, &value], facts.heads, width, Some(padding), &name("attention"));
+    let mixed = g.attention([&query, &key, &value], facts.heads, width, Some(padding), &name("attention"));
     let attended = g.linear(&mixed, &name(names.attended[0]));
     let sum = g.op("Add", &[&attended, x]);
     let x = g.layer_norm(&sum, &name(names.attended[1]), facts.eps);

@@ -118,8 +118,11 @@ fn places(g: &mut Graph<'_>, mask: &Value) -> Value {
 fn real_token(g: &mut Graph<'_>, hidden: &Value, mask: &Value, last: bool) -> Value {
     use crate::graph::Attr;
     g.at("pooled_token");
-    let how =
-        [("axis", Attr::Int(1)), ("keepdims", Attr::Int(1)), ("select_last_index", Attr::Int(i64::from(last)))];
+    let how = [
+        ("axis", Attr::Int(1)),
+        ("keepdims", Attr::Int(1)),
+        ("select_last_index", Attr::Int(i64::from(last))),
+    ];
     let at = g.op_with("ArgMax", &[mask], &how);
     g.op_with("GatherND", &[hidden, &at], &[("batch_dims", Attr::Int(1))])
 }

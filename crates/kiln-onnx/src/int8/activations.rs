@@ -57,7 +57,7 @@ pub(crate) fn narrow(graph: &mut GraphProto, narrowed: &BTreeSet<String>, ranges
     }
     let inputs: Vec<String> = graph.input.iter().map(|input| input.name.clone()).collect();
     let nodes = std::mem::take(&mut graph.node);
-    let mut push = |graph: &mut GraphProto, name: &str| {
+    let push = |graph: &mut GraphProto, name: &str| {
         if let Some(range) = ranges.get(name) {
             graph.initializer.extend(steps(name, *range));
             graph.node.extend(around(name));
@@ -98,10 +98,7 @@ fn around(name: &str) -> [NodeProto; 2] {
         ..NodeProto::default()
     };
     let narrow = format!("{name}_narrow");
-    [
-        node("QuantizeLinear", name.into(), narrow.clone()),
-        node("DequantizeLinear", narrow, wide_name(name)),
-    ]
+    [node("QuantizeLinear", name.into(), narrow.clone()), node("DequantizeLinear", narrow, wide_name(name))]
 }
 
 /// Biases of layers in int32, in steps of the products they are added to, as integer layers take them.

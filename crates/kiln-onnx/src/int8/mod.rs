@@ -55,9 +55,8 @@ pub(crate) fn narrow(
     let model = file::model(plain, Vec::new());
     let mut differs = 0f32;
     for case in cases {
-        let answer = check::outputs(&model, Path::new("."), &case.inputs).map_err(|problem| {
-            OnnxError::Runtime { path: path.into(), case: case.name.clone(), problem }
-        })?;
+        let answer = check::outputs(&model, Path::new("."), &case.inputs)
+            .map_err(|problem| OnnxError::Runtime { path: path.into(), case: case.name.clone(), problem })?;
         let answer = answer.into_iter().next().unwrap_or_default();
         let checked = check::compared(case, &answer, 1.0);
         differs = differs.max(checked.difference / checked.allowed);
@@ -151,7 +150,8 @@ fn look_up(graph: &mut GraphProto, narrowed: &BTreeSet<String>) -> BTreeSet<Stri
     let mut elsewhere = BTreeSet::new();
     let mut tables = BTreeSet::new();
     for node in nodes {
-        match node.input.first().filter(|name| node.op_type == "Gather" && narrowed.contains(*name)).cloned() {
+        match node.input.first().filter(|name| node.op_type == "Gather" && narrowed.contains(*name)).cloned()
+        {
             Some(table) => {
                 graph.node.extend(rows(&node, &table));
                 tables.insert(table);

@@ -35,7 +35,10 @@ pub(crate) fn measure(
         }
         count += 1.0;
     }
-    Ok(sums.into_iter().map(|(name, (low, high))| (name, ((low / count) as f32, (high / count) as f32))).collect())
+    Ok(sums
+        .into_iter()
+        .map(|(name, (low, high))| (name, ((low / count) as f32, (high / count) as f32)))
+        .collect())
 }
 
 fn one(model: &ModelProto, batch: &BTreeMap<String, TensorData>) -> Result<Vec<Vec<f32>>, OnnxError> {

@@ -38,7 +38,8 @@ impl super::Family for Family {
 
     fn facts(&self, card: &Card) -> Result<Facts, ModelError> {
         let sizes = Sizes::of(card)?;
-        let strides = sizes.stages.iter().map(|stage| stage.first().map_or(1, |block| block.stride)).collect();
+        let strides =
+            sizes.stages.iter().map(|stage| stage.first().map_or(1, |block| block.stride)).collect();
         Ok(Facts { eps: sizes.eps, strides, same_padding: sizes.tf_padding, ..Facts::default() })
     }
 

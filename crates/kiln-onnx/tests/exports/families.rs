@@ -48,7 +48,9 @@ fn small() -> Vec<Made> {
         all.push(made(&format!("ft_transformer_{task}"), ft.clone(), &table(), task));
     }
     for family in ["bert", "roberta", "distilbert"] {
-        for task in [&OF_SAMPLES[..], &[TaskKind::TokenClassification, TaskKind::MaskedLanguageModeling]].concat() {
+        for task in
+            [&OF_SAMPLES[..], &[TaskKind::TokenClassification, TaskKind::MaskedLanguageModeling]].concat()
+        {
             all.push(made(&format!("{family}_{task}"), encoder(family), &text(), task));
         }
     }
@@ -67,14 +69,24 @@ fn small() -> Vec<Made> {
 
 /// The configs that kiln-models' fixtures have of `transformers`' vision models.
 fn of_transformers() -> Vec<Made> {
-    let names = ["vit", "deit_teacher", "convnext", "mobilenet_v2", "mobilenet_v2_even", "resnet_basic", "resnet_bottleneck"];
+    let names = [
+        "vit",
+        "deit_teacher",
+        "convnext",
+        "mobilenet_v2",
+        "mobilenet_v2_even",
+        "resnet_basic",
+        "resnet_bottleneck",
+    ];
     names
         .map(|name| {
             let name = format!("transformers_{name}");
-            let place = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../kiln-models/tests/fixtures/vision");
+            let place =
+                PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../kiln-models/tests/fixtures/vision");
             let text = std::fs::read_to_string(place.join(format!("{name}.json"))).unwrap();
             let fixture: Value = serde_json::from_str(&text).unwrap();
-            let [channels, height, width]: [usize; 3] = serde_json::from_value(fixture["image"].clone()).unwrap();
+            let [channels, height, width]: [usize; 3] =
+                serde_json::from_value(fixture["image"].clone()).unwrap();
             let input = InputSpec::Image { channels, height, width };
             let mut card: Card = serde_json::from_value(fixture["config"].clone()).unwrap();
             card.kiln_input = Some(input.clone());
@@ -87,8 +99,10 @@ fn of_transformers() -> Vec<Made> {
 fn check(place: &Path, (name, card, input): &Made) {
     let model = folder(place, card, input, &json!({}));
     for precision in [Precision::F32, Precision::F16] {
-        let to = peer_folder(&format!("{name}_{}", precision.word())).unwrap_or_else(|| place.join(precision.word()));
-        let report = exported(&model, &to, precise(precision)).unwrap_or_else(|error| panic!("{name} {}: {error}", precision.word()));
+        let to = peer_folder(&format!("{name}_{}", precision.word()))
+            .unwrap_or_else(|| place.join(precision.word()));
+        let report = exported(&model, &to, precise(precision))
+            .unwrap_or_else(|error| panic!("{name} {}: {error}", precision.word()));
         sound(name, &report);
     }
 }
@@ -98,7 +112,10 @@ fn sound(name: &str, report: &Report) {
     let shapes: Vec<&Vec<usize>> = report.checked.iter().map(|checked| &checked.shape).collect();
     let batches: std::collections::BTreeSet<usize> = shapes.iter().map(|shape| shape[0]).collect();
     assert_eq!(batches.into_iter().collect::<Vec<_>>(), [1, 3], "{name}");
-    assert!(report.folder.join("README.md").is_file() && report.folder.join("config.json").is_file(), "{name}");
+    assert!(
+        report.folder.join("README.md").is_file() && report.folder.join("config.json").is_file(),
+        "{name}"
+    );
     assert!(report.checked.iter().all(|c| c.difference <= c.allowed), "{name}: {report:?}");
 }
 
@@ -132,7 +149,8 @@ fn encoders_answer_sentence_embeddings() {
         let card = card(encoder(family), &text(), TaskKind::Classification);
         let model = folder(&here, &card, &text(), &json!({}));
         for precision in [Precision::F32, Precision::F16] {
-            let to = peer_folder(&format!("{family}_embedding_{}", precision.word())).unwrap_or_else(|| here.join(precision.word()));
+            let to = peer_folder(&format!("{family}_embedding_{}", precision.word()))
+                .unwrap_or_else(|| here.join(precision.word()));
             let report = exported_encoder(&model, &to, precise(precision)).unwrap();
             assert_eq!(report.checked[0].shape[1], 32);
             sound(family, &report);
@@ -148,7 +166,8 @@ fn a_regression_answers_in_the_labels_own_units() {
         {"mean": 5000.0, "std": 1000.0}, {"mean": -3.0, "std": 0.5}, {"mean": 0.0, "std": 1.0}]});
     let model = folder(place.path(), &card, &table(), &scales);
     for precision in [Precision::F32, Precision::F16] {
-        let to = peer_folder(&format!("units_{}", precision.word())).unwrap_or_else(|| place.path().join(precision.word()));
+        let to = peer_folder(&format!("units_{}", precision.word()))
+            .unwrap_or_else(|| place.path().join(precision.word()));
         exported(&model, &to, precise(precision)).unwrap();
         let golden = std::fs::read(to.join("model.golden.safetensors")).unwrap();
         let golden = kiln_models::weights::from_safetensors(&golden, &to).unwrap();

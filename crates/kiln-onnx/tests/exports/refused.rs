@@ -124,5 +124,8 @@ fn numbers_beyond_float16_are_refused_by_name() {
     let shape = state["head.bias"].shape().clone();
     state.insert("head.bias".into(), burn::tensor::TensorData::new(vec![1e6f32; 3], shape));
     fs::write(&path, kiln_models::weights::to_safetensors(&state, &[("format", "pt")]).unwrap()).unwrap();
-    refused(exported(&model, &place.path().join("half"), precise(Precision::F16)).unwrap_err(), "head.bias: holds 1000000");
+    refused(
+        exported(&model, &place.path().join("half"), precise(Precision::F16)).unwrap_err(),
+        "head.bias: holds 1000000",
+    );
 }
