@@ -7,6 +7,7 @@ use kiln_core::files::FileError;
 use kiln_data::DataError;
 use kiln_eval::EvalError;
 use kiln_models::ModelError;
+use kiln_onnx::OnnxError;
 use kiln_serve::batch::BatchError;
 
 use crate::report::Failure;
@@ -47,6 +48,12 @@ impl From<EvalError> for Failure {
 
 impl From<BatchError> for Failure {
     fn from(error: BatchError) -> Self {
+        failure(error.exit(), error.to_string(), error.hint())
+    }
+}
+
+impl From<OnnxError> for Failure {
+    fn from(error: OnnxError) -> Self {
         failure(error.exit(), error.to_string(), error.hint())
     }
 }

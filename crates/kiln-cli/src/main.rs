@@ -37,6 +37,8 @@ enum Verb {
     Doctor(verbs::doctor::Args),
     /// Score a model, a run or a config's start weights on a split
     Eval(verbs::eval::Args),
+    /// Write a trained model as ONNX, or as a Hugging Face folder, with a model card
+    Export(verbs::export::Args),
     /// Pull a model from the Hugging Face Hub, or push one
     Hub(verbs::hub::Args),
     /// Look at data and write a config for it
@@ -57,6 +59,8 @@ enum Verb {
     Selftest(verbs::selftest::Args),
     /// Train from a config, or resume a run
     Train(verbs::train::Args),
+    /// Repeat the check of an exported ONNX model from its own files
+    Verify(verbs::verify::Args),
 }
 
 /// When `main` began; the time to the first step is counted from here.
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Verb::Data(args) => verbs::data::run(args),
         Verb::Doctor(args) => verbs::doctor::run(args),
         Verb::Eval(args) => verbs::eval::run(args),
+        Verb::Export(args) => verbs::export::run(args),
         Verb::Hub(args) => verbs::hub::run(args),
         Verb::Init(args) => verbs::init::run(args),
         Verb::Models(args) => verbs::models::run(args),
@@ -90,6 +95,7 @@ fn main() -> ExitCode {
         Verb::Runs(args) => verbs::runs::run(args),
         Verb::Selftest(args) => verbs::selftest::run(args),
         Verb::Train(args) => verbs::train::run(args),
+        Verb::Verify(args) => verbs::verify::run(args),
     };
     ExitCode::from(match result {
         Ok(exit) => exit as u8,

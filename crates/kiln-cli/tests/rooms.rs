@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kiln-eval", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data"]),
     ("kiln-serve", &["kiln-core", "kiln-data", "kiln-eval"]),
     ("kiln-train", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data", "kiln-eval"]),
+    ("kiln-onnx", &["kiln-core", "kiln-models", "kiln-data", "kiln-eval"]),
     (
         "kiln-cli",
         &[
@@ -26,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "kiln-data",
             "kiln-eval",
             "kiln-serve",
+            "kiln-onnx",
             "kiln-train",
             "kiln-hub",
         ],

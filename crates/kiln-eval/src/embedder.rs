@@ -41,6 +41,11 @@ impl Embedder {
         Ok(Self { model, preprocessor, device, batch_size: batch_size.max(1) })
     }
 
+    /// The encoder.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// How inputs are read and prepared.
     pub fn preprocessor(&self) -> &Preprocessor {
         &self.preprocessor

@@ -31,7 +31,7 @@ use kiln_core::{InputSpec, LoadReport, Net, StateDict, TaskKind};
 pub use card::Card;
 pub use config::ModelConfig;
 pub use error::ModelError;
-pub use families::{FAMILIES, Family, with_blocks};
+pub use families::{Activation, FAMILIES, Facts, Family, with_blocks};
 pub use lora::{Lora, LoraConfig};
 pub use merge::merge;
 pub use preprocessing::{BroughtPreprocessing, brought_preprocessing};

@@ -11,7 +11,7 @@ use kiln_core::{Forward, InputSpec, Net, Table, TaskKind};
 use kiln_nn::{Dropout, Embedding, LayerNorm, Linear, attention, checkpoint, relu};
 use serde::{Deserialize, Serialize};
 
-use super::{dropout, one_answer_a_sample, wrong_branch, wrong_input};
+use super::{Facts, dropout, one_answer_a_sample, wrong_branch, wrong_input};
 use crate::config::FtTransformerConfig;
 use crate::{Card, ModelConfig, ModelError};
 
@@ -258,6 +258,11 @@ impl super::Family for Family {
 
     fn has_blocks(&self) -> bool {
         true
+    }
+
+    fn facts(&self, card: &Card) -> Result<Facts, ModelError> {
+        let sizes: Sizes = card.sizes()?;
+        Ok(Facts { heads: sizes.attention_n_heads, ..Facts::default() })
     }
 
     fn head(&self, _: &Card) -> Result<&'static str, ModelError> {

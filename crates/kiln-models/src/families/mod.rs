@@ -7,6 +7,7 @@ mod cnn;
 mod convnext;
 mod distilbert;
 mod encoder;
+mod facts;
 mod ft_transformer;
 mod gpt2;
 mod mlp;
@@ -26,6 +27,7 @@ use kiln_nn::Dropout;
 use crate::card::{self, Card};
 use crate::dialect::{Dialect, Fused};
 use crate::{ModelConfig, ModelError, timm};
+pub use facts::{Activation, Facts};
 
 /// A family: how a config becomes a card, and a card a net.
 pub trait Family: Sync {
@@ -86,6 +88,13 @@ pub trait Family: Sync {
     /// has no such net.
     fn embedding_card(&self, _card: &Card) -> Option<Card> {
         None
+    }
+    /// What of the net's arithmetic the names and shapes of its tensors do not say.
+    ///
+    /// # Errors
+    /// A card that lacks a key.
+    fn facts(&self, _card: &Card) -> Result<Facts, ModelError> {
+        Ok(Facts::default())
     }
     /// Whether this family's nets are what a folder's `config.json` describes.
     fn reads(&self, card: &Card) -> bool {
@@ -170,7 +179,11 @@ pub(crate) fn of_config(config: &ModelConfig) -> Result<&'static dyn Family, Mod
     })
 }
 
-pub(crate) fn of_card(card: &Card, folder: &Path) -> Result<&'static dyn Family, ModelError> {
+/// The family whose nets a card describes; `folder` is where the card is from, for messages.
+///
+/// # Errors
+/// No family reads it.
+pub fn of_card(card: &Card, folder: &Path) -> Result<&'static dyn Family, ModelError> {
     FAMILIES.iter().find(|f| f.reads(card)).copied().ok_or_else(|| ModelError::Card {
         path: folder.join(card::FILE),
         message: match timm::architecture(&card.sizes) {

@@ -11,7 +11,7 @@ mod sizes;
 use burn::tensor::Device;
 use kiln_core::{InputSpec, Net, TaskKind};
 
-use super::{one_answer_a_sample, vision, wrong_branch};
+use super::{Facts, one_answer_a_sample, vision, wrong_branch};
 use crate::dialect::Dialect;
 use crate::{Card, ModelConfig, ModelError, timm};
 use sizes::Sizes;
@@ -49,6 +49,10 @@ impl super::Family for Family {
 
     fn has_blocks(&self) -> bool {
         true
+    }
+
+    fn facts(&self, card: &Card) -> Result<Facts, ModelError> {
+        Ok(Facts { eps: net::EPS, head_eps: Sizes::of(card)?.head_eps, ..Facts::default() })
     }
 
     fn head(&self, _: &Card) -> Result<&'static str, ModelError> {

@@ -18,7 +18,7 @@ use crate::ModelError;
 use crate::families::dropout;
 
 const STD: f64 = 0.02;
-const EPS: f64 = 1e-6;
+pub(super) const EPS: f64 = 1e-6;
 
 /// A convolution with normal weights and zero bias.
 fn conv(config: Conv2dConfig, device: &Device) -> Conv2d {

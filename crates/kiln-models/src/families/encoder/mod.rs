@@ -12,12 +12,13 @@ use burn::tensor::Device;
 use kiln_core::{InputSpec, Net, TaskKind};
 use serde_json::{Map, Value};
 
-use super::{Family, wrong_branch, wrong_input, wrong_task};
+use super::{Facts, Family, wrong_branch, wrong_input, wrong_task};
 use crate::config::{EncoderConfig, EncoderPreset};
 use crate::{Card, ModelConfig, ModelError, card};
 
 pub(super) use net::{Encoder, linear, norm};
-pub(super) use sizes::{Activation, Sizes};
+pub use sizes::Activation;
+pub(super) use sizes::Sizes;
 
 /// What stands on the encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +206,17 @@ impl Family for Kind {
         let sizes = self.sizes(card)?;
         let (vocab_size, max_length) = (sizes.vocab_size, sizes.longest());
         Ok(InputSpec::Tokens { vocab_size, max_length, pad_id: sizes.pad_token_id })
+    }
+
+    fn facts(&self, card: &Card) -> Result<Facts, ModelError> {
+        let sizes = self.sizes(card)?;
+        Ok(Facts {
+            heads: sizes.num_attention_heads,
+            eps: sizes.layer_norm_eps,
+            activation: sizes.activation(),
+            padding_position: sizes.first_position.checked_sub(1),
+            ..Facts::default()
+        })
     }
 
     fn embedding_card(&self, card: &Card) -> Option<Card> {

@@ -252,7 +252,7 @@ impl Sizes {
 
 /// The feed-forward layer's activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::families) enum Activation {
+pub enum Activation {
     /// x Φ(x)
     Gelu,
     /// Its approximation by tanh.
@@ -269,7 +269,7 @@ impl Activation {
         ("relu", Self::Relu),
     ];
 
-    fn of(name: &str) -> Option<Self> {
+    pub(in crate::families) fn of(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, activation)| *activation)
     }
 

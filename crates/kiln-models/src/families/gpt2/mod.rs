@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, TensorData};
 use kiln_core::{InputSpec, Net, StateDict, TaskKind};
 
-use super::{wrong_branch, wrong_input, wrong_task};
+use super::{Activation, Facts, wrong_branch, wrong_input, wrong_task};
 use crate::config::Gpt2Config;
 use crate::{Card, ModelConfig, ModelError, card};
 use sizes::Sizes;
@@ -47,6 +47,17 @@ impl super::Family for Family {
             TaskKind::CausalLanguageModeling => "lm_head",
             TaskKind::TokenClassification => "classifier",
             _ => "score",
+        })
+    }
+
+    fn facts(&self, card: &Card) -> Result<Facts, ModelError> {
+        let sizes: Sizes = card.sizes()?;
+        let exact = sizes.activation_function == "gelu";
+        Ok(Facts {
+            heads: sizes.n_head,
+            eps: sizes.layer_norm_epsilon,
+            activation: if exact { Activation::Gelu } else { Activation::GeluTanh },
+            ..Facts::default()
         })
     }
 

@@ -12,7 +12,7 @@ mod sizes;
 use burn::tensor::Device;
 use kiln_core::{InputSpec, Net, TaskKind};
 
-use super::{one_answer_a_sample, vision, wrong_branch};
+use super::{Facts, one_answer_a_sample, vision, wrong_branch};
 use crate::dialect::Dialect;
 use crate::{Card, ModelConfig, ModelError, timm};
 use sizes::Sizes;
@@ -34,6 +34,13 @@ impl super::Family for Family {
 
     fn head(&self, _: &Card) -> Result<&'static str, ModelError> {
         Ok("classifier")
+    }
+
+    fn facts(&self, card: &Card) -> Result<Facts, ModelError> {
+        let sizes = Sizes::of(card)?;
+        let strides =
+            sizes.stages.iter().map(|stage| stage.first().map_or(1, |block| block.stride)).collect();
+        Ok(Facts { eps: sizes.eps, strides, same_padding: sizes.tf_padding, ..Facts::default() })
     }
 
     fn dialects(&self, card: &Card) -> Result<Vec<Dialect>, ModelError> {

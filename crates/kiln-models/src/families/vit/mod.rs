@@ -16,7 +16,7 @@ mod sizes;
 use burn::tensor::Device;
 use kiln_core::{InputSpec, Net, StateDict, TaskKind};
 
-use super::{one_answer_a_sample, vision, wrong_branch};
+use super::{Facts, one_answer_a_sample, vision, wrong_branch};
 use crate::dialect::{Dialect, Fused};
 use crate::{Card, ModelConfig, ModelError};
 use sizes::Sizes;
@@ -55,6 +55,11 @@ impl super::Family for Family {
 
     fn module_names(&self, card: &Card) -> Result<Dialect, ModelError> {
         Ok(names::modules(card, Sizes::of(card)?.distillation_head))
+    }
+
+    fn facts(&self, card: &Card) -> Result<Facts, ModelError> {
+        let sizes = Sizes::of(card)?;
+        Ok(Facts { heads: sizes.heads, eps: sizes.eps, ..Facts::default() })
     }
 
     fn fused(&self) -> &'static [Fused] {
