@@ -16,9 +16,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kiln-models", &["kiln-core", "kiln-nn"]),
     ("kiln-eval", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data"]),
     ("kiln-train", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data", "kiln-eval"]),
+    ("kiln-serve", &["kiln-core", "kiln-data", "kiln-eval"]),
     (
         "kiln-cli",
-        &["kiln-core", "kiln-nn", "kiln-models", "kiln-data", "kiln-eval", "kiln-train", "kiln-hub"],
+        &[
+            "kiln-core",
+            "kiln-nn",
+            "kiln-models",
+            "kiln-data",
+            "kiln-eval",
+            "kiln-train",
+            "kiln-hub",
+            "kiln-serve",
+        ],
     ),
 ];
 

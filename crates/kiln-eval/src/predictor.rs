@@ -107,7 +107,11 @@ impl Predictor {
     }
 
     /// The task's answer for each of a batch of prepared inputs.
-    fn answers(&self, raws: &[Option<Raw>], features: Vec<Features>) -> Result<Vec<Answered>, EvalError> {
+    pub(crate) fn answers(
+        &self,
+        raws: &[Option<Raw>],
+        features: Vec<Features>,
+    ) -> Result<Vec<Answered>, EvalError> {
         if features.is_empty() {
             return Ok(Vec::new());
         }
