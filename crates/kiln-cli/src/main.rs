@@ -57,6 +57,8 @@ enum Verb {
     Runs(verbs::runs::Args),
     /// Test on a config of your own what kiln promises: kill and resume it
     Selftest(verbs::selftest::Args),
+    /// Answer over HTTP: Open Inference Protocol v2, a plain endpoint, and a page to try a model
+    Serve(verbs::serve::Args),
     /// Train from a config, or resume a run
     Train(verbs::train::Args),
     /// Repeat the check of an exported ONNX model from its own files
@@ -74,9 +76,12 @@ pub(crate) fn process_start() -> Instant {
 fn main() -> ExitCode {
     process_start();
     kiln_core::memory::keep_pages();
-    kiln_nn::threads::compute_here();
     kiln_core::device::keep_kernels();
     let cli = Cli::parse();
+    // A server's first thread waits for others: every computing thread is its own.
+    if !matches!(cli.verb, Verb::Serve(_)) {
+        kiln_nn::threads::compute_here();
+    }
     let result = match cli.verb {
         Verb::Bench(args) => verbs::bench::run(args),
         Verb::Check(args) => verbs::check::run(args),
@@ -94,6 +99,7 @@ fn main() -> ExitCode {
         Verb::Replay(args) => verbs::replay::run(args),
         Verb::Runs(args) => verbs::runs::run(args),
         Verb::Selftest(args) => verbs::selftest::run(args),
+        Verb::Serve(args) => verbs::serve::run(args),
         Verb::Train(args) => verbs::train::run(args),
         Verb::Verify(args) => verbs::verify::run(args),
     };

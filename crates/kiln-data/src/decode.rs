@@ -93,7 +93,10 @@ pub(crate) fn size_of(path: &Path) -> Result<(usize, usize), DataError> {
 }
 
 /// `(H, W)` of an image in memory, upright, from its header alone; `name` stands for it in errors.
-pub(crate) fn size_in(bytes: &[u8], name: &str) -> Result<(usize, usize), DataError> {
+///
+/// # Errors
+/// The bytes do not begin as an image.
+pub fn size_in(bytes: &[u8], name: &str) -> Result<(usize, usize), DataError> {
     size(Cursor::new(bytes), name)
 }
 

@@ -12,10 +12,10 @@ use burn::tensor::Device;
 use kiln_core::Output;
 use kiln_data::{DataError, Features, HostBatch, Label, Preprocessor, Raw, collate};
 use kiln_models::Model;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use crate::bundle::preprocessor_of;
-use crate::predictor::{answered, prepared};
+use crate::predictor::{Fields, answered, prepared};
 use crate::tasks::rows;
 use crate::{Answer, EvalError};
 
@@ -87,11 +87,8 @@ impl Embedder {
     }
 }
 
-/// The fields of one answer, or why there are none.
-type Embedded = Result<Map<String, Value>, String>;
-
 /// `[B, D]` as fields of answers.
-fn vectors(output: Output) -> Result<Vec<Embedded>, EvalError> {
+fn vectors(output: Output) -> Result<Vec<Fields>, EvalError> {
     let (values, width) = rows(output)?;
     // The shortest digits that give the same float32 back.
     let number = |v: &f32| v.to_string().parse::<f64>().ok().filter(|v| v.is_finite());

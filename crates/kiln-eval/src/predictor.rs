@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::tasks::{Answered, Asked, regression};
 use crate::tta::{self, Tta};
-use crate::{Bundle, EvalError, Generator};
+use crate::{Bundle, EvalError, Generator, Prepared};
 
 /// One answer, or why there is none. Serialises as one line of `kiln predict`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -87,24 +87,19 @@ impl Predictor {
         F: FnOnce() -> Result<Raw, DataError> + Send,
     {
         let preprocessor = &self.bundle.preprocessor;
-        let prepared = prepared(inputs, |name, raw| {
-            let asked = (!matches!(raw, Raw::Image(_))).then(|| raw.clone());
-            preprocessor.prepare_named(raw, name, None).map(|features| (asked, features))
-        });
-        answered(
-            prepared,
-            |(_, features)| features.tokens(),
-            self.batch_size,
-            |batch| {
-                let (raws, features): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-                let answers = self.answers(&raws, features)?;
-                Ok(answers.into_iter().map(|answer| answer.map_err(|reason| reason.to_string())).collect())
-            },
-        )
+        let prepared = prepared(inputs, |name, raw| Prepared::new(preprocessor, raw, name));
+        answered(prepared, Prepared::len, self.batch_size, |batch| self.batch(batch))
     }
 
     /// The task's answer for each of a batch of prepared inputs.
-    fn answers(&self, raws: &[Option<Raw>], features: Vec<Features>) -> Result<Vec<Answered>, EvalError> {
+    pub(crate) fn answers(
+        &self,
+        raws: &[Option<Raw>],
+        features: Vec<Features>,
+    ) -> Result<Vec<Answered>, EvalError> {
+        if features.is_empty() {
+            return Ok(Vec::new());
+        }
         let texts = matches!(features.first(), Some(Features::Tokens { .. }));
         let own = if texts { features.clone() } else { Vec::new() };
         let samples =
@@ -116,6 +111,9 @@ impl Predictor {
         self.bundle.task.answers(output, &self.bundle.classes, &asked)
     }
 }
+
+/// The fields of one answer, or why there are none.
+pub type Fields = Result<Map<String, Value>, String>;
 
 /// Reads and prepares inputs on all threads, in their order; why not, where one cannot be.
 pub(crate) fn prepared<F, P: Send>(
@@ -137,10 +135,10 @@ pub(crate) fn answered<P>(
     prepared: Vec<(String, Result<P, String>)>,
     length: impl Fn(&P) -> usize,
     batch_size: usize,
-    ask: impl Fn(Vec<P>) -> Result<Vec<Result<Map<String, Value>, String>>, EvalError>,
+    ask: impl Fn(Vec<P>) -> Result<Vec<Fields>, EvalError>,
 ) -> Result<Vec<Answer>, EvalError> {
     let mut names = Vec::with_capacity(prepared.len());
-    let mut answers: Vec<Option<Result<Map<String, Value>, String>>> = Vec::with_capacity(prepared.len());
+    let mut answers: Vec<Option<Fields>> = Vec::with_capacity(prepared.len());
     let mut open = Vec::new();
     for (at, (name, prepared)) in prepared.into_iter().enumerate() {
         names.push(name);

@@ -17,6 +17,7 @@ pub(crate) mod predict;
 pub(crate) mod replay;
 pub(crate) mod runs;
 pub(crate) mod selftest;
+pub(crate) mod serve;
 pub(crate) mod train;
 pub(crate) mod tta;
 pub(crate) mod verify;

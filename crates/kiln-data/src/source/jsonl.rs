@@ -70,25 +70,7 @@ impl<R: BufRead> Objects<R> {
         let text = std::str::from_utf8(bytes).map_err(|e| fault("UTF-8 text", &e.to_string()))?;
         let object: Map<String, Value> =
             serde_json::from_str(text).map_err(|e| fault("a JSON object", &e.to_string()))?;
-        let raw = match &self.columns.wanted {
-            Wanted::Text(column) | Wanted::Image(column) => {
-                let text = self.text(&object, column)?;
-                match &self.columns.pair {
-                    Some(second) => Raw::Pair(text, self.text(&object, second)?),
-                    None => Raw::Text(text),
-                }
-            }
-            Wanted::Words { tokens, .. } => Raw::Words(self.words(&object, tokens)?),
-            Wanted::Features(numbers) => Raw::Row {
-                numbers: numbers.iter().map(|c| self.number(&object, c)).collect::<Result<_, _>>()?,
-                categories: self
-                    .columns
-                    .categories
-                    .iter()
-                    .map(|c| self.category(&object, c))
-                    .collect::<Result<_, _>>()?,
-            },
-        };
+        let raw = self.raw(&object)?;
         let label = (0..self.label.len()).map(|k| self.label(&object, k)).collect::<Result<Vec<_>, _>>()?;
         if let (Raw::Words(words), Some(Cell::List(tags))) = (&raw, label.first())
             && words.len() != tags.len()
@@ -96,6 +78,34 @@ impl<R: BufRead> Objects<R> {
             return Err(fault(&format!("one tag a word, {}", words.len()), &format!("{} tags", tags.len())));
         }
         Ok(Row { line: self.line, raw, label })
+    }
+
+    /// The sample of one object; faults are of the line that was read last.
+    pub(crate) fn raw(&self, object: &Map<String, Value>) -> Result<Raw, DataError> {
+        Ok(match &self.columns.wanted {
+            Wanted::Text(column) | Wanted::Image(column) => {
+                let text = self.text(object, column)?;
+                match &self.columns.pair {
+                    Some(second) => Raw::Pair(text, self.text(object, second)?),
+                    None => Raw::Text(text),
+                }
+            }
+            Wanted::Words { tokens, .. } => Raw::Words(self.words(object, tokens)?),
+            Wanted::Features(numbers) => Raw::Row {
+                numbers: numbers.iter().map(|c| self.number(object, c)).collect::<Result<_, _>>()?,
+                categories: self
+                    .columns
+                    .categories
+                    .iter()
+                    .map(|c| self.category(object, c))
+                    .collect::<Result<_, _>>()?,
+            },
+        })
+    }
+
+    /// Counts a line that the caller parsed itself.
+    pub(crate) fn at_line(&mut self, line: u64) {
+        self.line = line;
     }
 
     fn text(&self, object: &Map<String, Value>, column: &Column) -> Result<String, DataError> {

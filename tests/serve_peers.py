@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Clients that know nothing of kiln ask `kiln serve`: NVIDIA's tritonclient over REST, and a client that openapi-python-client
+generates from the protocol's published OpenAPI file (tests/oip/open_inference_rest.yaml). The answers must be those of `kiln
+predict` and of `transformers` on the same weights, within 1e-4.
+Needs: numpy, requests, tritonclient[http], openapi-python-client; torch and transformers where KILN_TEST_DATA is set.
+Usage: python3 tests/serve_peers.py [--kiln BINARY]
+"""
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import requests
+import tritonclient.http as triton
+
+import harness
+import serving
+
+TEXTS = ["a gripping, funny and moving film", "a dull and lifeless mess", "it is what it is", ""]
+TOLERANCE = 1e-4
+
+
+def predicted(kiln, model, inputs):
+    """What `kiln predict` says of each input."""
+    out = subprocess.run([kiln, "predict", str(model), *inputs, "--device", "cpu"], check=True, capture_output=True, text=True).stdout
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def same(name, labels, probabilities, expected):
+    """Compares with `kiln predict` and prints the largest difference."""
+    worst = 0.0
+    for label, row, line in zip(labels, probabilities, expected, strict=True):
+        assert label == line["label"], (name, label, line)
+        worst = max(worst, *(abs(a - b) for a, b in zip(row, line["probabilities"].values(), strict=True)))
+    print(f"{name}: {len(expected)} labels equal, probabilities within {worst:.1e}")
+    assert worst <= TOLERANCE, name
+
+
+def by_triton(address, model, name, elements, expected):
+    """tritonclient, tensors as bytes and as JSON."""
+    client = triton.InferenceServerClient(address)
+    assert client.is_server_live() and client.is_server_ready() and client.is_model_ready(model)
+    assert client.get_server_metadata()["name"] == "kiln"
+    metadata = client.get_model_metadata(model)
+    assert metadata["inputs"][0]["name"] == name, metadata
+    assert client.get_model_repository_index()[0]["state"] == "READY"
+    client.load_model(model)
+    data = np.array(elements, dtype=np.object_)
+    for binary in (True, False):
+        if isinstance(elements[0], bytes) and not binary:
+            continue  # JSON holds no bytes
+        tensor = triton.InferInput(name, [len(elements)], "BYTES")
+        tensor.set_data_from_numpy(data, binary_data=binary)
+        asked = None if binary else [triton.InferRequestedOutput(n, binary_data=False) for n in ("label", "probabilities")]
+        result = client.infer(model, [tensor], outputs=asked, request_id="7", timeout=20_000_000)
+        assert result.get_response()["id"] == "7"
+        labels = [x.decode() if isinstance(x, bytes) else x for x in result.as_numpy("label")]
+        same(f"tritonclient, {model}, {'bytes' if binary else 'JSON'}", labels, result.as_numpy("probabilities").tolist(), expected)
+    for bad in (triton.InferInput("other", [1], "BYTES"), triton.InferInput(name, [1, 2], "BYTES")):
+        bad.set_data_from_numpy(np.array(["a"] * int(np.prod(bad.shape())), dtype=np.object_).reshape(bad.shape()))
+        try:
+            client.infer(model, [bad])
+        except triton.InferenceServerException as error:
+            assert "expected" in error.message(), error
+        else:
+            raise AssertionError("a wrong tensor was answered")
+
+
+def by_generated(address, scratch, texts, expected):
+    """A client generated from the published file."""
+    spec = harness.ROOT / "tests" / "oip" / "open_inference_rest.yaml"
+    tool = Path(sys.executable).with_name("openapi-python-client")
+    out = Path(scratch) / "client"
+    made = subprocess.run([tool, "generate", "--path", spec, "--output-path", out, "--meta", "none"], capture_output=True, text=True)
+    assert made.returncode == 0 and out.is_dir(), made.stdout + made.stderr
+    sys.path.insert(0, str(scratch))
+    client = importlib.import_module("client").Client(base_url=f"http://{address}", raise_on_unexpected_status=True)
+    models = importlib.import_module("client.models")
+    api = {path.stem: importlib.import_module(f"client.api.default.{path.stem}") for path in (out / "api" / "default").glob("*.py")
+           if path.stem != "__init__"}
+    print("generated operations:", ", ".join(sorted(api)))
+    one = lambda *words: next(module for name, module in api.items() if name.endswith(words))
+    for module in (one("live"), one("health_ready")):
+        assert module.sync_detailed(client=client).status_code == 200
+    server = one("get_v2").sync_detailed(client=client)
+    assert server.status_code == 200 and server.parsed.name == "kiln", server
+    where = {"model_name": "text", "model_version": "1"}
+    assert one("version_ready").sync_detailed(client=client, **where).status_code == 200
+    metadata = one("model_version").sync_detailed(client=client, **where).parsed
+    assert metadata.name == "text" and metadata.inputs[0].name == "text", metadata
+    body = models.InferenceRequest.from_dict(
+        {"inputs": [{"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": texts}]})
+    answer = one("infer").sync_detailed(client=client, body=body, **where)
+    assert answer.status_code == 200, answer
+    outputs = {output["name"]: output["data"] for output in answer.parsed.to_dict()["outputs"]}
+    flat = outputs["probabilities"]
+    k = len(flat) // len(texts)
+    same("generated client, text", outputs["label"], [flat[i * k:(i + 1) * k] for i in range(len(texts))], expected)
+
+
+def by_requests(address, texts, images, expected_texts, expected_images):
+    """The plain endpoint."""
+    def ask(model, **how):
+        response = requests.post(f"http://{address}/v1/models/{model}/predict", **how, timeout=30)
+        assert response.status_code == 200, response.text
+        return response.json()["predictions"]
+
+    def check(name, answers, expected):
+        same(name, [a["label"] for a in answers], [list(a["probabilities"].values()) for a in answers], expected)
+
+    check("requests, JSON", ask("text", json={"text": texts}), expected_texts)
+    plain = [ask("text", data=t.encode(), headers={"content-type": "text/plain"})[0] for t in texts]
+    check("requests, text/plain", plain, expected_texts)
+    check("requests, multipart", ask("image", files=[("file", path.open("rb")) for path in images]), expected_images)
+    raw = [ask("image", data=path.read_bytes(), headers={"content-type": "image/png"})[0] for path in images]
+    check("requests, image bytes", raw, expected_images)
+
+
+def by_https(kiln, model, scratch, text, expected):
+    """The same over TLS with a token, by a certificate of our own."""
+    key, certificate, tokens = (Path(scratch) / name for name in ("key.pem", "certificate.pem", "tokens"))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=kiln",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tokens.write_text("0123456789abcdef\n")
+    with serving.Served(kiln, f"text={model}", "--tls-cert", certificate, "--tls-key", key, "--token-file", tokens) as server:
+        url = f"https://{server.address}/v1/models/text/predict"
+        assert requests.post(url, json={"text": text}, verify=certificate, timeout=30).status_code == 401
+        headers = {"authorization": "Bearer 0123456789abcdef"}
+        answer = requests.post(url, json={"text": text}, headers=headers, verify=certificate, timeout=30).json()["predictions"][0]
+        same("requests, HTTPS", [answer["label"]], [list(answer["probabilities"].values())], [expected])
+        assert server.terminate() == 0
+
+
+def by_transformers(model, texts, expected):
+    """The same folder, read by transformers."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    tokenizer, net = AutoTokenizer.from_pretrained(model), AutoModelForSequenceClassification.from_pretrained(model).eval()
+    with torch.no_grad():
+        logits = net(**tokenizer(texts, padding=True, truncation=True, return_tensors="pt")).logits
+    labels = [net.config.id2label[int(i)] for i in logits.argmax(-1)]
+    same("transformers on the same folder", labels, logits.softmax(-1).tolist(), expected)
+
+
+def main():
+    args = harness.arguments(__doc__)
+    with tempfile.TemporaryDirectory() as scratch:
+        minilm = harness.minilm(scratch)
+        if minilm is None:
+            sys.exit("set KILN_TEST_DATA: the text model is a MiniLM")
+        text = serving.trained(args.kiln, minilm, scratch)
+        image = serving.trained(args.kiln, harness.digits(scratch), scratch, "train.epochs=1")
+        images = serving.digit_images(scratch, 12)
+        expected_texts = predicted(args.kiln, text, TEXTS)
+        expected_images = predicted(args.kiln, image, map(str, images))
+        with serving.Served(args.kiln, f"text={text}", f"image={image}") as server:
+            by_triton(server.address, "text", "text", TEXTS, expected_texts)
+            by_triton(server.address, "image", "image", [path.read_bytes() for path in images], expected_images)
+            by_generated(server.address, scratch, TEXTS, expected_texts)
+            by_requests(server.address, TEXTS[:3], images, expected_texts[:3], expected_images)
+        by_https(args.kiln, text, scratch, TEXTS[0], expected_texts[0])
+        by_transformers(text / "model", TEXTS, expected_texts)
+
+
+main()
