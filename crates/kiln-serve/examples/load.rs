@@ -14,7 +14,11 @@
 //! Prints one JSON object. `lost` are requests whose connection was accepted and ended without an answer; `reused` of these
 //! went out on a connection that had answered before, whose end by the server may have crossed them on the way.
 
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a tool for scripts, which stops at the first surprise")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a tool for scripts, which stops at the first surprise"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -87,7 +91,8 @@ impl Connection {
             if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = std::str::from_utf8(&bytes[..end]).ok()?.to_ascii_lowercase();
                 let status = head.split(' ').nth(1)?.parse().ok()?;
-                let field = |name: &str| head.split("\r\n").find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let field =
+                    |name: &str| head.split("\r\n").find_map(|line| line.strip_prefix(name)).map(str::trim);
                 let length = field("content-length:").and_then(|n| n.parse().ok()).unwrap_or(0);
                 while bytes.len() < end + 4 + length {
                     if self.stream.read_buf(&mut bytes).await.ok()? == 0 {
@@ -109,7 +114,13 @@ impl Load {
     }
 
     /// One request on this connection or a new one; gives the connection back where it goes on.
-    async fn one(&self, connection: Option<Connection>, due: Instant, request: &[u8], tally: &Mutex<Tally>) -> Option<Connection> {
+    async fn one(
+        &self,
+        connection: Option<Connection>,
+        due: Instant,
+        request: &[u8],
+        tally: &Mutex<Tally>,
+    ) -> Option<Connection> {
         let mut connection = match connection {
             Some(connection) => connection,
             None => match Connection::open(&self.address).await {
@@ -123,7 +134,8 @@ impl Load {
         };
         let came = connection.ask(request).await;
         if due < self.from {
-            return matches!(came, Came::Answer { keep: true, .. }).then(|| Connection { used: true, ..connection });
+            return matches!(came, Came::Answer { keep: true, .. })
+                .then(|| Connection { used: true, ..connection });
         }
         let mut tally = tally.lock().expect("a lock");
         match came {
@@ -218,7 +230,8 @@ fn report(tally: &Mutex<Tally>, seconds: f64) -> serde_json::Value {
         json!({"count": sorted.len(), "per_second": sorted.len() as f64 / seconds, "p50_ms": at(0.5), "p95_ms": at(0.95),
             "p99_ms": at(0.99), "max_ms": at(1.0)})
     };
-    let answered: serde_json::Map<_, _> = tally.answered.iter().map(|(status, list)| (status.to_string(), of(list))).collect();
+    let answered: serde_json::Map<_, _> =
+        tally.answered.iter().map(|(status, list)| (status.to_string(), of(list))).collect();
     json!({"answered": answered, "unconnected": tally.unconnected, "lost": tally.lost, "reused": tally.reused, "late": tally.late})
 }
 
@@ -253,7 +266,8 @@ fn main() {
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         (0..number("loris", 0.0) as usize).for_each(|_| _ = tasks.spawn(load.clone().loris()));
-        (0..number("keepalive", 0.0) as usize).for_each(|i| _ = tasks.spawn(load.clone().keep_alive(i, start)));
+        (0..number("keepalive", 0.0) as usize)
+            .for_each(|i| _ = tasks.spawn(load.clone().keep_alive(i, start)));
         match number("rate", 0.0) {
             rate if rate > 0.0 => _ = tasks.spawn(load.clone().at_rate(rate, start)),
             _ => (0..number("clients", 8.0) as usize).for_each(|_| _ = tasks.spawn(load.clone().client())),
