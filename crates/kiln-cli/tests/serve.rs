@@ -305,7 +305,7 @@ fn metadata_health_and_lists_say_what_there_is() {
     let said = server.get("/v2/models/x").refused(404);
     assert_eq!(said, "no model \"x\"; there is m, t");
     let said = server.get("/v2/models/m/versions/2").refused(404);
-    assert_eq!(said, "model \"m\" has no version \"2\"; it has 1, 3");
+    assert_eq!(said, "model \"m\" has no such version; it has 1, 3");
     server.get("/v3").refused(404);
     server.get("/v2/models/m/infer").refused(405);
     server.get("/v2/models/%FF").refused(400);

@@ -10,14 +10,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use crate::ServeError;
@@ -29,7 +28,9 @@ const HEADERS: usize = 100;
 /// After an error of `accept`, such as no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long an idle connection stays open in a drain: a request may be on its way.
-const LAST_CALL: Duration = Duration::from_secs(1);
+const LAST_CALL: Duration = Duration::from_secs(2);
+/// How long new connections are taken in a drain.
+const REOPENED: Duration = Duration::from_millis(100);
 /// What a client over the limit reads.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-type: application/json\r\n\
 content-length: 33\r\n\r\n{\"error\":\"too many connections\"} ";
@@ -60,14 +61,13 @@ pub(crate) async fn accept(
             _ = stop.changed() => break,
         }
     }
-    // Whoever is connected already has been accepted by the system on our behalf.
-    while let Some(accepted) = listener.accept().now_or_never() {
-        if accepted.is_err() {
-            break;
-        }
+    // Clients whose connections are being closed come again at once; then whoever is connected already, for the system has
+    // accepted them on our behalf.
+    let until = Instant::now() + REOPENED;
+    while let Ok(accepted) = timeout_at(until, listener.accept()).await {
         door.admit(accepted, &places).await;
     }
-    drop(listener);
+    door.admit_waiting(listener, &places).await;
     let limit = door.state.limits.drain;
     match timeout(limit, places.acquire_many(most as u32)).await {
         Ok(_) => Ok(()),
@@ -79,6 +79,17 @@ pub(crate) async fn accept(
 }
 
 impl Door {
+    /// Admits everybody in the system's queue, and closes it.
+    async fn admit_waiting(&self, listener: TcpListener, places: &Arc<Semaphore>) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, address)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.admit(Ok((stream, address)), places).await;
+            }
+        }
+    }
+
     async fn admit(&self, accepted: io::Result<(TcpStream, SocketAddr)>, places: &Arc<Semaphore>) {
         let Ok((stream, _)) = accepted else { return sleep(PAUSE).await };
         match places.clone().try_acquire_owned() {

@@ -65,12 +65,7 @@ impl Repository {
         };
         slot.map(|slot| slot.now.load_full()).ok_or_else(|| {
             let there: Vec<_> = versions.keys().map(u64::to_string).collect();
-            let message = format!(
-                "model {:?} has no version {:?}; it has {}",
-                plain(name),
-                version.map(plain).unwrap_or_default(),
-                there.join(", ")
-            );
+            let message = format!("model {:?} has no such version; it has {}", plain(name), there.join(", "));
             Refusal::new(StatusCode::NOT_FOUND, message)
         })
     }
@@ -79,7 +74,9 @@ impl Repository {
         let name = plain(name);
         self.models.get(name).ok_or_else(|| {
             let there: Vec<&str> = self.models.keys().map(String::as_str).take(20).collect();
-            let message = format!("no model {name:?}; there is {}", there.join(", "));
+            // A name that no model can have is not said back.
+            let asked = if is_name(name) { format!("{name:?}") } else { "of that name".into() };
+            let message = format!("no model {asked}; there is {}", there.join(", "));
             Refusal::new(StatusCode::NOT_FOUND, message)
         })
     }
