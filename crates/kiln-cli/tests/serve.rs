@@ -129,7 +129,10 @@ fn texts_are_answered_as_by_predict_in_both_protocols() {
         for (i, expected) in expected.iter().enumerate() {
             let p = json!({"0": all[2 * i], "1": all[2 * i + 1]});
             same(&json!({"label": labels[i], "probabilities": p}), expected);
-            let (best, score) = (all[2 * i].as_f64().max(all[2 * i + 1].as_f64()), scores[i].as_f64());
+            let (best, score) = (
+                all[2 * i].as_f64().unwrap().max(all[2 * i + 1].as_f64().unwrap()),
+                scores[i].as_f64().unwrap(),
+            );
             assert_eq!(best, score);
         }
     }
@@ -370,8 +373,7 @@ fn every_wrong_tensor_is_refused_with_what_was_expected() {
         .send("POST", "/v2/models/m/infer", &[("inference-header-content-length", "99")], b"{}")
         .refused(400);
     assert!(said.contains("at most 2"), "{said}");
-    let said =
-        server.post("/v2/models/m/infer", "application/json", [b"{\"inputs\":[]}\xFF"].concat()).refused(400);
+    let said = server.post("/v2/models/m/infer", "application/json", b"{\"inputs\":[]}\xFF").refused(400);
     assert!(said.contains("inference request"), "{said}");
 }
 

@@ -21,7 +21,7 @@ pub use error::EvalError;
 pub use evaluate::Evaluation;
 pub use generate::{Continued, Generation, Generator};
 pub use predictor::{Answer, Prediction, Predictions, Predictor};
-pub use prepared::Prepared;
+pub use prepared::{Fields, Prepared};
 pub use sample::Sampling;
 pub use scores::Scores;
 pub use tasks::Task;

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::{EvalError, Predictor};
 
+/// The fields that `kiln predict` prints of one input, or why there are none.
+pub type Fields = Result<Map<String, Value>, String>;
+
 /// An input as the net reads it.
 #[derive(Debug)]
 pub struct Prepared {
@@ -40,15 +43,11 @@ impl Prepared {
 }
 
 impl Predictor {
-    /// Answers prepared inputs in their order, all in one batch: the fields that `kiln predict` prints, or why there
-    /// are none.
+    /// Answers prepared inputs in their order, all in one batch.
     ///
     /// # Errors
     /// The inputs were prepared for another model, or the device's answer cannot be read.
-    pub fn answer(
-        &self,
-        inputs: Vec<Prepared>,
-    ) -> Result<Vec<Result<Map<String, Value>, String>>, EvalError> {
+    pub fn answer(&self, inputs: Vec<Prepared>) -> Result<Vec<Fields>, EvalError> {
         let (raws, features): (Vec<_>, Vec<_>) = inputs.into_iter().map(|p| (p.raw, p.features)).unzip();
         let answers = self.answers(&raws, features)?;
         Ok(answers.into_iter().map(|answer| answer.map_err(|reason| reason.to_string())).collect())
