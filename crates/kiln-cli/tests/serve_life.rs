@@ -117,7 +117,7 @@ fn what_is_late_is_504_and_a_full_queue_429() {
     let input = json!({"name": "text", "datatype": "BYTES", "shape": [1], "data": ["w0"]});
     let request = json!({"inputs": [input], "parameters": {"timeout": 0}});
     server.post("/v2/models/m/infer", "application/json", request.to_string()).refused(504);
-    let said = server.post(PREDICT, "application/json", json!(["w0"; 5]).to_string()).refused(400);
+    let said = server.post(PREDICT, "application/json", json!(vec!["w0"; 5]).to_string()).refused(400);
     assert_eq!(said, "expected 1 to 4 inputs, got 5");
 
     let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -125,7 +125,7 @@ fn what_is_late_is_504_and_a_full_queue_429() {
         for _ in 0..16 {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    let reply = server.post(PREDICT, "application/json", json!(["w0"; 4]).to_string());
+                    let reply = server.post(PREDICT, "application/json", json!(vec!["w0"; 4]).to_string());
                     match reply.status {
                         200 => answered.fetch_add(1, SeqCst),
                         _ => {

@@ -15,7 +15,8 @@ use kiln_models::Model;
 use serde_json::{Map, json};
 
 use crate::bundle::preprocessor_of;
-use crate::predictor::{Fields, answered, prepared};
+use crate::predictor::{answered, prepared};
+use crate::prepared::Fields;
 use crate::tasks::rows;
 use crate::{Answer, EvalError};
 

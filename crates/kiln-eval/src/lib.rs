@@ -23,7 +23,7 @@ pub use evaluate::Evaluation;
 pub use generate::{Continued, Generation, Generator};
 pub use model_card::ModelCard;
 pub use predictor::{Answer, Prediction, Predictions, Predictor};
-pub use prepared::Prepared;
+pub use prepared::{Fields, Prepared};
 pub use sample::Sampling;
 pub use scores::Scores;
 pub use tasks::Task;

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::prepared::Fields;
 use crate::tasks::{Answered, Asked, regression};
 use crate::tta::{self, Tta};
 use crate::{Bundle, EvalError, Generator, Prepared};
@@ -111,9 +112,6 @@ impl Predictor {
         self.bundle.task.answers(output, &self.bundle.classes, &asked)
     }
 }
-
-/// The fields of one answer, or why there are none.
-pub type Fields = Result<Map<String, Value>, String>;
 
 /// Reads and prepares inputs on all threads, in their order; why not, where one cannot be.
 pub(crate) fn prepared<F, P: Send>(

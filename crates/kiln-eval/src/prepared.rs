@@ -3,9 +3,12 @@
 //! Owns nothing of the answer; the predictor gives it.
 
 use kiln_data::{DataError, Features, Preprocessor, Raw};
+use serde_json::{Map, Value};
 
-use crate::predictor::Fields;
 use crate::{EvalError, Predictor};
+
+/// The fields that `kiln predict` prints of one input, or why there are none.
+pub type Fields = Result<Map<String, Value>, String>;
 
 /// An input as the net reads it.
 #[derive(Debug)]
@@ -40,8 +43,7 @@ impl Prepared {
 }
 
 impl Predictor {
-    /// Answers prepared inputs in their order, all in one batch: the fields that `kiln predict` prints, or why there
-    /// are none.
+    /// Answers prepared inputs in their order, all in one batch.
     ///
     /// # Errors
     /// The inputs were prepared for another model, or the device's answer cannot be read.

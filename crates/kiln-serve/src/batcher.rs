@@ -8,16 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use kiln_eval::{Predictor, Prepared};
-use serde_json::{Map, Value, json};
+use kiln_eval::{Fields, Predictor, Prepared};
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::lines::Lines;
 use crate::metrics::Metrics;
 use crate::settings::Limits;
-
-/// What one input is answered.
-pub(crate) type Row = Result<Map<String, Value>, String>;
 
 /// The inputs of one request.
 struct Job {
@@ -31,7 +28,7 @@ struct Job {
 #[derive(Debug)]
 pub(crate) struct Done {
     /// One an input, in order.
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<Fields>,
     /// From the queue to the batch.
     pub(crate) waited: Duration,
     /// Inputs of the batch, other requests' too.
@@ -182,7 +179,7 @@ impl Thread {
     }
 
     /// At most `max_batch` inputs at a time; `None` where the model fails, with a line in the log.
-    fn compute(&mut self, inputs: Vec<Prepared>) -> Option<Vec<Row>> {
+    fn compute(&mut self, inputs: Vec<Prepared>) -> Option<Vec<Fields>> {
         let mut rows = Vec::with_capacity(inputs.len());
         let mut inputs = inputs.into_iter().peekable();
         while inputs.peek().is_some() {
@@ -210,7 +207,7 @@ impl Thread {
 
 /// One batch, on one of the threads that its ops are shared among: an op then wakes no other thread to begin with. A
 /// crash of an op is an error of this batch alone.
-pub(crate) fn within(predictor: &mut Predictor, inputs: Vec<Prepared>) -> Result<Vec<Row>, String> {
+pub(crate) fn within(predictor: &mut Predictor, inputs: Vec<Prepared>) -> Result<Vec<Fields>, String> {
     let work = move || {
         rayon::scope(move |_| {
             let predictor: &mut Predictor = predictor;

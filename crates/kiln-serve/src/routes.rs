@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{FromRequestParts, MatchedPath, Path, Request, State as Shared};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Path, Request, State as Shared};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -94,6 +94,8 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
     router
         .fallback(nowhere)
         .method_not_allowed_fallback(no_method)
+        // `body` has the limits.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(state.clone(), around))
         .with_state(state.clone())
 }

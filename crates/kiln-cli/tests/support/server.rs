@@ -69,8 +69,12 @@ impl Server {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
+        let words: Vec<_> = words.into_iter().map(|word| word.as_ref().to_owned()).collect();
         let mut command = super::kiln();
-        command.args(["serve", "--address", "127.0.0.1:0", "--device", "cpu"]).args(words);
+        command.args(["serve", "--device", "cpu"]).args(&words);
+        if !words.iter().any(|word| word == "--address") {
+            command.args(["--address", "127.0.0.1:0"]);
+        }
         command.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap());
         change(&mut command);
         let mut child = command.spawn().unwrap();
