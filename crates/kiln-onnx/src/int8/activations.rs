@@ -16,7 +16,7 @@ use crate::half::floats;
 
 /// The layers whose weight is stored narrow.
 fn is_layer(node: &NodeProto, narrowed: &BTreeSet<String>) -> bool {
-    matches!(node.op_type.as_str(), "Conv" | "Gemm" | "MatMul")
+    matches!(node.op_type.as_str(), "Conv" | "MatMul")
         && node.input.get(1).is_some_and(|weight| narrowed.contains(weight))
 }
 
@@ -101,13 +101,13 @@ fn around(name: &str) -> [NodeProto; 2] {
     [node("QuantizeLinear", name.into(), narrow.clone()), node("DequantizeLinear", narrow, wide_name(name))]
 }
 
-/// Biases of layers in int32, in steps of the products they are added to, as integer layers take them.
+/// Biases of convolutions in int32, in steps of the products they are added to, as integer layers take them.
 fn biases(graph: &mut GraphProto, narrowed: &BTreeSet<String>, ranges: &BTreeMap<String, Range>) {
     let mut before = Vec::new();
     let layers: Vec<[String; 3]> = graph
         .node
         .iter()
-        .filter(|node| node.op_type != "MatMul" && is_layer(node, narrowed))
+        .filter(|node| node.op_type == "Conv" && is_layer(node, narrowed))
         .filter_map(|node| node.input.clone().try_into().ok())
         .collect();
     for [input, weight, bias] in layers {

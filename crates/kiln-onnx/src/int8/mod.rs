@@ -69,7 +69,6 @@ pub(crate) fn narrow(
 fn channels(node: &NodeProto, input: usize) -> Option<usize> {
     match (node.op_type.as_str(), input) {
         ("Conv", 1) => Some(0),
-        ("Gemm", 1) => Some(0), // transB
         ("MatMul", 1) => Some(1),
         ("Gather", 0) | ("Transpose", 0) => Some(0), // a table of embeddings, also as the output layer
         _ => None,

@@ -188,4 +188,14 @@ fn weights_beyond_the_limit_are_a_file_of_their_own() {
     let inside = std::fs::metadata(to.join("model.onnx")).unwrap().len();
     assert!(data > 60_000 && inside < 60_000 && data + inside == report.bytes, "{data} {inside} {report:?}");
     kiln_onnx::verify(&to.join("model.onnx")).unwrap();
+    let damaged = place.path().join("damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    for file in ["model.onnx", "model.onnx.data", "model.golden.safetensors"] {
+        std::fs::copy(to.join(file), damaged.join(file)).unwrap();
+    }
+    let mut bytes = std::fs::read(damaged.join("model.onnx.data")).unwrap();
+    bytes[4096] ^= 1;
+    std::fs::write(damaged.join("model.onnx.data"), bytes).unwrap();
+    let error = kiln_onnx::verify(&damaged.join("model.onnx")).unwrap_err();
+    assert!(error.to_string().contains("altered"), "{error}");
 }
