@@ -1,5 +1,5 @@
 //! A graph with weights in int8: one scale an output channel, values symmetric around 0 (`DequantizeLinear`); and, with
-//! ranges of activations, these in uint8 as well (`QuantizeLinear` and back), so that a runtime computes in integers.
+//! ranges of activations, these in int8 as well (`QuantizeLinear` and back), so that a runtime computes in integers.
 //! Owns both changes; `ranges` measures activations. Norms, softmax, biases of linear layers, sums of a transformer's residual
 //! stream and products of two activations stay float32.
 //!
