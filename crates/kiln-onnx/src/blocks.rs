@@ -23,21 +23,6 @@ pub(crate) struct Window {
 }
 
 impl Graph<'_> {
-    /// `torch.nn.Linear` of `[B, IN]`.
-    pub(crate) fn dense(&mut self, x: &Value, layer: &str) -> Value {
-        self.at(layer);
-        let weight = self.weight(&format!("{layer}.weight"));
-        let bias = format!("{layer}.bias");
-        let turned = [("transB", Attr::Int(1))];
-        match self.has(&bias) {
-            true => {
-                let bias = self.weight(&bias);
-                self.op_with("Gemm", &[x, &weight, &bias], &turned)
-            }
-            false => self.op_with("Gemm", &[x, &weight], &turned),
-        }
-    }
-
     /// `torch.nn.Linear` of `[.., IN]`.
     pub(crate) fn linear(&mut self, x: &Value, layer: &str) -> Value {
         self.at(layer);

@@ -48,7 +48,38 @@ pub(crate) fn write(model: &mut ModelProto, folder: &Path, largest: u64) -> Resu
     if tensors().map(|tensor| tensor.raw_data.len() as u64).sum::<u64>() > largest {
         move_out(model, &folder.join(DATA))?;
     }
+    let seal = seal(model, folder)?;
+    model.metadata_props.push(StringStringEntryProto { key: SEAL.into(), value: seal });
     Ok(files::write_synced(&folder.join(MODEL), &model.encode_to_vec())?)
+}
+
+/// Under this key stands the seal.
+const SEAL: &str = "kiln.blake3";
+
+/// The hash of everything in a model and its data file but the seal itself.
+fn seal(model: &ModelProto, folder: &Path) -> Result<String, FileError> {
+    let mut bare = model.clone();
+    bare.metadata_props.retain(|entry| entry.key != SEAL);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bare.encode_to_vec());
+    let data = folder.join(DATA);
+    if bare.graph.iter().flat_map(|graph| &graph.initializer).any(|one| one.data_location.is_some()) {
+        let file = File::open(&data).map_err(FileError::at(&data, "open"))?;
+        hasher.update_reader(file).map_err(FileError::at(&data, "read"))?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Refuses a model that is no longer what was written.
+///
+/// # Errors
+/// As said; and the system refuses to read its data file.
+pub(crate) fn check_seal(model: &ModelProto, path: &Path) -> Result<(), OnnxError> {
+    let seal = seal(model, path.parent().unwrap_or(Path::new(".")))?;
+    match said(model, SEAL) {
+        Some(written) if written == seal => Ok(()),
+        _ => Err(OnnxError::NotOurs { path: path.into(), problem: "altered since it was exported".into() }),
+    }
 }
 
 /// Weights to a file of their own, each at a multiple of 4,096 bytes, so that it can be mapped.

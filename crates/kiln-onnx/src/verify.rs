@@ -22,12 +22,13 @@ struct Golden {
 /// Repeats the check of an exported `model.onnx`; its golden file must be beside it, unchanged.
 ///
 /// # Errors
-/// No ONNX model or none of kiln's; a golden file that is gone or altered; answers that differ.
+/// No ONNX model, none of kiln's, or one that was altered; a golden file that is gone or altered; answers that differ.
 pub fn verify(path: &Path) -> Result<Vec<Checked>, OnnxError> {
     let mut model = file::read(path)?;
     let not_ours = |problem: &str| OnnxError::NotOurs { path: path.into(), problem: problem.into() };
     let said = file::said(&model, "kiln.golden")
         .ok_or_else(|| not_ours("has no golden cases: `kiln export` did not write it"))?;
+    file::check_seal(&model, path)?;
     let said: Golden =
         serde_json::from_str(said).map_err(|_| not_ours("its record of golden cases is damaged"))?;
     if Path::new(&said.file).file_name().is_none_or(|name| name != said.file.as_str()) {

@@ -18,8 +18,8 @@ pub(super) fn draw(g: &mut Graph<'_>, facts: &Facts, input: &InputSpec) -> Answe
         x = g.max_pool(&x, 2, 2, 0);
     }
     x = g.op_with("Flatten", &[&x], &[("axis", Attr::Int(1))]);
-    x = g.dense(&x, "fc");
+    x = g.linear(&x, "fc");
     x = g.relu(&x);
     let k = g.first_side("head.weight");
-    Answer::Sample(g.dense(&x, "head"), k)
+    Answer::Sample(g.linear(&x, "head"), k)
 }

@@ -25,7 +25,7 @@ pub(super) fn draw(g: &mut Graph<'_>, facts: &Facts, input: &InputSpec) -> Answe
     let x = g.average_pool(&x);
     let x = g.layer_norm(&x, "head.norm", facts.head_eps);
     let k = g.first_side("head.fc.weight");
-    Answer::Sample(g.dense(&x, "head.fc"), k)
+    Answer::Sample(g.linear(&x, "head.fc"), k)
 }
 
 /// A convolution over patches that do not overlap.

@@ -52,7 +52,7 @@ pub(super) fn bert(g: &mut Graph<'_>, facts: &Facts, _: &InputSpec) -> Answer {
     }
     if g.has("bert.pooler.dense.weight") {
         let first = real_token(g, &read.hidden, &read.text.mask, false);
-        let pooled = g.dense(&first, "bert.pooler.dense");
+        let pooled = g.linear(&first, "bert.pooler.dense");
         let pooled = g.op("Tanh", &[&pooled]);
         return sample(g, &pooled, "classifier");
     }
@@ -69,7 +69,7 @@ pub(super) fn roberta(g: &mut Graph<'_>, facts: &Facts, _: &InputSpec) -> Answer
     }
     if g.has("classifier.dense.weight") {
         let first = real_token(g, &read.hidden, &read.text.mask, false);
-        let x = g.dense(&first, "classifier.dense");
+        let x = g.linear(&first, "classifier.dense");
         let x = g.op("Tanh", &[&x]);
         return sample(g, &x, "classifier.out_proj");
     }
@@ -87,7 +87,7 @@ pub(super) fn distilbert(g: &mut Graph<'_>, facts: &Facts, _: &InputSpec) -> Ans
     }
     if g.has("pre_classifier.weight") {
         let first = real_token(g, &read.hidden, &read.text.mask, false);
-        let x = g.dense(&first, "pre_classifier");
+        let x = g.linear(&first, "pre_classifier");
         let x = g.relu(&x);
         return sample(g, &x, "classifier");
     }
@@ -96,7 +96,7 @@ pub(super) fn distilbert(g: &mut Graph<'_>, facts: &Facts, _: &InputSpec) -> Ans
 
 fn sample(g: &mut Graph<'_>, x: &Value, head: &str) -> Answer {
     let k = g.first_side(&format!("{head}.weight"));
-    Answer::Sample(g.dense(x, head), k)
+    Answer::Sample(g.linear(x, head), k)
 }
 
 /// Scores of every word by its embedding.

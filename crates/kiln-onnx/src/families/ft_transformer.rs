@@ -19,7 +19,7 @@ pub(super) fn draw(g: &mut Graph<'_>, facts: &Facts, input: &InputSpec) -> Answe
     let class = g.layer_norm(&class, "backbone.output.normalization", facts.eps);
     let class = g.relu(&class);
     let k = g.first_side("backbone.output.linear.weight");
-    Answer::Sample(g.dense(&class, "backbone.output.linear"), k)
+    Answer::Sample(g.linear(&class, "backbone.output.linear"), k)
 }
 
 /// `[B, 1 + F + N, D]`

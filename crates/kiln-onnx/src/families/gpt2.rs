@@ -23,7 +23,7 @@ pub(super) fn draw(g: &mut Graph<'_>, facts: &Facts, _: &InputSpec) -> Answer {
     if g.has("score.weight") {
         let k = g.first_side("score.weight");
         let last = real_token(g, &x, &text.mask, true);
-        return Answer::Sample(g.dense(&last, "score"), k);
+        return Answer::Sample(g.linear(&last, "score"), k);
     }
     if g.has("classifier.weight") {
         let k = g.first_side("classifier.weight");

@@ -10,11 +10,11 @@ use crate::graph::{Attr, Graph, Value};
 pub(super) fn draw(g: &mut Graph<'_>, _: &Facts, input: &InputSpec) -> Answer {
     let mut x = features(g, input);
     for i in 0..g.count("layers.", ".weight") {
-        x = g.dense(&x, &format!("layers.{i}"));
+        x = g.linear(&x, &format!("layers.{i}"));
         x = g.relu(&x);
     }
     let k = g.first_side("head.weight");
-    Answer::Sample(g.dense(&x, "head"), k)
+    Answer::Sample(g.linear(&x, "head"), k)
 }
 
 /// One row of numbers a sample.

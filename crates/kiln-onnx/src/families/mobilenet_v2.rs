@@ -22,7 +22,7 @@ pub(super) fn draw(g: &mut Graph<'_>, facts: &Facts, input: &InputSpec) -> Answe
     x = g.relu6(&x);
     x = g.average_pool(&x);
     let k = g.first_side("classifier.weight");
-    Answer::Sample(g.dense(&x, "classifier"), k)
+    Answer::Sample(g.linear(&x, "classifier"), k)
 }
 
 /// Expansion, depthwise, projection; or depthwise and projection.

@@ -21,7 +21,7 @@ pub(super) fn draw(g: &mut Graph<'_>, facts: &Facts, input: &InputSpec) -> Answe
     let x = g.average_pool(&x);
     let head = if cifar { "linear" } else { "fc" };
     let k = g.first_side(&format!("{head}.weight"));
-    Answer::Sample(g.dense(&x, head), k)
+    Answer::Sample(g.linear(&x, head), k)
 }
 
 /// A 7x7 convolution halves and a pooling halves again; a 3x3 one keeps every pixel.

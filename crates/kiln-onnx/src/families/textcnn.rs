@@ -31,7 +31,7 @@ pub(super) fn draw(g: &mut Graph<'_>, _: &Facts, _: &InputSpec) -> Answer {
         .collect();
     let all = g.op_with("Concat", &pooled.iter().collect::<Vec<_>>(), &[("axis", Attr::Int(1))]);
     let k = g.first_side("head.weight");
-    Answer::Sample(g.dense(&all, "head"), k)
+    Answer::Sample(g.linear(&all, "head"), k)
 }
 
 /// 1 for each window that holds a token, else 0: `[B, 1, P]`.

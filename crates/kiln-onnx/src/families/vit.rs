@@ -17,13 +17,13 @@ pub(super) fn draw(g: &mut Graph<'_>, facts: &Facts, input: &InputSpec) -> Answe
     let x = g.layer_norm(&x, "norm", facts.eps);
     let k = g.first_side("head.weight");
     let class = g.one(&x, 1, 0);
-    let logits = g.dense(&class, "head");
+    let logits = g.linear(&class, "head");
     if !g.has("head_dist.weight") {
         return Answer::Sample(logits, k);
     }
     g.at("head_dist");
     let taught = g.one(&x, 1, 1);
-    let second = g.dense(&taught, "head_dist");
+    let second = g.linear(&taught, "head_dist");
     let (sum, two) = (g.op("Add", &[&logits, &second]), g.number(2.0));
     Answer::Sample(g.op("Div", &[&sum, &two]), k)
 }

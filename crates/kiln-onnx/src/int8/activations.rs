@@ -1,4 +1,4 @@
-//! Activations in uint8 where a layer with int8 weights reads or a convolution writes them: `QuantizeLinear` and
+//! Activations in int8 where a layer with int8 weights reads or a convolution writes them: `QuantizeLinear` and
 //! `DequantizeLinear` around the value, which runtimes fuse into integer layers. Owns the choice of values and these nodes.
 //!
 //! A sum reads the narrow form only where both of its summands have one: residual nets add in integers, while the residual
@@ -16,7 +16,7 @@ use crate::half::floats;
 
 /// The layers whose weight is stored narrow.
 fn is_layer(node: &NodeProto, narrowed: &BTreeSet<String>) -> bool {
-    matches!(node.op_type.as_str(), "Conv" | "Gemm" | "MatMul")
+    matches!(node.op_type.as_str(), "Conv" | "MatMul")
         && node.input.get(1).is_some_and(|weight| narrowed.contains(weight))
 }
 
@@ -75,17 +75,18 @@ fn wide_name(name: &str) -> String {
     format!("{name}_narrow_and_wide")
 }
 
-/// Scale and zero point of a range: 0 is exact.
-fn step((low, high): Range) -> (f32, u8) {
+/// Scale and zero point of a range: 0 is exact. Signed, as the weights: on processors without VNNI, ONNX Runtime's products of
+/// unsigned and signed bytes saturate.
+fn step((low, high): Range) -> (f32, i8) {
     let scale = (high - low) / 255.0;
-    if scale > 0.0 { (scale, (-low / scale).round().clamp(0.0, 255.0) as u8) } else { (1.0, 0) }
+    if scale > 0.0 { (scale, (-128.0 - low / scale).round().clamp(-128.0, 127.0) as i8) } else { (1.0, 0) }
 }
 
 fn steps(name: &str, range: Range) -> [TensorProto; 2] {
     let (scale, zero) = step(range);
     [
         tensor(&format!("{name}_step"), DataType::Float, &[], scale.to_le_bytes().to_vec()),
-        tensor(&format!("{name}_zero"), DataType::Uint8, &[], vec![zero]),
+        tensor(&format!("{name}_zero"), DataType::Int8, &[], zero.to_le_bytes().to_vec()),
     ]
 }
 
@@ -101,13 +102,13 @@ fn around(name: &str) -> [NodeProto; 2] {
     [node("QuantizeLinear", name.into(), narrow.clone()), node("DequantizeLinear", narrow, wide_name(name))]
 }
 
-/// Biases of layers in int32, in steps of the products they are added to, as integer layers take them.
+/// Biases of convolutions in int32, in steps of the products they are added to, as integer layers take them.
 fn biases(graph: &mut GraphProto, narrowed: &BTreeSet<String>, ranges: &BTreeMap<String, Range>) {
     let mut before = Vec::new();
     let layers: Vec<[String; 3]> = graph
         .node
         .iter()
-        .filter(|node| node.op_type != "MatMul" && is_layer(node, narrowed))
+        .filter(|node| node.op_type == "Conv" && is_layer(node, narrowed))
         .filter_map(|node| node.input.clone().try_into().ok())
         .collect();
     for [input, weight, bias] in layers {

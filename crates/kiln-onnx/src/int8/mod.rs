@@ -1,5 +1,5 @@
 //! A graph with weights in int8: one scale an output channel, values symmetric around 0 (`DequantizeLinear`); and, with
-//! ranges of activations, these in uint8 as well (`QuantizeLinear` and back), so that a runtime computes in integers.
+//! ranges of activations, these in int8 as well (`QuantizeLinear` and back), so that a runtime computes in integers.
 //! Owns both changes; `ranges` measures activations. Norms, softmax, biases of linear layers, sums of a transformer's residual
 //! stream and products of two activations stay float32.
 //!
@@ -69,7 +69,6 @@ pub(crate) fn narrow(
 fn channels(node: &NodeProto, input: usize) -> Option<usize> {
     match (node.op_type.as_str(), input) {
         ("Conv", 1) => Some(0),
-        ("Gemm", 1) => Some(0), // transB
         ("MatMul", 1) => Some(1),
         ("Gather", 0) | ("Transpose", 0) => Some(0), // a table of embeddings, also as the output layer
         _ => None,

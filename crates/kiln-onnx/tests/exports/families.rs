@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use kiln_core::{InputSpec, TaskKind};
+use kiln_data::{HostBatch, HostFeatures};
 use kiln_models::{Card, FAMILIES};
-use kiln_onnx::{Options, Precision, Report};
+use kiln_onnx::{Calibration, Options, Precision, Report};
 use serde_json::{Value, json};
 
 use crate::common::*;
@@ -177,6 +178,63 @@ fn a_regression_answers_in_the_labels_own_units() {
     }
 }
 
+/// Weights alone, and with activations scaled by a few batches. What the integers cost is a matter of real data
+/// (tests/onnx_agrees.py); here the file is small, sound, and the float32 graph before it is checked.
+#[test]
+fn int8_weights_and_activations_are_exported() {
+    let place = tempfile::tempdir().unwrap();
+    let chosen = [
+        "bert_classification",
+        "gpt2_causal_language_modeling",
+        "resnet_cifar",
+        "mobilenet_v2",
+        "vit",
+        "textcnn",
+    ];
+    for (name, card, input) in small().iter().filter(|(name, ..)| chosen.contains(&name.as_str())) {
+        let here = place.path().join(name);
+        let model = folder(&here, card, input, &json!({}));
+        let full = exported(&model, &here.join("full"), Options::default()).unwrap();
+        for form in ["int8", "int8_static"] {
+            let calibration = (form == "int8_static").then(|| batches(input));
+            let options = Options { precision: Precision::Int8, calibration, ..Options::default() };
+            let to = peer_folder(&format!("{name}_{form}")).unwrap_or_else(|| here.join(form));
+            let report =
+                exported(&model, &to, options).unwrap_or_else(|error| panic!("{name} {form}: {error}"));
+            sound(name, &report);
+            let differs = report.differs.unwrap();
+            assert!(differs > 0.0 && differs < 0.5, "{name} {form}: {differs}");
+            assert!(report.bytes < full.bytes, "{name} {form}: {} of {}", report.bytes, full.bytes);
+        }
+    }
+}
+
+/// Three batches of four samples, other ones than the golden cases'.
+fn batches(input: &InputSpec) -> Calibration<'static> {
+    let count = |i: usize| (i * 7919) % 997;
+    let features = move |input: &InputSpec, batch: usize| match *input {
+        InputSpec::Image { channels, height, width } => {
+            let shape = [4, channels, height, width];
+            let level = |i| count(i + 31 * batch) as f32 / 250.0 - 2.0;
+            HostFeatures::Image { values: (0..shape.iter().product()).map(level).collect(), shape }
+        }
+        _ => {
+            let length = 8 + 4 * batch;
+            let ids = (0..4 * length).map(|i| (count(i + 31 * batch) % VOCABULARY) as i32).collect();
+            let (mask, types) = (vec![true; 4 * length], vec![0; 4 * length]);
+            HostFeatures::Tokens { ids, mask, types, shape: [4, length] }
+        }
+    };
+    let input = input.clone();
+    let batch = move |i| HostBatch {
+        features: features(&input, i),
+        target: None,
+        indices: (0..4).collect(),
+        padding: false,
+    };
+    Box::new((0..3).map(move |i| Ok(batch(i))))
+}
+
 #[test]
 fn weights_beyond_the_limit_are_a_file_of_their_own() {
     let place = tempfile::tempdir().unwrap();
@@ -188,4 +246,14 @@ fn weights_beyond_the_limit_are_a_file_of_their_own() {
     let inside = std::fs::metadata(to.join("model.onnx")).unwrap().len();
     assert!(data > 60_000 && inside < 60_000 && data + inside == report.bytes, "{data} {inside} {report:?}");
     kiln_onnx::verify(&to.join("model.onnx")).unwrap();
+    let damaged = place.path().join("damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    for file in ["model.onnx", "model.onnx.data", "model.golden.safetensors"] {
+        std::fs::copy(to.join(file), damaged.join(file)).unwrap();
+    }
+    let mut bytes = std::fs::read(damaged.join("model.onnx.data")).unwrap();
+    bytes[4096] ^= 1;
+    std::fs::write(damaged.join("model.onnx.data"), bytes).unwrap();
+    let error = kiln_onnx::verify(&damaged.join("model.onnx")).unwrap_err();
+    assert!(error.to_string().contains("altered"), "{error}");
 }

@@ -42,10 +42,7 @@ fn an_altered_weight_is_found() {
     let at = place_of(&bytes, &bias);
     bytes[at..at + 4].copy_from_slice(&1.0f32.to_le_bytes());
     fs::write(&file, &bytes).unwrap();
-    refused(verify(&file).unwrap_err(), "answers differ by");
-    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-    fs::write(&file, &bytes).unwrap();
-    refused(verify(&file).unwrap_err(), "answers differ by NaN");
+    refused(verify(&file).unwrap_err(), "altered since it was exported");
 }
 
 #[test]
@@ -79,9 +76,9 @@ fn files_that_are_no_export_are_refused() {
     refused(verify(&file).unwrap_err(), "has no golden cases");
 }
 
-/// Damage anywhere ends in an error or in the same answers; never in a crash.
+/// One bit, anywhere.
 #[test]
-fn damage_never_crashes() {
+fn damage_is_found() {
     let place = tempfile::tempdir().unwrap();
     let (_, file) = made(place.path());
     let bytes = fs::read(&file).unwrap();
@@ -90,7 +87,7 @@ fn damage_never_crashes() {
         let at = (i * 7919) % damaged.len();
         damaged[at] ^= 1 << (i % 8);
         fs::write(&file, damaged).unwrap();
-        let _ = verify(&file);
+        assert!(verify(&file).is_err(), "bit {} of byte {at}", i % 8);
     }
 }
 
