@@ -60,7 +60,7 @@ def overload(args, server, bodies):
     print(f"capacity {rate / 2:.0f} req/s; at {rate:.0f} req/s:")
     for status, of in answered.items():
         print(f"  {status}: {of['count']} ({of['per_second']:.0f} a second), p50 {of['p50_ms']:.1f} ms, p99 {of['p99_ms']:.1f} ms")
-    print(f"  lost {counted['lost']}, late {counted['late']}, unconnected {counted['unconnected']}; memory {server.metric('process_resident_memory_bytes') / MIB:.0f} MiB")
+    print(f"  lost {counted['lost']} ({counted['reused']} of them on connections used before), late {counted['late']}, unconnected {counted['unconnected']}; memory {server.metric('process_resident_memory_bytes') / MIB:.0f} MiB")
     share, refused = within(server, "", "0.01")
     print(f"  by the server's clock {100 * share:.2f} % of {refused} refusals took at most 10 ms")
     assert set(answered) == {"200", "429"} and not counted["lost"] and not counted["late"] and not counted["unconnected"]

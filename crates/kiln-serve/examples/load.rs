@@ -75,6 +75,11 @@ impl Connection {
         Ok(Self { stream, used: false })
     }
 
+    /// Whether the server has not closed it meanwhile, as a client looks before it sends.
+    fn is_open(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     async fn ask(&mut self, request: &[u8]) -> Came {
         match timeout(PATIENCE, self.exchange(request)).await {
             Err(_) => Came::Late,
@@ -121,7 +126,7 @@ impl Load {
         request: &[u8],
         tally: &Mutex<Tally>,
     ) -> Option<Connection> {
-        let mut connection = match connection {
+        let mut connection = match connection.filter(Connection::is_open) {
             Some(connection) => connection,
             None => match Connection::open(&self.address).await {
                 Ok(connection) => connection,

@@ -70,10 +70,11 @@ pub(crate) fn now() -> String {
 /// Whatever waits is written together, then flushed.
 fn write(mut out: Box<dyn Write + Send>, lines: &Receiver<String>, metrics: &Metrics) {
     let mut last = false;
-    while let (false, Ok(mut line)) = (last, lines.recv()) {
+    while !last {
+        let Ok(mut line) = lines.recv() else { return };
         last = line.is_empty();
         let mut count = 1;
-        while let (false, Ok(more)) = (last, lines.try_recv()) {
+        while !last && let Ok(more) = lines.try_recv() {
             last = more.is_empty();
             line.push_str(&more);
             count += 1;
