@@ -53,7 +53,7 @@ def main():
         shutil.copytree(run / "model", root / "models" / "mine", dirs_exist_ok=True)
         os.chmod(root / "models", 0o755)
         entry = [word.replace(":8080", ":18099") for word in entry]
-        command = ["chroot", f"--userspec={user}:{user}", str(root), *entry, "/models/mine"]
+        command = [shutil.which("chroot"), f"--userspec={user}:{user}", str(root), *entry, "/models/mine"]
         refused = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/local/bin:/usr/bin"})
         assert refused.returncode == 2 and "there is no token" in refused.stderr, refused
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL,
