@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use crate::ServeError;
-use crate::metrics::Metrics;
+use crate::metrics::Counted;
 use crate::routes::State;
 
 /// Most headers of a request.
@@ -105,7 +105,7 @@ impl Door {
     }
 
     async fn connection(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
-        let _counted = Open::new(&self.state.metrics);
+        let _counted = Counted::new(&self.state.metrics, |metrics| &metrics.connections);
         let _ = stream.set_nodelay(true);
         match self.tls.clone() {
             None => self.speak(stream).await,
@@ -137,21 +137,5 @@ impl Door {
         }
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
-    }
-}
-
-/// Counts a connection for as long as it lives.
-struct Open(Arc<Metrics>);
-
-impl Open {
-    fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.connections.fetch_add(1, Relaxed);
-        Self(metrics.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use crate::ask::{Context, Trace};
 use crate::body::Budget;
 use crate::lines::{Lines, now};
-use crate::metrics::Metrics;
+use crate::metrics::{Counted, Metrics};
 use crate::reply::Refusal;
 use crate::repository::Repository;
 use crate::served::Served;
@@ -170,26 +170,10 @@ impl Ids {
     }
 }
 
-/// Counts a request as in flight for as long as it lives, also where its client goes away.
-struct InFlight(Arc<Metrics>);
-
-impl InFlight {
-    fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.in_flight.fetch_add(1, Relaxed);
-        Self(metrics.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
-    }
-}
-
 /// Around every request.
 async fn around(Shared(state): Shared<Arc<State>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let _counted = InFlight::new(&state.metrics);
+    let _counted = Counted::new(&state.metrics, |metrics| &metrics.in_flight);
     let id = state.ids.of(request.headers());
     request.extensions_mut().insert(Id(id.clone()));
     let route = request.extensions().get::<MatchedPath>().map(|path| label(path.as_str()));
