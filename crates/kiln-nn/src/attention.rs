@@ -7,8 +7,12 @@
 //! Shapes: `B` batch, `N` heads, `T` tokens, `S` keys, `W` head width.
 
 use std::cell::OnceCell;
+use std::iter::repeat_n;
+use std::sync::Arc;
 
-use burn::tensor::{Bool, FloatDType, Int, Tensor, activation, module, ops::AttentionModuleOptions};
+use burn::tensor::{
+    Bool, DType, Device, FloatDType, Int, Tensor, TensorData, activation, module, ops::AttentionModuleOptions,
+};
 
 #[cfg(feature = "cpu")]
 use crate::cpu;
@@ -20,8 +24,11 @@ mod by_hand;
 /// Which keys a query may not see, in the forms that the device's attention takes.
 #[derive(Debug, Clone)]
 pub struct Mask {
-    /// True where a key is hidden: `[B or 1, 1, T or 1, S]`.
-    hidden: Tensor<4, Bool>,
+    /// Tokens of each of the texts that lie one behind the other in a batch's only row, where the mask is that.
+    texts: Option<Arc<[usize]>>,
+    /// True where a key is hidden: `[B or 1, 1, T or 1, S]`; of texts made when another than the processor's form asks.
+    hidden: OnceCell<Tensor<4, Bool>>,
+    device: Device,
     /// The same as numbers to add to the scores: zero where seen, the lowest float where hidden, so that a row of
     /// nothing but padding gives equal weights and not a division by zero. Made when the explicit form first asks.
     bias: OnceCell<Tensor<4>>,
@@ -48,11 +55,43 @@ impl Mask {
 
     /// From `[B or 1, 1, T or 1, S]`, true where hidden.
     pub fn new(hidden: Tensor<4, Bool>) -> Self {
-        Self { hidden, bias: OnceCell::new() }
+        let device = hidden.device();
+        Self { texts: None, hidden: OnceCell::from(hidden), device, bias: OnceCell::new() }
+    }
+
+    /// For a batch of one row in which texts of so many tokens lie one behind the other: each sees itself alone.
+    pub fn texts(lengths: &[usize], device: &Device) -> Self {
+        let (texts, device) = (Some(lengths.into()), device.clone());
+        Self { texts, hidden: OnceCell::new(), device, bias: OnceCell::new() }
+    }
+
+    /// Whether attention on the device computes what [`Mask::texts`] lets be seen and no more. Not while each layer's
+    /// answers are kept, to be compared with those of a device that has to pad.
+    pub fn takes_texts(device: &Device) -> bool {
+        ops::are_fast(device, DType::F32) && !meter::keeps_answers()
+    }
+
+    fn hidden(&self) -> &Tensor<4, Bool> {
+        self.hidden.get_or_init(|| {
+            let lengths = self.texts.as_deref().unwrap_or_default();
+            let text: Vec<i64> =
+                lengths.iter().enumerate().flat_map(|(text, n)| repeat_n(text as i64, *n)).collect();
+            let n = text.len();
+            let text = Tensor::<1, Int>::from_data(TensorData::new(text, [n]), &self.device);
+            let (query, key) = (text.clone().reshape([1, 1, n, 1]), text.reshape([1, 1, 1, n]));
+            query.expand([1, 1, n, n]).not_equal(key.expand([1, 1, n, n]))
+        })
+    }
+
+    fn dims(&self) -> [usize; 4] {
+        match &self.texts {
+            None => self.hidden().dims(),
+            Some(lengths) => [1, 1, lengths.iter().sum(), lengths.iter().sum()],
+        }
     }
 
     fn bias(&self) -> Tensor<4> {
-        self.bias.get_or_init(|| self.hidden.clone().float().mul_scalar(f32::MIN)).clone()
+        self.bias.get_or_init(|| self.hidden().clone().float().mul_scalar(f32::MIN)).clone()
     }
 }
 
@@ -66,13 +105,14 @@ pub fn attention(
     dropout: &Dropout,
 ) -> Tensor<4> {
     let width = query.dims()[3];
-    check(query.dims(), [key.dims(), value.dims()], mask.map(|mask| mask.hidden.dims()));
+    check(query.dims(), [key.dims(), value.dims()], mask.map(Mask::dims));
     meter::attention(&query, &key);
     #[cfg(feature = "cpu")]
     if ops::has_fast_form(&query)
-        && let hidden = mask.map(|mask| &mask.hidden)
+        && let texts = mask.and_then(|mask| mask.texts.clone())
+        && let hidden = mask.filter(|mask| mask.texts.is_none()).map(Mask::hidden)
         && let drop = dropout.active(&query.device())
-        && let Some(mixed) = cpu::attention::attention(&query, &key, &value, hidden, drop)
+        && let Some(mixed) = cpu::attention::attention([&query, &key, &value], hidden, texts, drop)
     {
         return mixed;
     }
@@ -93,7 +133,7 @@ pub fn attention(
     }
     let dtype = query.dtype();
     let ([b, heads, t, _], keys) = (query.dims(), key.dims()[2]);
-    let hidden = mask.map(|mask| mask.hidden.clone().expand([b, heads, t, keys]));
+    let hidden = mask.map(|mask| mask.hidden().clone().expand([b, heads, t, keys]));
     let [query, key, value] = [query, key, value].map(|x| rounded(x, half));
     module::attention(query, key, value, hidden, None, AttentionModuleOptions::default()).cast(dtype)
 }
@@ -114,7 +154,7 @@ pub fn attention_packed(all: Tensor<3>, heads: usize, mask: Option<&Mask>, dropo
         let inputs = || [stacked().into_dispatch()];
         let attention = by_hand::Attention { hidden: hidden(mask), half };
         if let Some(mixed) = hand::run(&by_hand::Packed(attention), inputs) {
-            check([b, heads, t, width], [[b, heads, t, width]; 2], mask.map(|mask| mask.hidden.dims()));
+            check([b, heads, t, width], [[b, heads, t, width]; 2], mask.map(Mask::dims));
             meter::attention(&mixed, &mixed);
             return mixed;
         }
@@ -126,7 +166,7 @@ pub fn attention_packed(all: Tensor<3>, heads: usize, mask: Option<&Mask>, dropo
 
 /// What a mask hides, outside of any graph.
 fn hidden(mask: Option<&Mask>) -> Option<Tensor<4, Bool>> {
-    let hidden = mask?.hidden.clone();
+    let hidden = mask?.hidden().clone();
     Some(if hidden.is_autodiff() { hidden.inner() } else { hidden })
 }
 

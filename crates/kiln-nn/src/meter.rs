@@ -66,6 +66,11 @@ pub fn answers<T>(pass: impl FnOnce() -> T) -> (T, Vec<Answer>) {
     (answer, ANSWERS.replace(outer).unwrap_or_default())
 }
 
+/// Whether [`answers`] is at work on this thread.
+pub(crate) fn keeps_answers() -> bool {
+    ANSWERS.with_borrow(Option::is_some)
+}
+
 /// Size of a tensor.
 pub(crate) fn bytes<const D: usize>(x: &Tensor<D>) -> u64 {
     (x.shape().num_elements() * x.dtype().size()) as u64

@@ -156,12 +156,13 @@ fn dropout_zeroes_its_share_scales_the_rest_and_keeps_what_the_gradient_keeps() 
 fn attention() {
     use kiln_nn::{Dropout, attention, attention::Mask, attention_packed};
     let mut shapes = Draw(5);
-    for seed in 0..24 {
+    for seed in 0..30 {
+        let kind = seed % 5;
         let (b, n) = (1 + shapes.below(3), 1 + shapes.below(3));
         let (t, w) = (2 + shapes.below(150), 1 + shapes.below(40));
         let long = if seed == 0 { 1100 } else { t };
-        // Which keys are hidden: none, padding behind, causal with padding before, a row that sees nothing.
-        let mask = |train: bool| match seed % 4 {
+        // Which keys are hidden: none, padding behind, causal with padding before, a row that sees nothing, other texts.
+        let mask = |train: bool| match kind {
             0 => None,
             1 | 2 => {
                 let real = Tensor::<2, Int>::from_data(
@@ -172,8 +173,9 @@ fn attention() {
                     &train_or_not(train),
                 )
                 .equal_elem(1);
-                Some(if seed % 4 == 1 { Mask::padding(&real) } else { Mask::causal(&real) })
+                Some(if kind == 1 { Mask::padding(&real) } else { Mask::causal(&real) })
             }
+            4 => Some(Mask::texts(&[t / 2, t - t / 2 - 1, 1], &train_or_not(train))),
             _ => {
                 let hidden = Tensor::<4, Bool>::from_data(
                     TensorData::new((0..t * t).map(|i| i / t == 0 || i % 3 == 1).collect(), [1, 1, t, t]),
@@ -183,7 +185,7 @@ fn attention() {
             }
         };
         for p in [0.0, 0.3] {
-            let what = format!("attention {b} x {n} x {t} x {w}, {}", seed % 4);
+            let what = format!("attention {b} x {n} x {t} x {w}, {kind}");
             // `first`: the first query that counts.
             let run = |first: usize| {
                 kiln_nn::random::seed(seed, &train());
@@ -198,9 +200,9 @@ fn attention() {
                 vec![named("y", y), named("dq", dq), named("dk", dk), named("dv", dv)]
             };
             agree_here(&what, 2e-5, || run(0));
-            agree_by_hand(&what, 2e-5, || run(usize::from(seed % 4 == 3)));
+            agree_by_hand(&what, 2e-5, || run(usize::from(kind == 3)));
         }
-        let packed = format!("packed attention {b} x {n} x {t} x {w}, {}", seed % 4);
+        let packed = format!("packed attention {b} x {n} x {t} x {w}, {kind}");
         agree(&packed, 2e-5, || {
             let mut draw = Draw(seed);
             let all = draw.tensor([b, t, 3 * n * w], &train()).require_grad();
@@ -216,7 +218,7 @@ fn attention() {
             let [q, k, v] = [t, long, long].map(|t| draw.tensor([b, n, t, w], &Device::flex()));
             let y = attention(q, k, v, mask(false).as_ref(), &Dropout::new(0.3));
             // Where a query sees nothing, Burn's fused form answers zero; the others, the mean of all.
-            vec![named("y", if seed % 4 == 3 { y.narrow(2, 1, t - 1) } else { y })]
+            vec![named("y", if kind == 3 { y.narrow(2, 1, t - 1) } else { y })]
         });
     }
 }

@@ -10,6 +10,7 @@ use burn::tensor::{Bool, Tensor};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::gemm::{Matrix, Threads, product};
 use super::kernel::{Kernel, Value, run, truths};
@@ -19,13 +20,13 @@ use super::slices::{Shared, dims, scratch, tensor, unwritten};
 use crate::precision::{self, Precision};
 use crate::random::{Draw, key, threshold};
 
-/// As [`attention`](crate::attention::attention); `hidden [B or 1, 1, T or 1, S]` is true where a key is not seen, `drop`
-/// the probability that a weight is zeroed. `None` where the tensors are not the processor's.
+/// As [`attention`](crate::attention::attention); `hidden [B or 1, 1, T or 1, S]` is true where a key is not seen, `texts`
+/// the lengths of those of which each sees itself alone (then `B = 1` and `S = T`), `drop` the probability that a weight is
+/// zeroed. `None` where the tensors are not the processor's.
 pub(crate) fn attention(
-    query: &Tensor<4>,
-    keys: &Tensor<4>,
-    value: &Tensor<4>,
+    [query, keys, value]: [&Tensor<4>; 3],
     hidden: Option<&Tensor<4, Bool>>,
+    texts: Option<Arc<[usize]>>,
     drop: Option<f64>,
 ) -> Option<Tensor<4>> {
     let values = [Value::of(query.clone())?, Value::of(keys.clone())?, Value::of(value.clone())?];
@@ -35,7 +36,7 @@ pub(crate) fn attention(
     };
     let scale = 1.0 / (query.dims()[3].max(1) as f32).sqrt();
     let precision = precision::now();
-    Some(run(Attention { scale, hidden, drop: drop.map(Drop::new), precision }, values))
+    Some(run(Attention { scale, hidden, texts, drop: drop.map(Drop::new), precision }, values))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,8 +57,34 @@ impl Drop {
 struct Attention {
     scale: f32,
     hidden: Option<FlexTensor>,
+    texts: Option<Arc<[usize]>>,
     drop: Option<Drop>,
     precision: Precision,
+}
+
+/// Queries of one head and the keys that they may see: what a thread takes at once.
+struct Piece {
+    head: usize,
+    queries: Range<usize>,
+    keys: Range<usize>,
+}
+
+impl Piece {
+    /// Queries of a tile: its scores take a quarter of a MiB.
+    fn tile(&self) -> usize {
+        ((1 << 16) / self.keys.len().max(1)).clamp(16, 128)
+    }
+
+    /// Scores of a tile.
+    fn scores(&self) -> usize {
+        self.tile().min(self.queries.len()) * self.keys.len()
+    }
+
+    /// First row and number of rows of each tile.
+    fn tiles(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (tile, end) = (self.tile(), self.queries.end);
+        self.queries.clone().step_by(tile).map(move |first| (first, tile.min(end - first)))
+    }
 }
 
 /// `[B, N, T, W]` wherever its values lie.
@@ -109,16 +136,6 @@ impl Sizes {
         Self { b: q[0], n: q[1], t: q[2], s: k[2], w: q[3] }
     }
 
-    /// Queries of a tile: its scores take a quarter of a MiB.
-    fn tile(&self) -> usize {
-        ((1 << 16) / self.s.max(1)).clamp(16, 128)
-    }
-
-    /// Tiles of one head: first row and number of rows.
-    fn tiles(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.t).step_by(self.tile()).map(move |first| (first, self.tile().min(self.t - first)))
-    }
-
     /// A head's place in `[B, T, N, W]`.
     fn out(&self, values: Shared, [b, n, row]: [usize; 3], rows: usize) -> Matrix<*mut f32> {
         let place = ((b * rows + row) * self.n + n) * self.w;
@@ -140,6 +157,20 @@ impl<'a> Hidden<'a> {
 }
 
 impl Attention {
+    fn pieces(&self, sizes: &Sizes) -> Vec<Piece> {
+        let heads = 0..sizes.b * sizes.n;
+        let Some(texts) = &self.texts else {
+            return heads.map(|head| Piece { head, queries: 0..sizes.t, keys: 0..sizes.s }).collect();
+        };
+        let ends = texts.iter().scan(0, |end, length| {
+            *end += length;
+            Some((*end - length)..*end)
+        });
+        let texts: Vec<_> = ends.collect();
+        let piece = |head, text: &Range<usize>| Piece { head, queries: text.clone(), keys: text.clone() };
+        texts.iter().flat_map(|text| heads.clone().map(move |head| piece(head, text))).collect()
+    }
+
     fn hidden(&self, sizes: &Sizes, b: usize, first: usize) -> Option<Hidden<'_>> {
         let hidden = self.hidden.as_ref()?;
         let shape = dims(hidden);
@@ -151,15 +182,15 @@ impl Attention {
 
     /// The keys that a tile's rows see, from the first to the last that any does. All where some row sees none: its
     /// weights are then equal.
-    fn seen(hidden: Option<Hidden<'_>>, rows: usize, s: usize) -> Range<usize> {
-        let Some(hidden) = hidden else { return 0..s };
-        let (mut start, mut end) = (s, 0);
+    fn seen(hidden: Option<Hidden<'_>>, rows: usize, keys: Range<usize>) -> Range<usize> {
+        let Some(hidden) = hidden else { return keys };
+        let (mut start, mut end) = (keys.end, 0);
         let rows = if hidden.row == 0 { rows.min(1) } else { rows };
         for i in 0..rows {
-            let row = hidden.row(i, &(0..s));
+            let row = hidden.row(i, &keys);
             let (Some(a), Some(z)) = (row.iter().position(|h| *h == 0), row.iter().rposition(|h| *h == 0))
             else {
-                return 0..s;
+                return keys;
             };
             (start, end) = (start.min(a), end.max(z + 1));
         }
@@ -179,10 +210,10 @@ struct Tile<'a> {
 }
 
 impl<'a> Tile<'a> {
-    fn new(op: &'a Attention, sizes: Sizes, head: usize, (first, rows): (usize, usize)) -> Self {
-        let hidden = op.hidden(&sizes, head / sizes.n, first);
-        let seen = Attention::seen(hidden, rows, sizes.s);
-        Self { sizes, head, first, rows, seen, hidden, precision: op.precision }
+    fn new(op: &'a Attention, sizes: Sizes, piece: &Piece, (first, rows): (usize, usize)) -> Self {
+        let hidden = op.hidden(&sizes, piece.head / sizes.n, first);
+        let seen = Attention::seen(hidden, rows, piece.keys.clone());
+        Self { sizes, head: piece.head, first, rows, seen, hidden, precision: op.precision }
     }
 
     fn width(&self) -> usize {
@@ -290,13 +321,15 @@ impl Kernel<3> for Attention {
         let sizes = Sizes::of(&inputs[0], &inputs[1]);
         let mut y = unwritten(sizes.b * sizes.t * sizes.n * sizes.w);
         let mut stats = unwritten(2 * sizes.b * sizes.n * sizes.t);
-        let out = Shared::new(&mut y);
-        stats.par_chunks_mut(2 * sizes.t.max(1)).enumerate().for_each(|(head, stats)| {
-            scratch(sizes.tile() * sizes.s, |weights| {
-                for place in sizes.tiles() {
-                    let tile = Tile::new(self, sizes, head, place);
+        let (out, shared) = (Shared::new(&mut y), Shared::new(&mut stats));
+        self.pieces(&sizes).into_par_iter().for_each(|piece| {
+            scratch(piece.scores(), |weights| {
+                for place in piece.tiles() {
+                    let tile = Tile::new(self, sizes, &piece, place);
                     let weights = &mut weights[..tile.rows * tile.width()];
-                    let stats = &mut stats[2 * tile.first..];
+                    // SAFETY: the tile's rows are this thread's.
+                    let stats =
+                        unsafe { shared.slice(2 * (piece.head * sizes.t + tile.first), 2 * tile.rows) };
                     tile.scores(weights, &query, &keys, self.scale);
                     tile.for_rows(|i, hidden| {
                         let row = &mut weights[i * tile.width()..][..tile.width()];
@@ -341,15 +374,15 @@ impl Kernel<3> for Attention {
         let mut dquery = unwritten(b * n * t * w);
         let (mut dkeys, mut dvalue) = (vec![0.0; b * n * s * w], vec![0.0; b * n * s * w]);
         let (dq, dk, dv) = (Shared::new(&mut dquery), Shared::new(&mut dkeys), Shared::new(&mut dvalue));
-        stats.par_chunks(2 * t.max(1)).enumerate().for_each(|(head, stats)| {
-            scratch(3 * sizes.tile() * s, |room| {
-                for place in sizes.tiles() {
-                    let tile = Tile::new(self, sizes, head, place);
+        self.pieces(&sizes).into_par_iter().for_each(|piece| {
+            scratch(3 * piece.scores(), |room| {
+                for place in piece.tiles() {
+                    let tile = Tile::new(self, sizes, &piece, place);
                     let (rows, width) = (tile.rows, tile.width());
                     let (weights, room) = room.split_at_mut(rows * width);
                     let (slopes, room) = room.split_at_mut(rows * width);
                     let dropped = &mut room[..rows * width];
-                    let stats = &stats[2 * tile.first..];
+                    let stats = &stats[2 * (piece.head * t + tile.first)..];
                     tile.scores(weights, &query, &keys, self.scale);
                     tile.scores(slopes, &dy, &value, 1.0);
                     tile.for_rows(|i, hidden| {

@@ -5,6 +5,7 @@
 mod net;
 mod places;
 mod sizes;
+mod unpadded;
 
 use std::path::{Path, PathBuf};
 

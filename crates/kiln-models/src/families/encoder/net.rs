@@ -14,6 +14,7 @@ use kiln_nn::{Dropout, Embedding, LayerNorm, Linear, checkpoint};
 
 use super::places::Places;
 use super::sizes::{Activation, Sizes};
+use super::unpadded::Unpadded;
 
 pub(in crate::families) fn linear(from: usize, to: usize, sizes: &Sizes, device: &Device) -> Linear {
     Linear::normal(from, to, sizes.initializer_range, device)
@@ -49,10 +50,10 @@ impl Embeddings {
         }
     }
 
-    /// Ids `[B, T]` to `[B, T, D]`.
-    fn forward(&self, x: &Tokens, positions: Tensor<2, Int>) -> Tensor<3> {
-        let words = self.word_embeddings.forward(x.ids.clone());
-        let types = self.token_type_embeddings.as_ref().map(|table| types(table, &x.types));
+    /// Ids and segments `[B, T]` to `[B, T, D]`.
+    fn forward(&self, [ids, types]: [Tensor<2, Int>; 2], positions: Tensor<2, Int>) -> Tensor<3> {
+        let words = self.word_embeddings.forward(ids);
+        let types = self.token_type_embeddings.as_ref().map(|table| of_types(table, types));
         let sum = types.into_iter().fold(words, |sum, types| sum + types);
         let sum = sum + self.position_embeddings.forward(positions);
         self.dropout.forward(self.layer_norm.forward(sum))
@@ -60,10 +61,10 @@ impl Embeddings {
 }
 
 /// `[B, T, D]`, or `[1, 1, D]` of a table with one row: RoBERTa knows no second segment, whatever the tokenizer says.
-fn types(table: &Embedding, types: &Tensor<2, Int>) -> Tensor<3> {
+fn of_types(table: &Embedding, types: Tensor<2, Int>) -> Tensor<3> {
     match table.weight.dims()[0] {
         1 => table.weight.val().unsqueeze(),
-        _ => table.forward(types.clone()),
+        _ => table.forward(types),
     }
 }
 
@@ -84,13 +85,13 @@ impl SelfAttention {
     }
 
     /// `[B, T, D]` to the same.
-    fn forward(&self, x: Tensor<3>, padding: &Mask) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
         let [b, t, d] = x.dims();
         let split = |x: Tensor<3>| x.reshape([b, t, self.heads, d / self.heads]).swap_dims(1, 2);
         let query = split(self.query.forward(x.clone()));
         let key = split(self.key.forward(x.clone()));
         let value = split(self.value.forward(x));
-        attention(query, key, value, Some(padding), &self.dropout).swap_dims(1, 2).reshape([b, t, d])
+        attention(query, key, value, Some(mask), &self.dropout).swap_dims(1, 2).reshape([b, t, d])
     }
 }
 
@@ -150,8 +151,8 @@ impl Layer {
     }
 
     /// `[B, T, D]` to the same.
-    fn forward(&self, x: Tensor<3>, padding: &Mask) -> Tensor<3> {
-        let x = self.attention.output.forward(self.attention.self_.forward(x.clone(), padding), x);
+    fn forward(&self, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
+        let x = self.attention.output.forward(self.attention.self_.forward(x.clone(), mask), x);
         let wide = self.intermediate.activation.forward(self.intermediate.dense.forward(x.clone()));
         self.output.forward(wide, x)
     }
@@ -225,11 +226,18 @@ impl Encoder {
             Some(pad_id) => places.after_padding(pad_id),
             None => places.counted_from_zero(),
         };
-        let hidden = self.embeddings.forward(x, positions);
-        let padding = Mask::padding(&x.mask);
+        let Some(unpadded) = Unpadded::of(&x.mask) else {
+            return self.layers([x.ids.clone(), x.types.clone()], positions, Mask::padding(&x.mask));
+        };
+        let [ids, types, positions] = [x.ids.clone(), x.types.clone(), positions].map(|x| unpadded.taken(x));
+        unpadded.put_back(self.layers([ids, types], positions, unpadded.mask()))
+    }
+
+    fn layers(&self, ids_and_types: [Tensor<2, Int>; 2], positions: Tensor<2, Int>, mask: Mask) -> Tensor<3> {
+        let hidden = self.embeddings.forward(ids_and_types, positions);
         self.encoder.layer.iter().fold(hidden, |hidden, layer| {
-            let padding = padding.clone();
-            checkpoint::block(layer, hidden, move |layer, hidden| layer.forward(hidden, &padding))
+            let mask = mask.clone();
+            checkpoint::block(layer, hidden, move |layer, hidden| layer.forward(hidden, &mask))
         })
     }
 }
