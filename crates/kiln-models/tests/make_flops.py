@@ -32,16 +32,33 @@ def measured(model, forward):
     return {"forward": pass_.get_total_flops(), "training": step.get_total_flops(), "activations": sum(sizes)}
 
 
+def first_alone(layer):
+    """In the last layer only the first token asks: what kiln computes where a classifier reads that one."""
+    attention = layer.attention
+
+    def forward(hidden, *_, **__):
+        split = lambda x: x.unflatten(2, (attention.self.num_attention_heads, -1)).transpose(1, 2)
+        first = hidden[:, :1]
+        query, key, value = split(attention.self.query(first)), split(attention.self.key(hidden)), split(attention.self.value(hidden))
+        mixed = (query @ key.transpose(2, 3)).softmax(3) @ value
+        x = attention.output(mixed.transpose(1, 2).flatten(2), first)
+        return layer.output(layer.intermediate(x), x)
+
+    layer.forward = forward
+
+
 def bert(layers, hidden, heads, wide, tokens, batch, targets=None):
     model = transformers.BertForSequenceClassification(transformers.BertConfig(
         vocab_size=1000, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=wide, max_position_embeddings=512, num_labels=2, attn_implementation="eager"))
+    first_alone(model.bert.encoder.layer[-1])
     if targets:
         model = peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", r=8, target_modules=targets))
     ids = torch.ones(batch, tokens, dtype=torch.long)
     found = measured(model, lambda: model(input_ids=ids).logits)
     # Scores, and what attention answers: no module's own.
-    found["activations"] += layers * (batch * heads * tokens * tokens + batch * tokens * hidden)
+    asking = (layers - 1) * tokens + 1
+    found["activations"] += asking * batch * (heads * tokens + hidden)
     return found
 
 

@@ -21,11 +21,44 @@ use crate::{Dropout, meter, ops, precision};
 
 mod by_hand;
 
+/// Texts one behind the other, each of which sees itself alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Texts {
+    /// Tokens of each.
+    pub(crate) lengths: Arc<[usize]>,
+    /// Whether one token of each asks; else all do.
+    pub(crate) one_asks: bool,
+}
+
+impl Texts {
+    fn queries(&self) -> usize {
+        if self.one_asks { self.lengths.len() } else { self.keys() }
+    }
+
+    fn keys(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
+    /// `[1, 1, queries, keys]`, true where the two are of different texts.
+    fn hidden(&self, device: &Device) -> Tensor<4, Bool> {
+        let texts = 0..self.lengths.len() as i64;
+        let of_keys: Vec<i64> =
+            texts.clone().zip(self.lengths.iter()).flat_map(|(text, n)| repeat_n(text, *n)).collect();
+        let of_queries = if self.one_asks { texts.collect() } else { of_keys.clone() };
+        let (queries, keys) = (of_queries.len(), of_keys.len());
+        let spread = |of: Vec<i64>, shape: [usize; 4]| {
+            let texts = Tensor::<4, Int>::from_data(TensorData::new(of, shape), device);
+            texts.expand([1, 1, queries, keys])
+        };
+        spread(of_queries, [1, 1, queries, 1]).not_equal(spread(of_keys, [1, 1, 1, keys]))
+    }
+}
+
 /// Which keys a query may not see, in the forms that the device's attention takes.
 #[derive(Debug, Clone)]
 pub struct Mask {
-    /// Tokens of each of the texts that lie one behind the other in a batch's only row, where the mask is that.
-    texts: Option<Arc<[usize]>>,
+    /// Where texts lie one behind the other in a batch's only row, and the mask is that.
+    texts: Option<Texts>,
     /// True where a key is hidden: `[B or 1, 1, T or 1, S]`; of texts made when another than the processor's form asks.
     hidden: OnceCell<Tensor<4, Bool>>,
     device: Device,
@@ -61,7 +94,16 @@ impl Mask {
 
     /// For a batch of one row in which texts of so many tokens lie one behind the other: each sees itself alone.
     pub fn texts(lengths: &[usize], device: &Device) -> Self {
-        let (texts, device) = (Some(lengths.into()), device.clone());
+        Self::of(Texts { lengths: lengths.into(), one_asks: false }, device)
+    }
+
+    /// The same where the queries are of one token of each text.
+    pub fn one_of_each_text(lengths: &[usize], device: &Device) -> Self {
+        Self::of(Texts { lengths: lengths.into(), one_asks: true }, device)
+    }
+
+    fn of(texts: Texts, device: &Device) -> Self {
+        let (texts, device) = (Some(texts), device.clone());
         Self { texts, hidden: OnceCell::new(), device, bias: OnceCell::new() }
     }
 
@@ -72,21 +114,16 @@ impl Mask {
     }
 
     fn hidden(&self) -> &Tensor<4, Bool> {
-        self.hidden.get_or_init(|| {
-            let lengths = self.texts.as_deref().unwrap_or_default();
-            let text: Vec<i64> =
-                lengths.iter().enumerate().flat_map(|(text, n)| repeat_n(text as i64, *n)).collect();
-            let n = text.len();
-            let text = Tensor::<1, Int>::from_data(TensorData::new(text, [n]), &self.device);
-            let (query, key) = (text.clone().reshape([1, 1, n, 1]), text.reshape([1, 1, 1, n]));
-            query.expand([1, 1, n, n]).not_equal(key.expand([1, 1, n, n]))
+        self.hidden.get_or_init(|| match &self.texts {
+            Some(texts) => texts.hidden(&self.device),
+            None => unreachable!("a mask has texts or says what is hidden"),
         })
     }
 
     fn dims(&self) -> [usize; 4] {
         match &self.texts {
             None => self.hidden().dims(),
-            Some(lengths) => [1, 1, lengths.iter().sum(), lengths.iter().sum()],
+            Some(texts) => [1, 1, texts.queries(), texts.keys()],
         }
     }
 

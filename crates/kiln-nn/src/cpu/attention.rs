@@ -10,23 +10,22 @@ use burn::tensor::{Bool, Tensor};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::gemm::{Matrix, Threads, product};
 use super::kernel::{Kernel, Value, run, truths};
 use super::math::exp;
 use super::simd::{max16, simd, sum16};
 use super::slices::{Shared, dims, scratch, tensor, unwritten};
+use crate::attention::Texts;
 use crate::precision::{self, Precision};
 use crate::random::{Draw, key, threshold};
 
 /// As [`attention`](crate::attention::attention); `hidden [B or 1, 1, T or 1, S]` is true where a key is not seen, `texts`
-/// the lengths of those of which each sees itself alone (then `B = 1` and `S = T`), `drop` the probability that a weight is
-/// zeroed. `None` where the tensors are not the processor's.
+/// says which see themselves alone, `drop` the probability that a weight is zeroed. `None` where the tensors are not the processor's.
 pub(crate) fn attention(
     [query, keys, value]: [&Tensor<4>; 3],
     hidden: Option<&Tensor<4, Bool>>,
-    texts: Option<Arc<[usize]>>,
+    texts: Option<Texts>,
     drop: Option<f64>,
 ) -> Option<Tensor<4>> {
     let values = [Value::of(query.clone())?, Value::of(keys.clone())?, Value::of(value.clone())?];
@@ -57,7 +56,7 @@ impl Drop {
 struct Attention {
     scale: f32,
     hidden: Option<FlexTensor>,
-    texts: Option<Arc<[usize]>>,
+    texts: Option<Texts>,
     drop: Option<Drop>,
     precision: Precision,
 }
@@ -162,13 +161,15 @@ impl Attention {
         let Some(texts) = &self.texts else {
             return heads.map(|head| Piece { head, queries: 0..sizes.t, keys: 0..sizes.s }).collect();
         };
-        let ends = texts.iter().scan(0, |end, length| {
-            *end += length;
-            Some((*end - length)..*end)
-        });
-        let texts: Vec<_> = ends.collect();
-        let piece = |head, text: &Range<usize>| Piece { head, queries: text.clone(), keys: text.clone() };
-        texts.iter().flat_map(|text| heads.clone().map(move |head| piece(head, text))).collect()
+        let mut end = 0;
+        let piece = |(text, length): (usize, &usize)| {
+            let keys = end..end + length;
+            end = keys.end;
+            (if texts.one_asks { text..text + 1 } else { keys.clone() }, keys)
+        };
+        let pieces: Vec<_> = texts.lengths.iter().enumerate().map(piece).collect();
+        let of_head = |head| move |(queries, keys)| Piece { head, queries, keys };
+        heads.flat_map(|head| pieces.iter().cloned().map(of_head(head))).collect()
     }
 
     fn hidden(&self, sizes: &Sizes, b: usize, first: usize) -> Option<Hidden<'_>> {

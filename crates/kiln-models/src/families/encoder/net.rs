@@ -84,14 +84,17 @@ impl SelfAttention {
         Self { query: square(), key: square(), value: square(), dropout, heads: sizes.num_attention_heads }
     }
 
-    /// `[B, T, D]` to the same.
-    fn forward(&self, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
-        let [b, t, d] = x.dims();
-        let split = |x: Tensor<3>| x.reshape([b, t, self.heads, d / self.heads]).swap_dims(1, 2);
-        let query = split(self.query.forward(x.clone()));
+    /// For tokens `asking [B, Q, D]` among all `x [B, T, D]`: `[B, Q, D]`.
+    fn forward(&self, asking: Tensor<3>, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
+        let [b, q, d] = asking.dims();
+        let split = |x: Tensor<3>| {
+            let t = x.dims()[1];
+            x.reshape([b, t, self.heads, d / self.heads]).swap_dims(1, 2)
+        };
+        let query = split(self.query.forward(asking));
         let key = split(self.key.forward(x.clone()));
         let value = split(self.value.forward(x));
-        attention(query, key, value, Some(mask), &self.dropout).swap_dims(1, 2).reshape([b, t, d])
+        attention(query, key, value, Some(mask), &self.dropout).swap_dims(1, 2).reshape([b, q, d])
     }
 }
 
@@ -110,7 +113,8 @@ impl AddNorm {
     }
 
     fn forward(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
-        self.layer_norm.forward(self.dropout.forward(self.dense.forward(x)) + residual)
+        // In this order a gradient comes through attention first, in a block that is run again too.
+        self.layer_norm.forward(residual + self.dropout.forward(self.dense.forward(x)))
     }
 }
 
@@ -152,7 +156,13 @@ impl Layer {
 
     /// `[B, T, D]` to the same.
     fn forward(&self, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
-        let x = self.attention.output.forward(self.attention.self_.forward(x.clone(), mask), x);
+        self.of(x.clone(), x, mask)
+    }
+
+    /// What becomes of tokens `asking [B, Q, D]` among all `x [B, T, D]`: `[B, Q, D]`.
+    fn of(&self, asking: Tensor<3>, x: Tensor<3>, mask: &Mask) -> Tensor<3> {
+        let mixed = self.attention.self_.forward(asking.clone(), x, mask);
+        let x = self.attention.output.forward(mixed, asking);
         let wide = self.intermediate.activation.forward(self.intermediate.dense.forward(x.clone()));
         self.output.forward(wide, x)
     }
@@ -195,10 +205,28 @@ impl Encoder {
         self.read(x, &Places::of(&x.mask))
     }
 
-    /// Ids `[B, T]` to the first real token's hidden state `[B, D]`.
+    /// Ids `[B, T]` to the first real token's hidden state `[B, D]`. In the last layer the others answer it and are not
+    /// themselves computed.
     pub(in crate::families) fn first(&self, x: &Tokens) -> Tensor<2> {
-        let places = Places::of(&x.mask);
-        places.first(self.read(x, &places))
+        let (places, layers) = (Places::of(&x.mask), &self.encoder.layer);
+        let Some((last, others)) = layers.split_last() else { return places.first(self.read(x, &places)) };
+        match Unpadded::of(&x.mask) {
+            None => {
+                let mask = Mask::padding(&x.mask);
+                let hidden = passed(others, self.embed_all(x, &places), &mask);
+                let first = checkpoint::block(last, hidden, move |layer, hidden| {
+                    layer.of(places.first(hidden.clone()).unsqueeze_dim(1), hidden, &mask)
+                });
+                first.squeeze_dim(1)
+            }
+            Some(real) => {
+                let hidden = passed(others, self.embed_real(x, &places, &real), &real.mask());
+                let first = checkpoint::block(last, hidden, move |layer, hidden| {
+                    layer.of(real.firsts(hidden.clone()), hidden, &real.mask_of_firsts())
+                });
+                first.squeeze_dim(0)
+            }
+        }
     }
 
     /// Ids `[B, T]` to `[B, D]`: the first real token's hidden state, through one tanh layer where there is a pooler.
@@ -222,22 +250,36 @@ impl Encoder {
     }
 
     fn read(&self, x: &Tokens, places: &Places) -> Tensor<3> {
-        let positions = match self.pad_id {
-            Some(pad_id) => places.after_padding(pad_id),
-            None => places.counted_from_zero(),
-        };
-        let Some(unpadded) = Unpadded::of(&x.mask) else {
-            return self.layers([x.ids.clone(), x.types.clone()], positions, Mask::padding(&x.mask));
-        };
-        let [ids, types, positions] = [x.ids.clone(), x.types.clone(), positions].map(|x| unpadded.taken(x));
-        unpadded.put_back(self.layers([ids, types], positions, unpadded.mask()))
+        let layers = &self.encoder.layer;
+        match Unpadded::of(&x.mask) {
+            None => passed(layers, self.embed_all(x, places), &Mask::padding(&x.mask)),
+            Some(real) => real.put_back(passed(layers, self.embed_real(x, places, &real), &real.mask())),
+        }
     }
 
-    fn layers(&self, ids_and_types: [Tensor<2, Int>; 2], positions: Tensor<2, Int>, mask: Mask) -> Tensor<3> {
-        let hidden = self.embeddings.forward(ids_and_types, positions);
-        self.encoder.layer.iter().fold(hidden, |hidden, layer| {
-            let mask = mask.clone();
-            checkpoint::block(layer, hidden, move |layer, hidden| layer.forward(hidden, &mask))
-        })
+    /// `[B, T, D]`
+    fn embed_all(&self, x: &Tokens, places: &Places) -> Tensor<3> {
+        self.embeddings.forward([x.ids.clone(), x.types.clone()], self.positions(places))
     }
+
+    /// `[1, R, D]`
+    fn embed_real(&self, x: &Tokens, places: &Places, real: &Unpadded) -> Tensor<3> {
+        let ids_and_types = [&x.ids, &x.types].map(|x| real.taken(x.clone()));
+        self.embeddings.forward(ids_and_types, real.taken(self.positions(places)))
+    }
+
+    fn positions(&self, places: &Places) -> Tensor<2, Int> {
+        match self.pad_id {
+            Some(pad_id) => places.after_padding(pad_id),
+            None => places.counted_from_zero(),
+        }
+    }
+}
+
+/// Hidden states after these layers.
+fn passed(layers: &[Layer], hidden: Tensor<3>, mask: &Mask) -> Tensor<3> {
+    layers.iter().fold(hidden, |hidden, layer| {
+        let mask = mask.clone();
+        checkpoint::block(layer, hidden, move |layer, hidden| layer.forward(hidden, &mask))
+    })
 }

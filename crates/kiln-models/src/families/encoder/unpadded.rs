@@ -4,6 +4,8 @@
 //!
 //! Shapes: `B` batch, `T` tokens, `D` hidden, `R` real tokens of the whole batch.
 
+use std::mem::replace;
+
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use kiln_nn::attention::Mask;
 
@@ -53,6 +55,19 @@ impl Unpadded {
     /// What hides the texts from each other.
     pub(super) fn mask(&self) -> Mask {
         Mask::texts(&self.lengths, &self.places.device())
+    }
+
+    /// The same for one token of each.
+    pub(super) fn mask_of_firsts(&self) -> Mask {
+        Mask::one_of_each_text(&self.lengths, &self.places.device())
+    }
+
+    /// The first token of each text: `[1, R, D]` to `[1, B, D]`.
+    pub(super) fn firsts(&self, x: Tensor<3>) -> Tensor<3> {
+        let starts: Vec<i64> =
+            self.lengths.iter().scan(0, |end, n| Some(replace(end, *end + *n as i64))).collect();
+        let n = starts.len();
+        x.select(1, Tensor::from_data(TensorData::new(starts, [n]), &self.places.device()))
     }
 
     /// `[1, R, D]` to `[B, T, D]`; padding holds what another token's does, which is nobody's to read.
