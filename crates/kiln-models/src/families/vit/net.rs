@@ -62,17 +62,28 @@ impl Projection {
         }
     }
 
-    /// `[B, T, D]` to the attention of its projections, `[B, N, T, D/N]`.
-    fn attend(&self, x: Tensor<3>, heads: usize, dropout: &Dropout) -> Tensor<4> {
+    /// `[B, T, D]` to the attention of the first `Q` tokens among all, `[B, N, Q, D/N]`.
+    fn attend(&self, x: Tensor<3>, asking: usize, heads: usize, dropout: &Dropout) -> Tensor<4> {
         let [b, t, d] = x.dims();
-        match self {
-            Projection::Whole(layer) => attention_packed(layer.qkv.forward(x), heads, None, dropout),
-            Projection::Parts(layers) => {
-                let [query, key, value] = [&layers.query, &layers.key, &layers.value]
-                    .map(|layer| layer.forward(x.clone()).reshape([b, t, heads, d / heads]).swap_dims(1, 2));
-                attention(query, key, value, None, dropout)
+        let split = |x: Tensor<3>| {
+            let t = x.dims()[1];
+            x.reshape([b, t, heads, d / heads]).swap_dims(1, 2)
+        };
+        let [query, key, value] = match self {
+            Projection::Whole(layer) => {
+                let all = layer.qkv.forward(x);
+                if asking == t {
+                    return attention_packed(all, heads, None, dropout);
+                }
+                let part = |i: usize, tokens| all.clone().narrow(2, i * d, d).narrow(1, 0, tokens);
+                [part(0, asking), part(1, t), part(2, t)]
             }
-        }
+            Projection::Parts(layers) => {
+                let asked = if asking == t { x.clone() } else { x.clone().narrow(1, 0, asking) };
+                [layers.query.forward(asked), layers.key.forward(x.clone()), layers.value.forward(x)]
+            }
+        };
+        attention(split(query), split(key), split(value), None, dropout)
     }
 }
 
@@ -96,11 +107,11 @@ impl Attention {
         })
     }
 
-    /// `[B, T, D]` to the same.
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [b, t, d] = x.dims();
-        let heads = self.projection.attend(x, self.heads, &self.dropout);
-        self.proj_dropout.forward(self.proj.forward(heads.swap_dims(1, 2).reshape([b, t, d])))
+    /// `[B, T, D]` to the first `Q` tokens' `[B, Q, D]`.
+    fn forward(&self, x: Tensor<3>, asking: usize) -> Tensor<3> {
+        let [b, _, d] = x.dims();
+        let heads = self.projection.attend(x, asking, self.heads, &self.dropout);
+        self.proj_dropout.forward(self.proj.forward(heads.swap_dims(1, 2).reshape([b, asking, d])))
     }
 }
 
@@ -143,8 +154,18 @@ impl Block {
 
     /// `[B, T, D]` to the same.
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let attended = self.attn.forward(self.norm1.forward(x.clone()));
-        let x = x + self.drop_path.forward(attended);
+        let asking = x.dims()[1];
+        self.of(x.clone(), x, asking)
+    }
+
+    /// The first `Q` tokens among all: `[B, T, D]` to `[B, Q, D]`.
+    fn first(&self, x: Tensor<3>, asking: usize) -> Tensor<3> {
+        self.of(x.clone().narrow(1, 0, asking), x, asking)
+    }
+
+    fn of(&self, first: Tensor<3>, x: Tensor<3>, asking: usize) -> Tensor<3> {
+        let attended = self.attn.forward(self.norm1.forward(x), asking);
+        let x = first + self.drop_path.forward(attended);
         let fed = self.mlp.forward(self.norm2.forward(x.clone()));
         x + self.drop_path.forward(fed)
     }
@@ -205,9 +226,17 @@ impl Forward for Vit {
 
     /// `[B, C, H, W]` to `[B, K]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x =
-            self.blocks.iter().fold(self.embed(x), |x, block| checkpoint::block(block, x, Block::forward));
-        let x = self.norm.forward(x.narrow(1, 0, 1 + usize::from(self.head_dist.is_some())));
+        // The heads read the first tokens alone: in the last block the others answer these and are not computed.
+        let read = 1 + usize::from(self.head_dist.is_some());
+        let x = self.embed(x);
+        let x = match self.blocks.split_last() {
+            None => x.narrow(1, 0, read),
+            Some((last, others)) => {
+                let x = others.iter().fold(x, |x, block| checkpoint::block(block, x, Block::forward));
+                checkpoint::block(last, x, move |block, x| block.first(x, read))
+            }
+        };
+        let x = self.norm.forward(x);
         let read = |head: &Linear, at: usize| {
             head.forward(self.head_dropout.forward(x.clone().narrow(1, at, 1).squeeze_dim(1)))
         };
