@@ -1,15 +1,18 @@
 //! Image files to pixels: 8 bits, 1 channel (grey) or 3 (RGB), and alpha where the file has it.
 //! Owns decoding and its limits; never resizes. Hands `DecodedImage` to the image program, which drops alpha.
 //!
+//! JPEG files are read to the last bit as by Pillow (`jpeg`), all others by the `image` crate.
 //! Where files are read otherwise than by torchvision's loader (Pillow's `convert("RGB")`): EXIF orientation is applied,
 //! so that a photo is upright; 16-bit grey is scaled, not clipped. As Pillow: palettes expanded, CMYK converted.
+
+mod jpeg;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::error::DataError;
 use crate::loader::{Gate, Pass};
@@ -57,7 +60,7 @@ fn whole(bytes: &[u8], name: &str, before: impl FnOnce(u64)) -> Result<DecodedIm
     if bytes.starts_with(&[0xFF, 0xD8]) && !ends(bytes) {
         return Err(unreadable(name, "a JPEG that is cut short (no end marker)"));
     }
-    decode(Cursor::new(bytes), name, before)
+    decode(bytes, name, before)
 }
 
 /// As [`decode_bytes`]; waits until the pixels have room in the gate, which is theirs until the pass is dropped.
@@ -109,9 +112,11 @@ fn size(image: impl BufRead + Seek, name: &str) -> Result<(usize, usize), DataEr
     Ok(if on_its_side(orientation(&mut decoder)) { (width, height) } else { (height, width) })
 }
 
-fn decode(bytes: Cursor<&[u8]>, name: &str, before: impl FnOnce(u64)) -> Result<DecodedImage, DataError> {
-    let mut reader =
-        ImageReader::new(bytes).with_guessed_format().map_err(|e| unreadable(name, &e.to_string()))?;
+fn decode(bytes: &[u8], name: &str, before: impl FnOnce(u64)) -> Result<DecodedImage, DataError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|e| unreadable(name, &e.to_string()))?;
+    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
@@ -124,7 +129,10 @@ fn decode(bytes: Cursor<&[u8]>, name: &str, before: impl FnOnce(u64)) -> Result<
     }
     let orientation = orientation(&mut decoder);
     before(decoder.total_bytes());
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| refused(name, &e))?;
+    let mut image = match is_jpeg.then(|| jpeg::pixels(bytes)).flatten() {
+        Some(image) => image,
+        None => DynamicImage::from_decoder(decoder).map_err(|e| refused(name, &e))?,
+    };
     image.apply_orientation(orientation);
     Ok(eight_bits(image))
 }

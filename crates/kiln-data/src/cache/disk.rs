@@ -19,7 +19,8 @@ use sysinfo::Disks;
 use super::{Kept, Key, Stamp, Store};
 use crate::decode::DecodedImage;
 
-const MAGIC: &[u8; 8] = b"KILNIMG1";
+/// Its digit grows when images are decoded to other levels, so that no kept ones are served.
+const MAGIC: &[u8; 8] = b"KILNIMG2";
 /// Bytes before the pixels.
 const HEAD: usize = 8 + 32 + 1 + 48 + 32 + 12;
 /// Age at which an unfinished file belongs to nobody.
