@@ -3,19 +3,24 @@
 //! Owns jobs, requests, batching and lifecycle; never trains, and prints nothing. The command line hands it models.
 //!
 //! The way of a request: `accept` bounds its connection, `routes` its right to ask, `body` its bytes; `oip` or `friendly`
-//! says what was sent; `ask` prepares it and waits; `batcher` answers many at once.
+//! says what was sent; `ask` prepares it and waits; `batcher` answers many at once, `generating` continues texts.
 
 mod accept;
 mod ask;
 pub mod batch;
 mod batcher;
 mod body;
+mod completions;
 mod error;
 mod friendly;
+mod generating;
+mod kept;
 mod lines;
 mod metrics;
 mod oip;
 mod page;
+mod patient;
+mod queue;
 mod reply;
 mod repository;
 mod routes;
@@ -24,13 +29,11 @@ mod settings;
 mod tls;
 mod token;
 
-use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use kiln_core::files::FileError;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -64,13 +67,11 @@ pub fn serve(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), S
     let tls = tls.map(|(chain, key)| tls::acceptor(&chain, &key)).transpose()?;
     raise_open_files();
     let metrics = Arc::new(Metrics::default());
-    let (log, log_writer) = Lines::new(log, &metrics).map_err(ServeError::Start)?;
+    let (log, log_writer) = Lines::new(lines::Text(log), &metrics).map_err(ServeError::Start)?;
     let (predictions, predictions_writer) = match predictions {
         None => (None, None),
         Some(path) => {
-            let open = OpenOptions::new().create(true).append(true).open(&path);
-            let file = open.map_err(FileError::at(&path, "append to"))?;
-            let (lines, writer) = Lines::new(Box::new(file), &metrics).map_err(ServeError::Start)?;
+            let (lines, writer) = Lines::new(kept::open(&path)?, &metrics).map_err(ServeError::Start)?;
             (Some(lines), Some(writer))
         }
     };
