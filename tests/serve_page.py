@@ -59,7 +59,7 @@ class Browser:
 
     def open(self, url):
         self.call("Page.navigate", url=url)
-        self.until(lambda: self.js("document.querySelectorAll('#model option').length || !document.querySelector('#locked').hidden"), "the page's models")
+        self.until(lambda: self.js("document.querySelectorAll('#model option').length || document.querySelector('#locked')?.hidden === false"), "the page's models")
 
     def choose(self, model):
         self.js(f"{{ const m = document.querySelector('#model'); m.selectedIndex = [...m.options].findIndex(o => o.textContent.startsWith('{model} '));"

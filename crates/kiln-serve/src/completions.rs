@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use axum::extract::{Request, State as Shared};
+use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
 use kiln_data::Raw;
@@ -35,10 +36,20 @@ struct Asked {
 }
 
 /// `POST /v1/completions`
-pub(crate) async fn complete(
-    Shared(state): Shared<Arc<State>>,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(crate) async fn complete(Shared(state): Shared<Arc<State>>, request: Request) -> Response {
+    answered(state, request).await.unwrap_or_else(|refusal| {
+        let status = refusal.status;
+        refusal.formed(|message| json!({"error": error(message, status)}))
+    })
+}
+
+/// What went wrong, in this protocol's form.
+fn error(message: &str, status: StatusCode) -> Value {
+    let kind = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
+    json!({"message": message, "type": kind, "param": null, "code": status.as_u16()})
+}
+
+async fn answered(state: Arc<State>, request: Request) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
     let (bytes, held) = receive(&parts.headers, body, &state.limits, &state.budget).await?;
     let fields =
@@ -172,8 +183,7 @@ impl Form {
                 std::iter::once(last.to_string()).chain(usage).chain([DONE.to_string()]).collect()
             }
             Told::Refused(refusal) => {
-                let error = json!({"message": refusal.message, "code": refusal.status.as_u16()});
-                vec![json!({"error": error}).to_string()]
+                vec![json!({"error": error(&refusal.message, refusal.status)}).to_string()]
             }
         }
     }

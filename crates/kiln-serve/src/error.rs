@@ -41,6 +41,12 @@ pub enum ServeError {
         /// The address.
         address: SocketAddr,
     },
+    /// What is no origin.
+    #[error("origin {origin:?}: expected a scheme and a host, such as https://app.example, or *")]
+    Origin {
+        /// What was given.
+        origin: String,
+    },
     /// A token that is too easy to guess.
     #[error("a token of {got} bytes: expected at least {expected}, of visible ASCII")]
     Token {
@@ -110,7 +116,7 @@ impl ServeError {
             }
             ServeError::File(error) => error.hint(),
             ServeError::Drain { .. } => Some("raise --drain, or --deadline-ms may be too long".into()),
-            ServeError::Start(_) => None,
+            ServeError::Origin { .. } | ServeError::Start(_) => None,
         }
     }
 
@@ -122,6 +128,7 @@ impl ServeError {
             ServeError::Twice { .. }
             | ServeError::Name { .. }
             | ServeError::Open { .. }
+            | ServeError::Origin { .. }
             | ServeError::Token { .. } => Exit::Usage,
             ServeError::Listen { .. } | ServeError::Predictions { .. } | ServeError::File(_) => Exit::Io,
             ServeError::Start(_) | ServeError::Drain { .. } => Exit::Failed,

@@ -18,6 +18,7 @@ mod kept;
 mod lines;
 mod metrics;
 mod oip;
+mod origins;
 mod page;
 mod patient;
 mod queue;
@@ -38,6 +39,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tower_http::cors::CorsLayer;
 
 pub use error::ServeError;
 pub use settings::{ADDRESS, Limits, Settings, Source};
@@ -59,12 +61,13 @@ const PROCESSORS_A_THREAD: usize = 4;
 /// # Errors
 /// Nothing was started: a model, the address, a file. Or the drain's limit passed with requests unanswered.
 pub fn serve(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
-    let Settings { models, device, address, tokens, insecure, tls, watch, limits, log, predictions } =
+    let Settings { models, device, address, tokens, insecure, origins, tls, watch, limits, log, predictions } =
         settings;
     if !address.ip().is_loopback() && tokens.is_empty() && !insecure {
         return Err(ServeError::Open { address });
     }
     let tls = tls.map(|(chain, key)| tls::acceptor(&chain, &key)).transpose()?;
+    let origins = origins::layer(&origins)?;
     raise_open_files();
     let metrics = Arc::new(Metrics::default());
     let (log, log_writer) = Lines::new(lines::Text(log), &metrics).map_err(ServeError::Start)?;
@@ -94,7 +97,7 @@ pub fn serve(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), S
         .enable_all()
         .build()
         .map_err(ServeError::Start)?;
-    let result = runtime.block_on(listen(&state, address, tls, watch, ready));
+    let result = runtime.block_on(listen(&state, address, (tls, origins), watch, ready));
     runtime.shutdown_background();
     drop(state);
     predictions_writer.into_iter().chain([log_writer]).for_each(lines::Writer::finish);
@@ -104,7 +107,7 @@ pub fn serve(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), S
 async fn listen(
     state: &Arc<State>,
     address: SocketAddr,
-    tls: Option<tokio_rustls::TlsAcceptor>,
+    (tls, origins): (Option<tokio_rustls::TlsAcceptor>, Option<CorsLayer>),
     watched: bool,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
@@ -115,6 +118,7 @@ async fn listen(
     let address = listener.local_addr().map_err(refused)?;
     let (stop, stopped) = watch::channel(false);
     let router = routes::router(state);
+    let router = origins.map_or(router.clone(), |origins| router.layer(origins));
     let mut served = tokio::spawn(accept::accept(listener, router, state.clone(), tls, stopped));
     if watched {
         let state = state.clone();

@@ -33,6 +33,8 @@ pub struct Settings {
     pub tokens: Tokens,
     /// Whether an address that others can reach may do without a token.
     pub insecure: bool,
+    /// Origins (`https://app.example`, or `*`) whose pages may ask from a browser.
+    pub origins: Vec<String>,
     /// PEM files of the certificate chain and its key.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Whether a folder that is replaced is loaded anew.

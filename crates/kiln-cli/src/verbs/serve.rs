@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Let everyone who reaches the address ask
     #[arg(long)]
     insecure: bool,
+    /// Let pages of this origin (https://app.example, or *) ask from a browser; may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
     /// Certificate chain (PEM), for HTTPS
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -127,6 +130,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         address: args.address,
         tokens: tokens(args.token_file.as_deref())?,
         insecure: args.insecure,
+        origins: args.allow_origin,
         tls: args.tls_cert.zip(args.tls_key),
         watch: args.watch,
         limits: args.limits.into(),
