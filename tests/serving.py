@@ -28,6 +28,34 @@ def digit_images(folder, count):
     return paths
 
 
+def prose(folder):
+    """Writes a little prose and the config of a small GPT-2 of its characters, and gives the config's path."""
+    folder = Path(folder)
+    (folder / "prose.txt").write_text("".join(["to be ", "or not ", "that is\n"][i * i % 3] for i in range(400)))
+    path = folder / "prose.toml"
+    path.write_text(f"""device = "cpu"
+[task]
+kind = "causal_language_modeling"
+[data]
+kind = "text"
+path = "{folder}/prose.txt"
+block_size = 24
+[data.tokenizer]
+kind = "characters"
+[model]
+kind = "gpt2"
+n_layer = 1
+n_head = 2
+n_embd = 32
+[optimizer]
+kind = "adamw"
+learning_rate = 0.01
+[train]
+epochs = 3
+""")
+    return path
+
+
 class Served:
     """`kiln serve words...` on a free port, until the block ends."""
 

@@ -64,6 +64,32 @@ fn only_who_has_a_token_may_ask() {
 }
 
 #[test]
+fn pages_of_other_origins_ask_where_they_are_allowed_to() {
+    let words = [model(), "--allow-origin".into(), "https://app.example".into()];
+    let server = Server::with(words, |command| {
+        command.env("KILN_TOKEN", TOKEN);
+    });
+    let from = |method: &str, origin: &str, more: &[(&str, &str)]| {
+        let headers = [&[("origin", origin)], more].concat();
+        server.send(method, PREDICT, &headers, b"")
+    };
+    let allowed = |reply: &support::server::Reply| reply.headers.get("access-control-allow-origin").cloned();
+    let wish =
+        [("access-control-request-method", "POST"), ("access-control-request-headers", "authorization")];
+    // A browser asks beforehand, without the token.
+    let reply = from("OPTIONS", "https://app.example", &wish);
+    assert_eq!((reply.status, allowed(&reply).as_deref()), (200, Some("https://app.example")));
+    assert!(reply.headers["access-control-allow-headers"].contains("authorization"));
+    assert_eq!(allowed(&from("OPTIONS", "https://other.example", &wish)), None);
+    let reply = from("POST", "https://app.example", &[]);
+    assert_eq!((reply.status, allowed(&reply).as_deref()), (401, Some("https://app.example")));
+    let none = Server::start([model()]);
+    assert_eq!(none.send("OPTIONS", PREDICT, &wish, b"").status, 405);
+    Said::by(kiln().args(["serve", &model(), "--allow-origin", "app.example"]))
+        .expect(2, &["origin \"app.example\""]);
+}
+
+#[test]
 fn bodies_headers_and_patience_have_limits() {
     let server = Server::start([
         model().as_str(),

@@ -1,7 +1,7 @@
-//! Samples that a client sends as JSON objects instead of a file: by the columns of training, or by plain names.
-//! Owns which keys mean what; the columns' own rules are those of JSON Lines files. The server hands it objects.
+//! Samples that a client sends instead of a file: JSON objects by the columns of training or by plain names, or a table.
+//! Owns which keys mean what; the columns' own rules are those of files. The server hands it objects and tables.
 
-use std::io::empty;
+use std::io::{Read, empty};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use crate::config::Column;
 use crate::error::DataError;
 use crate::preprocessor::{Columns, Preprocessor, Program, Wanted};
 use crate::source::jsonl::Objects;
-use crate::source::rows::row;
+use crate::source::rows::{Rows, Separated, row};
 use crate::split::Raw;
 
 /// The name of a client's objects in messages; the line is the object's number from 1.
@@ -91,6 +91,30 @@ pub fn rows(preprocessor: &Preprocessor, objects: &[Map<String, Value>]) -> Resu
         });
     }
     Ok(raws)
+}
+
+/// The samples of a table's rows, one by one, as `kiln predict` reads them from a file.
+///
+/// # Errors
+/// At once: an image model, no first row, a column of training that is not in it. Row by row: another number of cells,
+/// a number that is none, bytes that are no UTF-8; under `input:LINE`.
+pub fn separated_rows(
+    preprocessor: &Preprocessor,
+    table: impl Read,
+    separated: Separated,
+) -> Result<impl Iterator<Item = Result<Raw, DataError>>, DataError> {
+    let usual = Columns::text();
+    let columns = match &preprocessor.program {
+        Program::Text { columns, .. } => columns,
+        Program::Table(table) => &table.columns,
+        Program::Corpus(_) => &usual,
+        Program::Image(_) => {
+            let (place, got) = (PLACE.into(), "a table".into());
+            return Err(DataError::Kind { place, expected: "the bytes of an image", got });
+        }
+    };
+    let rows = Rows::new(table, Path::new(PLACE), separated, columns, &[])?;
+    Ok(rows.map(|row| row.map(|row| row.raw)))
 }
 
 /// A sample under plain names; `None` where the object has the columns of training, or neither.

@@ -53,7 +53,7 @@ pub struct Continued {
     pub text: String,
     /// Tokens drawn, those of the stop string too.
     pub tokens: usize,
-    /// "stop" or "length".
+    /// "stop", "length", or "cancelled" by whoever was told of it.
     pub finish_reason: &'static str,
 }
 
@@ -93,19 +93,38 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// An empty prompt, one that the tokenizer refuses, scores that are no numbers.
     pub fn text(&self, prompt: &str, how: &Generation) -> Result<Continued, EvalError> {
+        self.text_told(prompt, how, &mut |_| true)
+    }
+
+    /// The same. `told` is given the text so far after each token, and says whether to go on.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    pub fn text_told(
+        &self,
+        prompt: &str,
+        how: &Generation,
+        told: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Continued, EvalError> {
         let encoded = self.preprocessor.encode(prompt).ok_or(EvalError::NoText)??;
         let mut text = String::new();
         let mut end = None;
+        let mut cancelled = false;
         let mut stopped = |_: usize, new: &[u32]| -> Result<bool, EvalError> {
             text = self.preprocessor.decode(new).ok_or(EvalError::NoText)??;
             end = how.stop.iter().filter(|s| !s.is_empty()).filter_map(|stop| text.find(stop)).min();
-            Ok(end.is_some())
+            cancelled = !told(&text[..end.unwrap_or(text.len())]);
+            Ok(end.is_some() || cancelled)
         };
         let tokens = self.tokens(&[encoded], how, &mut stopped)?.into_iter().next().map_or(0, |t| t.len());
         if let Some(end) = end {
             text.truncate(end);
         }
-        let finish_reason = if end.is_some() { "stop" } else { "length" };
+        let finish_reason = match (end, cancelled) {
+            (Some(_), _) => "stop",
+            (None, true) => "cancelled",
+            (None, false) => "length",
+        };
         Ok(Continued { text, tokens, finish_reason })
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::prepared::Fields;
-use crate::tasks::{Answered, Asked, regression};
+use crate::tasks::{Answered, Asked, regression, rows};
 use crate::tta::{self, Tta};
 use crate::{Bundle, EvalError, Generator, Prepared};
 
@@ -92,11 +92,12 @@ impl Predictor {
         answered(prepared, Prepared::len, self.batch_size, |batch| self.batch(batch))
     }
 
-    /// The task's answer for each of a batch of prepared inputs.
+    /// The task's answer for each of a batch of prepared inputs; `logits` takes what the net answered, row by row.
     pub(crate) fn answers(
         &self,
         raws: &[Option<Raw>],
         features: Vec<Features>,
+        logits: Option<&mut Vec<f32>>,
     ) -> Result<Vec<Answered>, EvalError> {
         if features.is_empty() {
             return Ok(Vec::new());
@@ -107,6 +108,9 @@ impl Predictor {
             features.into_iter().enumerate().map(|(i, features)| (i, features, Label::None)).collect();
         let host = HostBatch::gather(samples, self.bundle.preprocessor.input());
         let output = tta::answer(&*self.bundle.model.net, collate(host, &self.device).input, self.tta)?;
+        if let Some(logits) = logits {
+            *logits = rows(output.clone())?.0;
+        }
         let output = regression::undo(output, self.bundle.preprocessor.targets(), &self.device)?;
         let asked = Asked { preprocessor: &self.bundle.preprocessor, raws, features: &own };
         self.bundle.task.answers(output, &self.bundle.classes, &asked)

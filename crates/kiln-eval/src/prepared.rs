@@ -28,6 +28,11 @@ impl Prepared {
         Ok(Self { raw: kept, features: preprocessor.prepare_named(raw, name, None)? })
     }
 
+    /// An input that its client has prepared; see [`Takes`](crate::Takes) for what the net reads of it.
+    pub fn given(features: Features) -> Self {
+        Self { raw: None, features }
+    }
+
     /// Tokens of a text; 1 for anything else. What an input costs, relative to others of its model.
     pub fn len(&self) -> usize {
         match &self.features {
@@ -48,8 +53,23 @@ impl Predictor {
     /// # Errors
     /// The inputs were prepared for another model, or the device's answer cannot be read.
     pub fn batch(&self, inputs: Vec<Prepared>) -> Result<Vec<Fields>, EvalError> {
+        self.told(inputs, None)
+    }
+
+    /// The same, with what the net answered before it became words: `K` numbers an input, one input behind the other.
+    /// Of a regression they are in the units of training.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch), and a net that answers every token.
+    pub fn batch_with_logits(&self, inputs: Vec<Prepared>) -> Result<(Vec<Fields>, Vec<f32>), EvalError> {
+        let mut logits = Vec::new();
+        let answers = self.told(inputs, Some(&mut logits))?;
+        Ok((answers, logits))
+    }
+
+    fn told(&self, inputs: Vec<Prepared>, logits: Option<&mut Vec<f32>>) -> Result<Vec<Fields>, EvalError> {
         let (raws, features): (Vec<_>, Vec<_>) = inputs.into_iter().map(|p| (p.raw, p.features)).unzip();
-        let answers = self.answers(&raws, features)?;
+        let answers = self.answers(&raws, features, logits)?;
         Ok(answers.into_iter().map(|answer| answer.map_err(|reason| reason.to_string())).collect())
     }
 }

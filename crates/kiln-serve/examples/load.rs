@@ -9,6 +9,7 @@
 //!   warmup=1       seconds before that which are not counted
 //!   keepalive=0    connections besides, that each GET /v2/health/ready every 4 s
 //!   loris=0        connections besides, that send their headers a byte a second
+//!   deaf=0         connections besides, that ask for much and read nothing
 //!   token=         bearer token
 //!
 //! Prints one JSON object. `lost` are requests whose connection was accepted and ended without an answer; `reused` of these
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, sleep_until, timeout};
 
 /// Longest that an answer is waited for.
@@ -54,6 +55,8 @@ struct Load {
     until: Instant,
     /// Connections that a slow header had closed.
     closed: AtomicUsize,
+    /// Connections that an unread answer had closed.
+    unread: AtomicUsize,
 }
 
 /// A connection that may be used again.
@@ -226,6 +229,33 @@ impl Load {
     }
 }
 
+impl Load {
+    /// Asks for the page until the server takes no more, and then waits for its end.
+    async fn deaf(self: Arc<Self>) {
+        let many = b"GET / HTTP/1.1\r\nhost: deaf\r\n\r\n".repeat(256);
+        while Instant::now() < self.until {
+            // A small buffer, so that what is not read fills no memory of this machine.
+            let socket = TcpSocket::new_v4().expect("a socket");
+            let _ = socket.set_recv_buffer_size(4096);
+            let address = self.address.parse().expect("an address");
+            let Ok(mut stream) = socket.connect(address).await else {
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            loop {
+                match timeout(self.until.saturating_duration_since(Instant::now()), stream.write_all(&many))
+                    .await
+                {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => break,
+                    Err(_) => return,
+                }
+            }
+            self.unread.fetch_add(1, Relaxed);
+        }
+    }
+}
+
 fn report(tally: &Mutex<Tally>, seconds: f64) -> serde_json::Value {
     let tally = tally.lock().expect("a lock");
     let of = |list: &Vec<u32>| {
@@ -266,11 +296,13 @@ fn main() {
         from,
         until: from + Duration::from_secs_f64(seconds),
         closed: AtomicUsize::new(0),
+        unread: AtomicUsize::new(0),
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         (0..number("loris", 0.0) as usize).for_each(|_| _ = tasks.spawn(load.clone().loris()));
+        (0..number("deaf", 0.0) as usize).for_each(|_| _ = tasks.spawn(load.clone().deaf()));
         (0..number("keepalive", 0.0) as usize)
             .for_each(|i| _ = tasks.spawn(load.clone().keep_alive(i, start)));
         match number("rate", 0.0) {
@@ -282,5 +314,6 @@ fn main() {
     let mut all = report(&load.tally, seconds);
     all["keepalive"] = report(&load.keepalive, seconds);
     all["loris_closed"] = json!(load.closed.load(Relaxed));
+    all["deaf_closed"] = json!(load.unread.load(Relaxed));
     println!("{all}");
 }

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::ServeError;
 use crate::metrics::Counted;
+use crate::patient::Patient;
 use crate::routes::State;
 
 /// Most headers of a request.
@@ -119,6 +120,7 @@ impl Door {
 
     async fn speak(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let limits = &self.state.limits;
+        let stream = Patient::new(stream, limits.write_timeout, self.state.metrics.clone());
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)

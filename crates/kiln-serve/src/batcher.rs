@@ -1,24 +1,25 @@
-//! Many requests, one batch: the thread that owns a model and what waits in front of it.
-//! Owns queue, batching and deadlines; knows no HTTP. A request that is too late, or whose client has gone, is never
-//! computed.
+//! Many requests, one batch: the thread that owns a model.
+//! Owns batching and deadlines; knows no HTTP. A request that is too late, or whose client has gone, is never computed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::Receiver;
 use kiln_eval::{Fields, Predictor, Prepared};
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::lines::Lines;
 use crate::metrics::Metrics;
+use crate::queue::{Full, Queue, Waiting};
 use crate::settings::Limits;
 
 /// The inputs of one request.
 struct Job {
     inputs: Vec<Prepared>,
+    /// Whether the net's own numbers are asked for too.
+    logits: bool,
     queued: Instant,
     deadline: Instant,
     reply: oneshot::Sender<Result<Done, Failed>>,
@@ -29,6 +30,8 @@ struct Job {
 pub(crate) struct Done {
     /// One an input, in order.
     pub(crate) rows: Vec<Fields>,
+    /// As many numbers an input as the net has answers, where they were asked for.
+    pub(crate) logits: Vec<f32>,
     /// From the queue to the batch.
     pub(crate) waited: Duration,
     /// Inputs of the batch, other requests' too.
@@ -38,34 +41,17 @@ pub(crate) struct Done {
 /// Why a request has no answers.
 #[derive(Debug)]
 pub(crate) enum Failed {
-    /// Its deadline passed before its batch began.
+    /// Its deadline passed first.
     Expired,
     /// The model failed; the log says how.
     Model,
 }
 
-/// A full queue.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full {
-    /// Seconds until there may be room.
-    pub(crate) retry_after: u64,
-}
+/// What comes of a request.
+pub(crate) type Answering = oneshot::Receiver<Result<Done, Failed>>;
 
-/// The queue in front of a model. Its thread ends when the queue is dropped, after what is in it.
-pub(crate) struct Batcher {
-    jobs: Sender<Job>,
-    shared: Arc<Shared>,
-    limits: Limits,
-}
-
-/// Between the queue's two ends.
-#[derive(Default)]
-struct Shared {
-    /// Inputs that wait.
-    waiting: AtomicUsize,
-    /// Microseconds that an input took lately.
-    pace: AtomicUsize,
-}
+/// The thread that answers in batches. It ends when this is dropped, after what waits.
+pub(crate) struct Batcher(Queue<Job>);
 
 impl Batcher {
     /// Starts the thread.
@@ -76,39 +62,28 @@ impl Batcher {
         metrics: Arc<Metrics>,
         log: Lines,
     ) -> std::io::Result<Self> {
-        let (sender, receiver) = unbounded();
-        let shared = Arc::new(Shared::default());
-        let thread = Thread { name: name.into(), predictor, limits, metrics, log, shared: shared.clone() };
-        std::thread::Builder::new().name(format!("model {name}")).spawn(move || thread.run(&receiver))?;
-        Ok(Self { jobs: sender, shared, limits })
+        let (queue, jobs, waiting) = Queue::new(limits.max_queue);
+        let thread = Thread { name: name.into(), predictor, limits, metrics, log, waiting };
+        std::thread::Builder::new().name(format!("model {name}")).spawn(move || thread.run(&jobs))?;
+        Ok(Self(queue))
     }
 
     /// Inputs that wait.
     pub(crate) fn depth(&self) -> usize {
-        self.shared.waiting.load(Relaxed)
+        self.0.depth()
     }
 
     /// Puts a request's inputs into the queue, all or none.
     pub(crate) fn ask(
         &self,
         inputs: Vec<Prepared>,
+        logits: bool,
         deadline: Instant,
-    ) -> Result<oneshot::Receiver<Result<Done, Failed>>, Full> {
-        let n = inputs.len();
-        let room = |waiting: usize| (waiting + n <= self.limits.max_queue).then_some(waiting + n);
-        if self.shared.waiting.try_update(Relaxed, Relaxed, room).is_err() {
-            return Err(self.full());
-        }
+    ) -> Result<Answering, Full> {
         let (reply, answer) = oneshot::channel();
-        // The thread lives as long as this end of the queue.
-        let _ = self.jobs.send(Job { inputs, queued: Instant::now(), deadline, reply });
+        let n = inputs.len();
+        self.0.put(n, Job { inputs, logits, queued: Instant::now(), deadline, reply })?;
         Ok(answer)
-    }
-
-    /// Says when a full queue may have room: when half of it is done at the last pace.
-    fn full(&self) -> Full {
-        let micros = self.shared.pace.load(Relaxed) * self.depth() / 2;
-        Full { retry_after: (micros as u64).div_ceil(1_000_000).clamp(1, 60) }
     }
 }
 
@@ -119,7 +94,7 @@ struct Thread {
     limits: Limits,
     metrics: Arc<Metrics>,
     log: Lines,
-    shared: Arc<Shared>,
+    waiting: Arc<Waiting>,
 }
 
 impl Thread {
@@ -153,7 +128,7 @@ impl Thread {
 
     fn answer(&mut self, batch: Vec<Job>) {
         let size: usize = batch.iter().map(|job| job.inputs.len()).sum();
-        self.shared.waiting.fetch_sub(size, Relaxed);
+        self.waiting.left(size);
         let now = Instant::now();
         let mut inputs = Vec::with_capacity(size);
         let mut asked = Vec::with_capacity(batch.len());
@@ -164,14 +139,21 @@ impl Thread {
                 let _ = job.reply.send(Err(Failed::Expired));
                 continue;
             }
-            asked.push((job.inputs.len(), now - job.queued, job.reply));
+            asked.push((job.inputs.len(), job.logits, now - job.queued, job.reply));
             inputs.extend(job.inputs);
         }
         let size = inputs.len();
-        let mut rows = self.compute(inputs).map(Vec::into_iter);
-        for (n, waited, reply) in asked {
-            let answer = match &mut rows {
-                Some(rows) => Ok(Done { rows: rows.by_ref().take(n).collect(), waited, batch: size }),
+        let wanted = asked.iter().any(|(_, logits, ..)| *logits);
+        let computed = self.compute(inputs, wanted);
+        let width = computed.as_ref().map_or(0, |(_, logits)| logits.len() / size.max(1));
+        let mut computed = computed.map(|(rows, logits)| (rows.into_iter(), logits.into_iter()));
+        for (n, wanted, waited, reply) in asked {
+            let answer = match &mut computed {
+                Some((rows, logits)) => {
+                    let rows = rows.by_ref().take(n).collect();
+                    let own: Vec<f32> = logits.by_ref().take(n * width).collect();
+                    Ok(Done { rows, logits: if wanted { own } else { Vec::new() }, waited, batch: size })
+                }
                 None => Err(Failed::Model),
             };
             let _ = reply.send(answer);
@@ -179,24 +161,27 @@ impl Thread {
     }
 
     /// At most `max_batch` inputs at a time; `None` where the model fails, with a line in the log.
-    fn compute(&mut self, inputs: Vec<Prepared>) -> Option<Vec<Fields>> {
-        let mut rows = Vec::with_capacity(inputs.len());
+    fn compute(&mut self, inputs: Vec<Prepared>, logits: bool) -> Option<(Vec<Fields>, Vec<f32>)> {
+        let mut all = (Vec::with_capacity(inputs.len()), Vec::new());
         let mut inputs = inputs.into_iter().peekable();
         while inputs.peek().is_some() {
             let chunk: Vec<_> = inputs.by_ref().take(self.limits.max_batch).collect();
             let (n, start) = (chunk.len(), Instant::now());
-            match within(&mut self.predictor, chunk) {
-                Ok(answers) if answers.len() == n => rows.extend(answers),
-                Ok(answers) => {
-                    return self.failed(&format!("{} answers to {n} inputs", answers.len()));
+            match within(&mut self.predictor, chunk, logits) {
+                Ok((rows, own)) if rows.len() == n => {
+                    all.0.extend(rows);
+                    all.1.extend(own);
+                }
+                Ok((rows, _)) => {
+                    return self.failed(&format!("{} answers to {n} inputs", rows.len()));
                 }
                 Err(reason) => return self.failed(&reason),
             }
             let took = start.elapsed();
             self.metrics.batch(&self.name, n, took);
-            self.shared.pace.store(took.as_micros() as usize / n, Relaxed);
+            self.waiting.took(n, took);
         }
-        Some(rows)
+        Some(all)
     }
 
     fn failed<T>(&self, reason: &str) -> Option<T> {
@@ -205,18 +190,29 @@ impl Thread {
     }
 }
 
-/// One batch, on one of the threads that its ops are shared among: an op then wakes no other thread to begin with. A
-/// crash of an op is an error of this batch alone.
-pub(crate) fn within(predictor: &mut Predictor, inputs: Vec<Prepared>) -> Result<Vec<Fields>, String> {
-    let work = move || {
-        rayon::scope(move |_| {
-            let predictor: &mut Predictor = predictor;
-            predictor.batch(inputs).map_err(|e| e.to_string())
-        })
-    };
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+/// One batch, and the net's own numbers where `logits`.
+pub(crate) fn within(
+    predictor: &mut Predictor,
+    inputs: Vec<Prepared>,
+    logits: bool,
+) -> Result<(Vec<Fields>, Vec<f32>), String> {
+    unharmed(move || {
+        let answers = match logits {
+            true => predictor.batch_with_logits(inputs),
+            false => predictor.batch(inputs).map(|rows| (rows, Vec::new())),
+        };
+        answers.map_err(|e| e.to_string())
+    })
+    .and_then(|answers| answers)
+}
+
+/// Runs something on one of the threads that a model's ops are shared among: an op then wakes no other thread to begin
+/// with. A crash of an op is an error of this work alone.
+pub(crate) fn unharmed<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    let work = move || rayon::scope(move |_| work());
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
-        Err(format!("crashed: {}", message.unwrap_or_else(|| "without a message".into())))
+        format!("crashed: {}", message.unwrap_or_else(|| "without a message".into()))
     })
 }

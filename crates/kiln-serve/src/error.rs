@@ -21,12 +21,6 @@ pub enum ServeError {
         /// What is wrong.
         error: Box<EvalError>,
     },
-    /// A model whose answers are no labels or numbers.
-    #[error("model {name}: it continues texts, and `kiln serve` answers with labels or numbers")]
-    Continues {
-        /// Its name.
-        name: String,
-    },
     /// Two models of one name and version.
     #[error("model {name}, version {version} stands twice")]
     Twice {
@@ -47,6 +41,12 @@ pub enum ServeError {
         /// The address.
         address: SocketAddr,
     },
+    /// What is no origin.
+    #[error("origin {origin:?}: expected a scheme and a host, such as https://app.example, or *")]
+    Origin {
+        /// What was given.
+        origin: String,
+    },
     /// A token that is too easy to guess.
     #[error("a token of {got} bytes: expected at least {expected}, of visible ASCII")]
     Token {
@@ -66,6 +66,14 @@ pub enum ServeError {
     /// A certificate or key that cannot be used.
     #[error("{}: {problem}", path.display())]
     Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An SQLite file that takes no predictions.
+    #[error("{}: cannot keep predictions in it: {problem}", path.display())]
+    Predictions {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -92,7 +100,6 @@ impl ServeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             ServeError::Model { error, .. } => error.hint(),
-            ServeError::Continues { .. } => Some("`kiln predict` continues texts".into()),
             ServeError::Twice { .. } => {
                 Some("give each a name or version of its own: name=FOLDER or name@2=FOLDER".into())
             }
@@ -104,11 +111,12 @@ impl ServeError {
             ServeError::Token { .. } => Some("make one with: openssl rand -hex 32".into()),
             ServeError::Listen { .. } => Some("choose another --address, such as 127.0.0.1:8081".into()),
             ServeError::Tls { .. } => Some("give PEM files: --tls-cert CHAIN --tls-key KEY".into()),
-            ServeError::File(error) => error.hint(),
-            ServeError::Drain { .. } => {
-                Some("raise --drain-seconds, or --deadline-ms may be too long".into())
+            ServeError::Predictions { .. } => {
+                Some("name a new .db file, or a .jsonl file for a JSON line each".into())
             }
-            ServeError::Start(_) => None,
+            ServeError::File(error) => error.hint(),
+            ServeError::Drain { .. } => Some("raise --drain, or --deadline-ms may be too long".into()),
+            ServeError::Origin { .. } | ServeError::Start(_) => None,
         }
     }
 
@@ -116,12 +124,13 @@ impl ServeError {
     pub fn exit(&self) -> Exit {
         match self {
             ServeError::Model { error, .. } => error.exit(),
-            ServeError::Continues { .. } | ServeError::Tls { .. } => Exit::Data,
+            ServeError::Tls { .. } => Exit::Data,
             ServeError::Twice { .. }
             | ServeError::Name { .. }
             | ServeError::Open { .. }
+            | ServeError::Origin { .. }
             | ServeError::Token { .. } => Exit::Usage,
-            ServeError::Listen { .. } | ServeError::File(_) => Exit::Io,
+            ServeError::Listen { .. } | ServeError::Predictions { .. } | ServeError::File(_) => Exit::Io,
             ServeError::Start(_) | ServeError::Drain { .. } => Exit::Failed,
         }
     }

@@ -8,15 +8,17 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use kiln_data::{Raw, Reads, rows};
+use bytes::{Buf, Bytes};
+use kiln_data::{Raw, Reads, Separated, rows, separated_rows};
 use serde_json::{Map, Value, json};
 
-use crate::ask::{Context, Sent, ask};
+use crate::ask::{Answers, Context, Sent, ask, ask_in_pieces};
 use crate::body::{Held, receive};
+use crate::generating::options;
+use crate::generating::stream::Told;
 use crate::reply::{Refusal, json};
 use crate::routes::{Named, State};
-use crate::served::Served;
+use crate::served::{Served, Work};
 
 /// The keys that hold inputs in a JSON object, one or a list.
 const KEYS: [&str; 3] = ["inputs", "text", "image"];
@@ -28,13 +30,24 @@ pub(crate) async fn predict(
     request: Request,
 ) -> Result<Response, Refusal> {
     let served = named.served(&state)?;
-    let (sent, context, held) = sent(&state, &served, request).await?;
-    let (predictions, trace) = ask(&state, &served, sent, &context, held).await?;
-    let mut response = json(
-        &json!({"model_name": served.name, "model_version": served.version, "predictions": predictions}),
-    );
+    let Asked { sent, context, stream, held } = Asked::of(&state, &served, request).await?;
+    if stream {
+        return ask_in_pieces(&state, &served, sent, context, held, Box::new(told)).await;
+    }
+    let Answers { rows, trace, .. } = ask(&state, &served, sent, &context, held).await?;
+    let mut response =
+        json(&json!({"model_name": served.name, "model_version": served.version, "predictions": rows}));
     response.extensions_mut().insert(trace);
     Ok(response)
+}
+
+/// `{"delta": "..."}` as often as there is more, then the fields of `kiln predict`, or `{"error": "..."}`.
+fn told(what: Told) -> Vec<String> {
+    vec![match what {
+        Told::Piece(piece) => json!({"delta": piece}).to_string(),
+        Told::Whole(fields) => Value::Object(fields).to_string(),
+        Told::Refused(refusal) => json!({"error": refusal.message}).to_string(),
+    }]
 }
 
 /// `GET /v1/models`: what there is to ask.
@@ -47,39 +60,101 @@ pub(crate) async fn models(Shared(state): Shared<Arc<State>>) -> Response {
                 json!({"kind": "row", "numbers": numbers, "categories": categories})
             }
         };
-        json!({"name": served.name, "version": served.version, "task": served.task.to_string(),
-            "input": reads, "labels": served.classes})
+        let mut model = json!({"name": served.name, "version": served.version, "task": served.task.to_string(),
+            "input": reads, "labels": served.classes});
+        if let Work::Generates(_) = served.work {
+            model["options"] = json!(options::OPTIONS);
+            model["max_new_tokens"] = json!(state.limits.max_new_tokens);
+        }
+        model
     };
-    json(&json!({"models": state.models.all().map(model).collect::<Vec<_>>()}))
+    let mut names: Vec<String> = state.models.all().map(|served| served.name.clone()).collect();
+    names.dedup();
+    let named = |name| json!({"id": name, "object": "model", "created": 0, "owned_by": "kiln"});
+    // The same as OpenAI's clients read it.
+    let data: Vec<Value> = names.into_iter().map(named).collect();
+    json(
+        &json!({"models": state.models.all().map(model).collect::<Vec<_>>(), "object": "list", "data": data}),
+    )
 }
 
-async fn sent(
-    state: &Arc<State>,
-    served: &Served,
-    request: Request,
-) -> Result<(Vec<Sent>, Context, Held), Refusal> {
-    let (parts, body) = request.into_parts();
-    let (bytes, held) = receive(&parts.headers, body, &state.limits, &state.budget).await?;
-    let context = state.context(&parts);
-    let kind = content_type(&parts.headers)?;
-    let sent = match kind.as_str() {
-        "application/json" | "" => from_json(served, &bytes)?,
-        "text/plain" => vec![of_text(served, text(&bytes)?.to_string())?],
-        "multipart/form-data" => {
-            let request = Request::from_parts(parts, bytes.into());
-            from_parts(served, request).await?
-        }
-        other if other.starts_with("image/") || other == "application/octet-stream" => {
-            vec![of_image(served, bytes)?]
-        }
-        other => {
-            let expected =
-                "application/json, text/plain, multipart/form-data, image/* or application/octet-stream";
-            let message = format!("expected a content-type of {expected}, got {other:?}");
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
-        }
+/// A request, read.
+struct Asked {
+    sent: Vec<Sent>,
+    context: Context,
+    /// Whether the answer comes as it grows.
+    stream: bool,
+    held: Held,
+}
+
+impl Asked {
+    async fn of(state: &Arc<State>, served: &Served, request: Request) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let (bytes, held) = receive(&parts.headers, body, &state.limits, &state.budget).await?;
+        let mut context = state.context(&parts);
+        let mut stream = false;
+        let kind = content_type(&parts.headers)?;
+        let sent = match kind.as_str() {
+            "application/json" | "" => {
+                let mut value = parsed(&bytes)?;
+                if let (Work::Generates(_), Value::Object(fields)) = (&served.work, &mut value) {
+                    // Hugging Face's servers have the options a level deeper.
+                    if let Some(Value::Object(deeper)) = fields.remove("parameters") {
+                        fields.extend(deeper);
+                    }
+                    context.how = options::take(fields, &state.limits)?;
+                    stream = streamed(fields)?;
+                }
+                from_json(served, value)?
+            }
+            "text/plain" => vec![of_text(served, text(&bytes)?.to_string())?],
+            "text/csv" => from_table(state, served, bytes, Separated::Comma)?,
+            "text/tab-separated-values" => from_table(state, served, bytes, Separated::Tab)?,
+            "multipart/form-data" => {
+                let request = Request::from_parts(parts, bytes.into());
+                from_parts(served, request).await?
+            }
+            other if other.starts_with("image/") || other == "application/octet-stream" => {
+                vec![of_image(served, bytes)?]
+            }
+            other => {
+                let expected = "application/json, text/plain, text/csv, text/tab-separated-values, \
+                     multipart/form-data, image/* or application/octet-stream";
+                let message = format!("expected a content-type of {expected}, got {other:?}");
+                return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+            }
+        };
+        Ok(Self { sent, context, stream, held })
+    }
+}
+
+/// Takes what is asked of the answer's form out of the fields, of which the prompt alone may be left.
+fn streamed(fields: &mut Map<String, Value>) -> Result<bool, Refusal> {
+    let stream = match fields.remove("stream") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(stream)) => stream,
+        Some(other) => return Err(Refusal::bad(format!("stream: expected true or false, got {other}"))),
     };
-    Ok((sent, context, held))
+    match fields.keys().find(|key| !KEYS[..2].contains(&key.as_str())) {
+        None => Ok(stream),
+        Some(key) => {
+            let all = options::OPTIONS.join(", ");
+            Err(Refusal::bad(format!("expected \"text\", \"stream\" and of the options {all}; got {key:?}")))
+        }
+    }
+}
+
+/// The rows of a table, with the columns of training under their names; a model that was trained on a table without
+/// names reads them by their places, and no first row of names. One more than may be asked is read of too many.
+fn from_table(
+    state: &State,
+    served: &Served,
+    bytes: Bytes,
+    separated: Separated,
+) -> Result<Vec<Sent>, Refusal> {
+    let bad = |e: kiln_data::DataError| Refusal::bad(e.to_string());
+    let raws = separated_rows(&served.preprocessor, bytes.reader(), separated).map_err(bad)?;
+    raws.take(state.limits.max_queue + 1).map(|raw| raw.map(Sent::Raw).map_err(bad)).collect()
 }
 
 /// Without its parameters, in lower case; empty where there is none.
@@ -89,15 +164,17 @@ fn content_type(headers: &HeaderMap) -> Result<String, Refusal> {
     Ok(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
+fn parsed(bytes: &[u8]) -> Result<Value, Refusal> {
+    serde_json::from_slice(bytes).map_err(|e| Refusal::bad(format!("expected JSON: {e}")))
+}
+
 fn text(bytes: &[u8]) -> Result<&str, Refusal> {
     std::str::from_utf8(bytes).map_err(|e| Refusal::bad(format!("expected UTF-8 text, got {e}")))
 }
 
 /// `{"text": "..."}`, `{"text": ["...", "..."]}`, `{"image": BASE64}`, `{"inputs": [...]}`, an object with the columns
 /// of training, or a list of any of these.
-fn from_json(served: &Served, bytes: &[u8]) -> Result<Vec<Sent>, Refusal> {
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|e| Refusal::bad(format!("expected JSON: {e}")))?;
+fn from_json(served: &Served, value: Value) -> Result<Vec<Sent>, Refusal> {
     match value {
         Value::Array(list) => list.into_iter().map(|one| of_value(served, one)).collect(),
         Value::Object(mut object) => {

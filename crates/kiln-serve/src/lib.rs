@@ -3,19 +3,25 @@
 //! Owns jobs, requests, batching and lifecycle; never trains, and prints nothing. The command line hands it models.
 //!
 //! The way of a request: `accept` bounds its connection, `routes` its right to ask, `body` its bytes; `oip` or `friendly`
-//! says what was sent; `ask` prepares it and waits; `batcher` answers many at once.
+//! says what was sent; `ask` prepares it and waits; `batcher` answers many at once, `generating` continues texts.
 
 mod accept;
 mod ask;
 pub mod batch;
 mod batcher;
 mod body;
+mod completions;
 mod error;
 mod friendly;
+mod generating;
+mod kept;
 mod lines;
 mod metrics;
 mod oip;
+mod origins;
 mod page;
+mod patient;
+mod queue;
 mod reply;
 mod repository;
 mod routes;
@@ -24,17 +30,16 @@ mod settings;
 mod tls;
 mod token;
 
-use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use kiln_core::files::FileError;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tower_http::cors::CorsLayer;
 
 pub use error::ServeError;
 pub use settings::{ADDRESS, Limits, Settings, Source};
@@ -56,21 +61,20 @@ const PROCESSORS_A_THREAD: usize = 4;
 /// # Errors
 /// Nothing was started: a model, the address, a file. Or the drain's limit passed with requests unanswered.
 pub fn serve(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
-    let Settings { models, device, address, tokens, insecure, tls, watch, limits, log, predictions } =
+    let Settings { models, device, address, tokens, insecure, origins, tls, watch, limits, log, predictions } =
         settings;
     if !address.ip().is_loopback() && tokens.is_empty() && !insecure {
         return Err(ServeError::Open { address });
     }
     let tls = tls.map(|(chain, key)| tls::acceptor(&chain, &key)).transpose()?;
+    let origins = origins::layer(&origins)?;
     raise_open_files();
     let metrics = Arc::new(Metrics::default());
-    let (log, log_writer) = Lines::new(log, &metrics).map_err(ServeError::Start)?;
+    let (log, log_writer) = Lines::new(lines::Text(log), &metrics).map_err(ServeError::Start)?;
     let (predictions, predictions_writer) = match predictions {
         None => (None, None),
         Some(path) => {
-            let open = OpenOptions::new().create(true).append(true).open(&path);
-            let file = open.map_err(FileError::at(&path, "append to"))?;
-            let (lines, writer) = Lines::new(Box::new(file), &metrics).map_err(ServeError::Start)?;
+            let (lines, writer) = Lines::new(kept::open(&path)?, &metrics).map_err(ServeError::Start)?;
             (Some(lines), Some(writer))
         }
     };
@@ -93,7 +97,7 @@ pub fn serve(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), S
         .enable_all()
         .build()
         .map_err(ServeError::Start)?;
-    let result = runtime.block_on(listen(&state, address, tls, watch, ready));
+    let result = runtime.block_on(listen(&state, address, (tls, origins), watch, ready));
     runtime.shutdown_background();
     drop(state);
     predictions_writer.into_iter().chain([log_writer]).for_each(lines::Writer::finish);
@@ -103,7 +107,7 @@ pub fn serve(settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), S
 async fn listen(
     state: &Arc<State>,
     address: SocketAddr,
-    tls: Option<tokio_rustls::TlsAcceptor>,
+    (tls, origins): (Option<tokio_rustls::TlsAcceptor>, Option<CorsLayer>),
     watched: bool,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
@@ -114,6 +118,7 @@ async fn listen(
     let address = listener.local_addr().map_err(refused)?;
     let (stop, stopped) = watch::channel(false);
     let router = routes::router(state);
+    let router = origins.map_or(router.clone(), |origins| router.layer(origins));
     let mut served = tokio::spawn(accept::accept(listener, router, state.clone(), tls, stopped));
     if watched {
         let state = state.clone();

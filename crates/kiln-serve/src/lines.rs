@@ -14,40 +14,56 @@ use crate::metrics::Metrics;
 /// Most lines that wait.
 const WAITING: usize = 16_384;
 
-/// Where lines go.
+/// What takes lines: all that wait at once.
+pub(crate) trait Sink: Send {
+    /// Takes them all, or none where it fails.
+    fn take(&mut self, lines: &[Value]) -> Result<(), String>;
+}
+
+/// A line of JSON each.
+pub(crate) struct Text(pub(crate) Box<dyn Write + Send>);
+
+impl Sink for Text {
+    fn take(&mut self, lines: &[Value]) -> Result<(), String> {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.0.write_all(text.as_bytes()).and_then(|()| self.0.flush()).map_err(|e| e.to_string())
+    }
+}
+
+/// Where lines go; `None` is the last.
 #[derive(Clone)]
 pub(crate) struct Lines {
-    lines: Sender<String>,
+    lines: Sender<Option<Value>>,
     metrics: Arc<Metrics>,
 }
 
 /// The thread that writes.
 pub(crate) struct Writer {
-    lines: Sender<String>,
+    lines: Sender<Option<Value>>,
     thread: JoinHandle<()>,
 }
 
 impl Writer {
-    /// Waits until every line so far is written, and ends: an empty line is the last.
+    /// Waits until every line so far is written, and ends.
     pub(crate) fn finish(self) {
-        if self.lines.send(String::new()).is_ok() {
+        if self.lines.send(None).is_ok() {
             let _ = self.thread.join();
         }
     }
 }
 
 impl Lines {
-    pub(crate) fn new(out: Box<dyn Write + Send>, metrics: &Arc<Metrics>) -> std::io::Result<(Self, Writer)> {
+    pub(crate) fn new(sink: impl Sink + 'static, metrics: &Arc<Metrics>) -> std::io::Result<(Self, Writer)> {
         let (sender, receiver) = bounded(WAITING);
         let counted = metrics.clone();
         let thread =
-            thread::Builder::new().name("lines".into()).spawn(move || write(out, &receiver, &counted))?;
+            thread::Builder::new().name("lines".into()).spawn(move || write(sink, &receiver, &counted))?;
         let writer = Writer { lines: sender.clone(), thread };
         Ok((Self { lines: sender, metrics: metrics.clone() }, writer))
     }
 
-    pub(crate) fn line(&self, value: &Value) {
-        if self.lines.try_send(format!("{value}\n")).is_err() {
+    pub(crate) fn line(&self, value: Value) {
+        if self.lines.try_send(Some(value)).is_err() {
             self.metrics.lost_lines.fetch_add(1, Relaxed);
         }
     }
@@ -58,7 +74,7 @@ impl Lines {
         if let (Some(line), Some(fields)) = (line.as_object_mut(), fields.as_object_mut()) {
             line.append(fields);
         }
-        self.line(&line);
+        self.line(line);
     }
 }
 
@@ -67,20 +83,22 @@ pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// Whatever waits is written together, then flushed.
-fn write(mut out: Box<dyn Write + Send>, lines: &Receiver<String>, metrics: &Metrics) {
-    let mut last = false;
-    while !last {
-        let Ok(mut line) = lines.recv() else { return };
-        last = line.is_empty();
-        let mut count = 1;
-        while !last && let Ok(more) = lines.try_recv() {
-            last = more.is_empty();
-            line.push_str(&more);
-            count += 1;
+/// Whatever waits is written together.
+fn write(mut sink: impl Sink, lines: &Receiver<Option<Value>>, metrics: &Metrics) {
+    let mut open = true;
+    while open {
+        let mut all: Vec<Value> = Vec::new();
+        let mut next = lines.recv().ok();
+        while let Some(line) = next {
+            open = line.is_some();
+            all.extend(line);
+            next = if open { lines.try_recv().ok() } else { None };
         }
-        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
-            metrics.lost_lines.fetch_add(count, Relaxed);
+        if all.is_empty() {
+            return;
+        }
+        if sink.take(&all).is_err() {
+            metrics.lost_lines.fetch_add(all.len() as u64, Relaxed);
         }
     }
 }

@@ -51,6 +51,7 @@ struct OfModel {
     waits: Histogram,
     batches: Histogram,
     computing: f64,
+    tokens: u64,
     expired: u64,
     loads: u64,
     failed_loads: u64,
@@ -63,6 +64,7 @@ impl Default for OfModel {
             waits: Histogram::new(&SECONDS),
             batches: Histogram::new(&SIZES),
             computing: 0.0,
+            tokens: 0,
             expired: 0,
             loads: 0,
             failed_loads: 0,
@@ -83,6 +85,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: AtomicU64,
     pub(crate) connections: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
+    /// Connections whose client did not read.
+    pub(crate) unread: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) lost_lines: AtomicU64,
 }
@@ -113,6 +117,11 @@ impl Metrics {
             m.batches.add(size as f64);
             m.computing += took.as_secs_f64();
         });
+    }
+
+    /// Tokens were generated.
+    pub(crate) fn generated(&self, model: &str, tokens: usize) {
+        self.of(model, |m| m.tokens += tokens as u64);
     }
 
     /// A model was loaded and warmed up, or could not be.
@@ -163,6 +172,12 @@ impl Metrics {
                 "Connections over the limit.",
                 &self.refused_connections,
             ),
+            (
+                "kiln_connections_unread_total",
+                "counter",
+                "Connections closed because their client did not read its answer in time.",
+                &self.unread,
+            ),
             ("kiln_panics_total", "counter", "Requests and batches that crashed.", &self.panics),
             (
                 "kiln_lines_lost_total",
@@ -192,8 +207,9 @@ impl Metrics {
         head(out, name, "histogram", "Inputs of a batch.");
         models.iter().for_each(|(m, of)| of.batches.render(name, &format!("model=\"{m}\""), out));
         type Number = fn(&OfModel) -> f64;
-        let numbers: [(&str, &str, &str, Number); 5] = [
+        let numbers: [(&str, &str, &str, Number); 6] = [
             ("kiln_compute_seconds_total", "counter", "Time in the model.", |m| m.computing),
+            ("kiln_generated_tokens_total", "counter", "Tokens of continued texts.", |m| m.tokens as f64),
             ("kiln_expired_total", "counter", "Requests too late to be computed.", |m| m.expired as f64),
             ("kiln_model_loads_total", "counter", "Loads of a model.", |m| m.loads as f64),
             ("kiln_model_load_failures_total", "counter", "Loads that failed.", |m| m.failed_loads as f64),

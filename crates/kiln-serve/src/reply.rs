@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 
 /// Longest error message, in bytes; what a client sent comes back in it.
 const LONGEST: usize = 600;
@@ -36,6 +37,19 @@ impl Refusal {
         )
     }
 
+    /// As a response, with a body of another protocol's form, which is given the message.
+    pub(crate) fn formed(self, body: impl FnOnce(&str) -> Value) -> Response {
+        let mut response = json(&body(&clipped(&self.message)));
+        *response.status_mut() = self.status;
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
     pub(crate) fn after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
@@ -49,22 +63,9 @@ fn clipped(message: &str) -> String {
     }
 }
 
-#[derive(Serialize)]
-struct Error {
-    error: String,
-}
-
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = json(&Error { error: clipped(&self.message) });
-        *response.status_mut() = self.status;
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
+        self.formed(|message| serde_json::json!({"error": message}))
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::ask::{Context, Trace};
 use crate::body::Budget;
+use crate::generating::options;
 use crate::lines::{Lines, now};
 use crate::metrics::{Counted, Metrics};
 use crate::reply::Refusal;
@@ -27,7 +28,7 @@ use crate::repository::Repository;
 use crate::served::Served;
 use crate::settings::Limits;
 use crate::token::Tokens;
-use crate::{friendly, oip, page};
+use crate::{completions, friendly, oip, page};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A client's own deadline, in milliseconds; only a shorter one than the server's counts.
@@ -61,7 +62,8 @@ impl State {
         let longest =
             own.map_or(self.limits.deadline, |ms| self.limits.deadline.min(Duration::from_millis(ms)));
         let id = parts.extensions.get::<Id>().map_or_else(|| "".into(), |id| id.0.clone());
-        Context { request_id: id, deadline: Instant::now() + longest }
+        let (deadline, how) = (Instant::now() + longest, options::defaults(&self.limits));
+        Context { request_id: id, deadline, logits: false, how }
     }
 }
 
@@ -79,6 +81,7 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .route("/v2/repository/index", post(oip::index))
         .route("/v2/repository/models/{name}/load", post(oip::load))
         .route("/v1/models", get(friendly::models))
+        .route("/v1/completions", post(completions::complete))
         .route("/v1/models/{name}/predict", post(friendly::predict))
         .route("/v1/models/{name}/versions/{version}/predict", post(friendly::predict))
         .route("/metrics", get(metrics));
@@ -113,7 +116,7 @@ async fn no_method(method: Method) -> Refusal {
 
 async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
     let mut depths: BTreeMap<String, usize> = BTreeMap::new();
-    state.models.all().for_each(|s| *depths.entry(s.name.clone()).or_default() += s.batcher.depth());
+    state.models.all().for_each(|s| *depths.entry(s.name.clone()).or_default() += s.work.depth());
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     let depths: Vec<_> = depths.into_iter().collect();
     ([(header::CONTENT_TYPE, text)], state.metrics.render(&depths)).into_response()
@@ -211,6 +214,7 @@ fn label(path: &str) -> &'static str {
         "/v2/health/live" => "live",
         "/v2/health/ready" => "ready",
         "/v1/models" => "models",
+        "/v1/completions" => "completions",
         "/v2/repository/index" => "index",
         _ if path.ends_with("/predict") => "predict",
         _ if path.ends_with("/infer") => "infer",
@@ -240,5 +244,5 @@ fn tell(state: &State, id: &str, method: &Method, route: &'static str, response:
         line["queue_ms"] = json!(ms(trace.waited));
         line["batch"] = json!(trace.batch);
     }
-    state.log.line(&line);
+    state.log.line(line);
 }

@@ -7,10 +7,11 @@ use std::time::Instant;
 use burn::tensor::Device;
 use kiln_core::TaskKind;
 use kiln_data::{DecodedImage, Preprocessor, Raw, Reads};
-use kiln_eval::{Bundle, EvalError, Predictor, Prepared};
+use kiln_eval::{Bundle, EvalError, Generation, Predictor, Prepared, Takes};
 
 use crate::ServeError;
-use crate::batcher::{Batcher, within};
+use crate::batcher::{Batcher, unharmed, within};
+use crate::generating::Generating;
 use crate::lines::Lines;
 use crate::metrics::Metrics;
 use crate::settings::{Limits, Source};
@@ -33,7 +34,27 @@ pub(crate) struct Served {
     pub(crate) classes: Vec<String>,
     pub(crate) preprocessor: Arc<Preprocessor>,
     pub(crate) reads: Reads,
-    pub(crate) batcher: Batcher,
+    /// What it takes of clients that have prepared their inputs themselves.
+    pub(crate) takes: Option<Takes>,
+    pub(crate) work: Work,
+}
+
+/// The thread that owns the model.
+pub(crate) enum Work {
+    /// Labels or numbers, many inputs at a time.
+    Batches(Batcher),
+    /// Texts that are continued, one at a time.
+    Generates(Generating),
+}
+
+impl Work {
+    /// Inputs that wait.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Work::Batches(batcher) => batcher.depth(),
+            Work::Generates(generating) => generating.depth(),
+        }
+    }
 }
 
 impl Served {
@@ -53,20 +74,35 @@ impl Served {
             error: Box::new(error),
         };
         let bundle = Bundle::open(folder, &ground.device).map_err(fault)?;
-        let task = bundle.task.kind();
-        if task == TaskKind::CausalLanguageModeling {
-            return Err(ServeError::Continues { name: name.clone() });
-        }
+        let (task, takes) = (bundle.task.kind(), bundle.takes());
         let (classes, preprocessor) = (bundle.classes.clone(), bundle.preprocessor.clone());
         let reads = preprocessor.reads();
-        let mut predictor = Predictor::new(bundle, ground.device.clone(), ground.limits.max_batch);
-        warm_up(&mut predictor, &reads, ground.limits.max_batch).map_err(|e| fault(EvalError::Read(e)))?;
+        let limits = ground.limits;
+        let mut predictor = Predictor::new(bundle, ground.device.clone(), limits.max_batch);
+        let generates = task == TaskKind::CausalLanguageModeling;
+        let warm = match generates {
+            true => warm_up_generation(&mut predictor),
+            false => warm_up(&mut predictor, &reads, limits.max_batch),
+        };
+        warm.map_err(|e| fault(EvalError::Read(e)))?;
         let (metrics, log) = (ground.metrics.clone(), ground.log.clone());
-        let batcher =
-            Batcher::start(name, predictor, ground.limits, metrics, log).map_err(ServeError::Start)?;
-        let (name, version) = (name.clone(), version.to_string());
-        Ok(Self { name, version, task, classes, preprocessor, reads, batcher })
+        let work = match generates {
+            true => Generating::start(name, predictor, limits.max_queue, metrics, log).map(Work::Generates),
+            false => Batcher::start(name, predictor, limits, metrics, log).map(Work::Batches),
+        };
+        let (name, version, work) = (name.clone(), version.to_string(), work.map_err(ServeError::Start)?);
+        Ok(Self { name, version, task, classes, preprocessor, reads, takes, work })
     }
+}
+
+/// Continues a made-up token by two, the first by a whole text and the second by what is cached.
+fn warm_up_generation(predictor: &mut Predictor) -> Result<(), String> {
+    let how = Generation { max_new_tokens: 2, ..Generation::default() };
+    let work = || {
+        let predictor: &mut Predictor = predictor;
+        predictor.generator().tokens(&[vec![0]], &how, &mut |_, _| Ok(false)).map_err(|e| e.to_string())
+    };
+    unharmed(work).and_then(|tokens| tokens).map(|_| ())
 }
 
 /// Answers one made-up input alone and two together, so that the first client does not wait for kernels to be chosen
@@ -86,7 +122,7 @@ fn warm_up(predictor: &mut Predictor, reads: &Reads, max_batch: usize) -> Result
     let one = || Prepared::new(&preprocessor, raw.clone(), "the warm-up");
     for n in [1, 2.min(max_batch)] {
         let Ok(inputs) = (0..n).map(|_| one()).collect::<Result<Vec<_>, _>>() else { return Ok(()) };
-        within(predictor, inputs)?;
+        within(predictor, inputs, false)?;
     }
     Ok(())
 }

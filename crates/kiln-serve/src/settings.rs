@@ -33,6 +33,8 @@ pub struct Settings {
     pub tokens: Tokens,
     /// Whether an address that others can reach may do without a token.
     pub insecure: bool,
+    /// Origins (`https://app.example`, or `*`) whose pages may ask from a browser.
+    pub origins: Vec<String>,
     /// PEM files of the certificate chain and its key.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Whether a folder that is replaced is loaded anew.
@@ -41,7 +43,7 @@ pub struct Settings {
     pub limits: Limits,
     /// Where the log's lines go.
     pub log: Box<dyn Write + Send>,
-    /// Where predictions are kept, one JSON line each.
+    /// Where predictions are kept: a table where this ends in `.db`, `.sqlite` or `.sqlite3`, else a JSON line each.
     pub predictions: Option<PathBuf>,
 }
 
@@ -66,6 +68,10 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Longest that a body may take to arrive.
     pub body_timeout: Duration,
+    /// Longest that a client may leave an answer unread.
+    pub write_timeout: Duration,
+    /// Most tokens that a text is continued by.
+    pub max_new_tokens: usize,
     /// Most bytes of a request's headers.
     pub max_header: usize,
     /// Most connections.
@@ -89,6 +95,8 @@ impl Default for Limits {
             max_pixels: 50_000_000,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            max_new_tokens: 1024,
             max_header: 32 << 10,
             max_connections: 4096,
             drain: Duration::from_secs(30),

@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Let everyone who reaches the address ask
     #[arg(long)]
     insecure: bool,
+    /// Let pages of this origin (https://app.example, or *) ask from a browser; may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
     /// Certificate chain (PEM), for HTTPS
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -45,7 +48,7 @@ pub(crate) struct Args {
     /// Device; by default the first GPU, else the CPU
     #[arg(long)]
     device: Option<DeviceSpec>,
-    /// Append each prediction with its input to this file, one JSON line each
+    /// Append each prediction with its input to this file: a JSON line each, or to a table of a .db, .sqlite or .sqlite3 file
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
     /// What is too much
@@ -80,6 +83,12 @@ struct LimitArgs {
     /// Longest that a body may take to arrive
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().body_timeout.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600))]
     body_timeout: u64,
+    /// Longest that a client may leave an answer unread
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().write_timeout.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600))]
+    write_timeout: u64,
+    /// Most tokens that a request may ask a text to be continued by
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_new_tokens as u32, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    max_new_tokens: u32,
     /// Longest that requests are finished after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().drain.as_secs(), value_parser = clap::value_parser!(u64).range(0..=3600))]
     drain: u64,
@@ -98,6 +107,8 @@ impl From<LimitArgs> for Limits {
             max_body_total: Self::default().max_body_total.max(4 * max_body),
             header_timeout: seconds(args.header_timeout),
             body_timeout: seconds(args.body_timeout),
+            write_timeout: seconds(args.write_timeout),
+            max_new_tokens: args.max_new_tokens as usize,
             max_connections: args.max_connections as usize,
             drain: seconds(args.drain),
             ..Self::default()
@@ -119,6 +130,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         address: args.address,
         tokens: tokens(args.token_file.as_deref())?,
         insecure: args.insecure,
+        origins: args.allow_origin,
         tls: args.tls_cert.zip(args.tls_key),
         watch: args.watch,
         limits: args.limits.into(),

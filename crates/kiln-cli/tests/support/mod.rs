@@ -140,6 +140,67 @@ epochs = 1
     write(folder, "images.toml", text)
 }
 
+/// A regression on two numbers and a category.
+pub fn prices(folder: &Path) -> PathBuf {
+    let row = |i: usize| format!("{i},{},{},{}\n", i % 7, ["red", "green"][i % 2], 3 * i + i % 7);
+    write(folder, "rows.csv", format!("length,width,colour,price\n{}", (0..60).map(row).collect::<String>()));
+    let text = format!(
+        r#"device = "cpu"
+output_dir = "{}"
+[task]
+kind = "regression"
+standardize = true
+[data]
+kind = "csv"
+path = "rows.csv"
+features = ["length", "width"]
+categories = ["colour"]
+label = "price"
+validation_fraction = 0.1
+[model]
+kind = "mlp"
+hidden = [8]
+[optimizer]
+kind = "adamw"
+[train]
+epochs = 2
+"#,
+        folder.join("runs").display()
+    );
+    write(folder, "prices.toml", text)
+}
+
+/// A small GPT-2 of characters, and a little prose for it.
+pub fn prose(folder: &Path) -> PathBuf {
+    let text: String = (0..400).map(|i| ["to be ", "or not ", "that is\n"][i * i % 3]).collect();
+    write(folder, "text.txt", text);
+    let text = format!(
+        r#"device = "cpu"
+output_dir = "{}"
+[task]
+kind = "causal_language_modeling"
+[data]
+kind = "text"
+path = "text.txt"
+block_size = 24
+[data.tokenizer]
+kind = "characters"
+[model]
+kind = "gpt2"
+n_layer = 1
+n_head = 2
+n_embd = 32
+[optimizer]
+kind = "adamw"
+learning_rate = 0.01
+[train]
+epochs = 3
+"#,
+        folder.join("runs").display()
+    );
+    write(folder, "prose.toml", text)
+}
+
 /// A config of one table of text and class, for a tiny BERT with a tokenizer of `words` words.
 pub fn texts(folder: &Path, rows: &str, words: usize) -> PathBuf {
     write(folder, "rows.csv", rows);

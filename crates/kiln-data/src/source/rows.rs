@@ -32,7 +32,7 @@ pub(crate) enum Cell {
 
 /// How fields are separated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Separated {
+pub enum Separated {
     /// By commas, quoted as RFC 4180 says.
     Comma,
     /// By tabs; a quote is a character like any other.

@@ -2,6 +2,8 @@
 //! Owns its routes' answers; tensors are read in `request`, written in `response`, named in `signature`.
 //! Reference: https://github.com/kserve/open-inference-protocol, `inference_rest.md` and `open_inference_rest.yaml`.
 
+mod column;
+mod prepared;
 mod request;
 mod response;
 mod signature;
@@ -17,8 +19,10 @@ use serde_json::json;
 
 use crate::ask::ask;
 use crate::body::receive;
+use crate::generating::options;
 use crate::reply::{Refusal, json};
 use crate::routes::{Named, State};
+use crate::served::Work;
 
 /// `GET /v2`
 pub(crate) async fn server() -> Response {
@@ -66,16 +70,20 @@ pub(crate) async fn infer(
     let (parts, body) = request.into_parts();
     let (bytes, held) = receive(&parts.headers, body, &state.limits, &state.budget).await?;
     let mut context = state.context(&parts);
-    let asked = request::Asked::parse(&parts.headers, bytes)?;
+    let mut asked = request::Asked::parse(&parts.headers, bytes)?;
     let wanted = response::Wanted::of(&asked, &served)?;
+    context.logits = wanted.logits();
+    if let Work::Generates(_) = served.work {
+        context.how = options::take(&mut asked.parameters, &state.limits)?;
+    }
     if let Some(micros) = asked.timeout()? {
         context.deadline = context.deadline.min(Instant::now() + Duration::from_micros(micros));
     }
     let id = asked.id.clone();
     let sent = asked.inputs(&served)?;
-    let (rows, trace) = ask(&state, &served, sent, &context, held).await?;
-    let mut response = wanted.answer(&served, id, &rows)?;
-    response.extensions_mut().insert(trace);
+    let answers = ask(&state, &served, sent, &context, held).await?;
+    let mut response = wanted.answer(&served, id, &answers)?;
+    response.extensions_mut().insert(answers.trace);
     Ok(response)
 }
 

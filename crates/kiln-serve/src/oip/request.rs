@@ -1,5 +1,6 @@
 //! An inference request: JSON, or JSON with bytes behind it.
-//! Owns its parsing and every check of names, types and shapes; each refusal says what was expected and what came.
+//! Owns its parsing and which inputs there must be; each refusal says what was expected and what came. Types and shapes are
+//! `column`'s, inputs that the client has prepared itself `prepared`'s.
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use kiln_data::{Raw, Reads};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::column::{Column, Input, Layout};
 use super::signature::{self, BYTES, CATEGORIES, FP32, IMAGE, NUMBERS, TEXT, TEXT_PAIR};
-use super::tensor::{Elements, floats, strings};
 use crate::ask::Sent;
 use crate::friendly::of_base64;
 use crate::reply::Refusal;
@@ -29,29 +30,10 @@ pub(super) struct Asked {
 }
 
 #[derive(Debug, Deserialize)]
-struct Input {
-    name: String,
-    shape: Vec<u64>,
-    datatype: String,
-    #[serde(default)]
-    parameters: Map<String, Value>,
-    data: Option<Elements>,
-    /// Its part of the bytes.
-    #[serde(skip)]
-    binary: Option<Bytes>,
-}
-
-#[derive(Debug, Deserialize)]
 pub(super) struct Output {
     pub(super) name: String,
     #[serde(default)]
     pub(super) parameters: Map<String, Value>,
-}
-
-/// The elements of one input.
-enum Column {
-    Bytes(Vec<Bytes>),
-    Floats(Vec<f32>),
 }
 
 impl Asked {
@@ -104,18 +86,9 @@ impl Asked {
     /// What the model is to be asked.
     pub(super) fn inputs(self, served: &Served) -> Result<Vec<Sent>, Refusal> {
         let mut inputs = Inputs { all: self.inputs, served };
-        let sent = match &served.reads {
-            Reads::Image => inputs.images()?,
-            Reads::Text { pair: false } => {
-                texts(inputs.bytes(TEXT, None)?, TEXT)?.into_iter().map(|t| Sent::Raw(Raw::Text(t))).collect()
-            }
-            Reads::Text { pair: true } => {
-                let first = texts(inputs.bytes(TEXT, None)?, TEXT)?;
-                let second = texts(inputs.bytes(TEXT_PAIR, None)?, TEXT_PAIR)?;
-                same(first.len(), second.len(), TEXT_PAIR)?;
-                first.into_iter().zip(second).map(|(a, b)| Sent::Raw(Raw::Pair(a, b))).collect()
-            }
-            Reads::Row { numbers, categories } => inputs.rows(numbers, categories)?,
+        let sent = match inputs.prepared()? {
+            Some(sent) => sent,
+            None => inputs.raw()?,
         };
         inputs.nothing_left()?;
         Ok(sent)
@@ -123,17 +96,17 @@ impl Asked {
 }
 
 /// The inputs of a request that nobody has taken yet.
-struct Inputs<'a> {
+pub(super) struct Inputs<'a> {
     all: Vec<Input>,
-    served: &'a Served,
+    pub(super) served: &'a Served,
 }
 
 impl Inputs<'_> {
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.all.iter().any(|input| input.name == name)
     }
 
-    fn take(&mut self, name: &str) -> Result<Input, Refusal> {
+    pub(super) fn take(&mut self, name: &str) -> Result<Input, Refusal> {
         let place = self.all.iter().position(|input| input.name == name);
         place.map(|i| self.all.swap_remove(i)).ok_or_else(|| {
             let there: Vec<&str> = self.all.iter().map(|input| input.name.as_str()).take(20).collect();
@@ -156,7 +129,7 @@ impl Inputs<'_> {
         match self.all.first() {
             None => Ok(()),
             Some(input) => Err(Refusal::bad(format!(
-                "model {:?} has no input {:?}, or it stands twice; expected {}",
+                "model {:?} has no input {:?} beside the others, or it stands twice; expected {}",
                 self.served.name,
                 input.name,
                 self.expected()
@@ -164,28 +137,42 @@ impl Inputs<'_> {
         }
     }
 
-    fn column(&mut self, name: &str, datatype: &str, width: Option<usize>) -> Result<Column, Refusal> {
-        self.take(name)?.column(datatype, width)
-    }
-
-    fn bytes(&mut self, name: &str, width: Option<usize>) -> Result<Vec<Bytes>, Refusal> {
-        match self.column(name, BYTES, width)? {
+    fn bytes(&mut self, name: &str, layout: Layout) -> Result<Vec<Bytes>, Refusal> {
+        match self.take(name)?.column(BYTES, layout)? {
             Column::Bytes(bytes) => Ok(bytes),
-            Column::Floats(_) => Err(Refusal::internal()),
+            _ => Err(Refusal::internal()),
         }
     }
 
-    fn floats(&mut self, name: &str, width: Option<usize>) -> Result<Vec<f32>, Refusal> {
-        match self.column(name, FP32, width)? {
+    pub(super) fn floats(&mut self, name: &str, layout: Layout) -> Result<Vec<f32>, Refusal> {
+        match self.take(name)?.column(FP32, layout)? {
             Column::Floats(floats) => Ok(floats),
-            Column::Bytes(_) => Err(Refusal::internal()),
+            _ => Err(Refusal::internal()),
+        }
+    }
+
+    /// Inputs as they were before any preparation.
+    fn raw(&mut self) -> Result<Vec<Sent>, Refusal> {
+        let text = |t| Sent::Raw(Raw::Text(t));
+        match &self.served.reads {
+            Reads::Image => self.images(),
+            Reads::Text { pair: false } => {
+                Ok(texts(self.bytes(TEXT, Layout::List)?, TEXT)?.into_iter().map(text).collect())
+            }
+            Reads::Text { pair: true } => {
+                let first = texts(self.bytes(TEXT, Layout::List)?, TEXT)?;
+                let second = texts(self.bytes(TEXT_PAIR, Layout::List)?, TEXT_PAIR)?;
+                same(first.len(), second.len(), TEXT_PAIR)?;
+                Ok(first.into_iter().zip(second).map(|(a, b)| Sent::Raw(Raw::Pair(a, b))).collect())
+            }
+            Reads::Row { numbers, categories } => self.rows(numbers, categories),
         }
     }
 
     /// Files as they are, or in base64 where JSON carries them.
     fn images(&mut self) -> Result<Vec<Sent>, Refusal> {
         let in_json = self.all.iter().any(|input| input.name == IMAGE && input.binary.is_none());
-        let files = self.bytes(IMAGE, None)?;
+        let files = self.bytes(IMAGE, Layout::List)?;
         match in_json {
             true => texts(files, IMAGE)?.iter().map(|base64| of_base64(base64)).collect(),
             false => Ok(files.into_iter().map(Sent::Image).collect()),
@@ -200,14 +187,14 @@ impl Inputs<'_> {
         let mut words = Vec::new();
         if gathered {
             if f > 0 {
-                columns = transposed(self.floats(NUMBERS, Some(f))?, f);
+                columns = transposed(self.floats(NUMBERS, Layout::Rows(f))?, f);
             }
             if n > 0 {
-                words = transposed(texts(self.bytes(CATEGORIES, Some(n))?, CATEGORIES)?, n);
+                words = transposed(texts(self.bytes(CATEGORIES, Layout::Rows(n))?, CATEGORIES)?, n);
             }
         } else {
-            columns = numbers.iter().map(|name| self.floats(name, None)).collect::<Result<_, _>>()?;
-            let word = |name: &String| texts(self.bytes(name, None)?, name);
+            columns = numbers.iter().map(|name| self.floats(name, Layout::List)).collect::<Result<_, _>>()?;
+            let word = |name: &String| texts(self.bytes(name, Layout::List)?, name);
             words = categories.iter().map(word).collect::<Result<_, _>>()?;
         }
         let lengths = columns.iter().map(Vec::len).chain(words.iter().map(Vec::len));
@@ -251,69 +238,4 @@ fn texts(bytes: Vec<Bytes>, name: &str) -> Result<Vec<String>, Refusal> {
         })
     };
     bytes.into_iter().enumerate().map(text).collect()
-}
-
-impl Input {
-    fn bad(&self, expected: &str, got: &str) -> Refusal {
-        Refusal::bad(format!("input {:?}: expected {expected}, got {got}", self.name))
-    }
-
-    /// Its elements, after every check: `[n]` or `[n, width]`.
-    fn column(mut self, datatype: &str, width: Option<usize>) -> Result<Column, Refusal> {
-        if let Some(key) = self.parameters.keys().find(|key| key.starts_with("shared_memory")) {
-            return Err(self.bad("its data in the request", &format!("{key:?}")));
-        }
-        if self.datatype != datatype {
-            return Err(self.bad(&format!("datatype {datatype}"), &self.datatype));
-        }
-        let count = self.count(width)?;
-        let binary = self.binary.take();
-        let elements = match (binary, self.data.take()) {
-            (Some(bytes), _) if datatype == BYTES => Column::Bytes(strings(bytes, &self.name, count)?),
-            (Some(bytes), _) => Column::Floats(floats(&bytes, &self.name)?),
-            (None, Some(Elements::None)) if datatype == BYTES => Column::Bytes(Vec::new()),
-            (None, Some(Elements::None)) => Column::Floats(Vec::new()),
-            (None, Some(Elements::Texts(texts))) if datatype == BYTES => {
-                Column::Bytes(texts.into_iter().map(Bytes::from).collect())
-            }
-            (None, Some(Elements::Numbers(numbers))) if datatype == FP32 => {
-                Column::Floats(numbers.into_iter().map(|x| x as f32).collect())
-            }
-            (None, Some(data)) => {
-                let (expected, got) = match (datatype, &data) {
-                    (BYTES, Elements::Numbers(_)) => ("strings", "numbers"),
-                    (BYTES, _) => ("strings", "booleans"),
-                    (_, Elements::Texts(_)) => ("numbers", "strings"),
-                    (_, _) => ("numbers", "booleans"),
-                };
-                return Err(self.bad(expected, &format!("{} {got}", data.len())));
-            }
-            (None, None) => return Err(self.bad("`data`, or `binary_data_size` and bytes", "neither")),
-        };
-        let got = match &elements {
-            Column::Bytes(list) => list.len(),
-            Column::Floats(list) => list.len(),
-        };
-        match got == count {
-            true => Ok(elements),
-            false => {
-                Err(self.bad(&format!("{count} elements by its shape {:?}", self.shape), &got.to_string()))
-            }
-        }
-    }
-
-    /// The number of elements that its shape says.
-    fn count(&self, width: Option<usize>) -> Result<usize, Refusal> {
-        let expected = match width {
-            None => "shape [n] or [n, 1]".to_string(),
-            Some(k) => format!("shape [n, {k}]"),
-        };
-        let wrong = || self.bad(&expected, &format!("{:?}", self.shape));
-        let (n, k) = match (self.shape.as_slice(), width) {
-            ([n], None) | ([n, 1], None) => (*n, 1),
-            ([n, k], Some(width)) if *k == width as u64 => (*n, *k),
-            _ => return Err(wrong()),
-        };
-        n.checked_mul(k).and_then(|all| usize::try_from(all).ok()).ok_or_else(wrong)
-    }
 }

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::request::{Asked, JSON_LENGTH};
-use super::signature::{self, BYTES, Slot};
+use super::signature::{self, BYTES, INT64, LOGITS, Slot};
+use crate::ask::Answers;
 use crate::reply::{Refusal, json};
 use crate::served::Served;
 
@@ -19,6 +20,7 @@ pub(super) struct Wanted(Vec<(Slot, bool)>);
 enum Column {
     Strings(Vec<String>),
     Floats(Vec<f32>),
+    Integers(Vec<i64>),
 }
 
 impl Wanted {
@@ -51,19 +53,24 @@ impl Wanted {
         Ok(Self(wanted))
     }
 
+    /// Whether the net's own numbers are among them.
+    pub(super) fn logits(&self) -> bool {
+        self.0.iter().any(|(slot, _)| slot.name == LOGITS)
+    }
+
     /// The response to one request.
     pub(super) fn answer(
         &self,
         served: &Served,
         id: Option<String>,
-        rows: &[Map<String, Value>],
+        answers: &Answers,
     ) -> Result<Response, Refusal> {
+        let n = answers.rows.len() as i64;
         let mut bytes = Vec::new();
         let mut outputs = Vec::new();
         for (slot, binary) in &self.0 {
-            let column = column(slot, served, rows).ok_or_else(Refusal::internal)?;
-            let shape: Vec<i64> =
-                std::iter::once(rows.len() as i64).chain(slot.shape[1..].iter().copied()).collect();
+            let column = column(slot, served, answers).ok_or_else(Refusal::internal)?;
+            let shape: Vec<i64> = std::iter::once(n).chain(slot.shape[1..].iter().copied()).collect();
             let mut output = json!({"name": slot.name, "datatype": slot.datatype, "shape": shape});
             match binary {
                 true => {
@@ -102,12 +109,14 @@ impl Column {
         match self {
             Column::Strings(list) => json!(list),
             Column::Floats(list) => json!(list),
+            Column::Integers(list) => json!(list),
         }
     }
 
     fn append_to(&self, bytes: &mut Vec<u8>) {
         match self {
             Column::Floats(list) => bytes.extend(list.iter().flat_map(|x| x.to_le_bytes())),
+            Column::Integers(list) => bytes.extend(list.iter().flat_map(|x| x.to_le_bytes())),
             Column::Strings(list) => {
                 for text in list {
                     bytes.extend((text.len() as u32).to_le_bytes());
@@ -119,11 +128,20 @@ impl Column {
 }
 
 /// One output of every row; `None` where a row lacks it, which is a fault of kiln.
-fn column(slot: &Slot, served: &Served, rows: &[Map<String, Value>]) -> Option<Column> {
+fn column(slot: &Slot, served: &Served, answers: &Answers) -> Option<Column> {
+    let rows = &answers.rows;
+    if slot.name == LOGITS {
+        let all = answers.logits.len() == rows.len() * served.classes.len();
+        return all.then(|| Column::Floats(answers.logits.clone()));
+    }
+    if slot.datatype == INT64 {
+        let whole = |row: &Map<String, Value>| row.get(slot.name)?.as_i64();
+        return rows.iter().map(whole).collect::<Option<_>>().map(Column::Integers);
+    }
     if slot.datatype == BYTES {
         let text = |row: &Map<String, Value>| match slot.name {
             "prediction" => Some(Value::Object(row.clone()).to_string()),
-            "label" => row.get("label")?.as_str().map(str::to_string),
+            name @ ("label" | "text" | "finish_reason") => row.get(name)?.as_str().map(str::to_string),
             name => row.get(name).map(Value::to_string),
         };
         return rows.iter().map(text).collect::<Option<_>>().map(Column::Strings);

@@ -6,11 +6,14 @@
 //! | a text, or two | `text` BYTES `[-1]`, and `text_pair` |
 //! | an image | `image` BYTES `[-1]`: whole files; base64 in JSON |
 //! | rows | `numbers` FP32 `[-1, F]` and `categories` BYTES `[-1, N]`; or each column by its name, FP32 or BYTES `[-1]` |
+//! | a text, prepared | `input_ids`, `attention_mask` and, if need be, `token_type_ids` INT64 `[-1, -1]` in place of the texts |
+//! | an image, prepared | `pixel_values` FP32 `[-1, C, H, W]` in place of `image` |
 //!
 //! `[-1, 1]` stands for `[-1]` everywhere.
 
 use kiln_core::TaskKind;
 use kiln_data::Reads;
+use kiln_eval::Takes;
 use serde::Serialize;
 
 use crate::served::Served;
@@ -20,8 +23,14 @@ pub(super) const TEXT_PAIR: &str = "text_pair";
 pub(super) const IMAGE: &str = "image";
 pub(super) const NUMBERS: &str = "numbers";
 pub(super) const CATEGORIES: &str = "categories";
+pub(super) const INPUT_IDS: &str = "input_ids";
+pub(super) const MASK: &str = "attention_mask";
+pub(super) const TYPES: &str = "token_type_ids";
+pub(super) const PIXELS: &str = "pixel_values";
+pub(super) const LOGITS: &str = "logits";
 pub(super) const BYTES: &str = "BYTES";
 pub(super) const FP32: &str = "FP32";
+pub(super) const INT64: &str = "INT64";
 
 /// One tensor's name, type and shape.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,6 +47,23 @@ fn slot(name: &'static str, datatype: &'static str, width: Option<usize>) -> Slo
 
 /// What the model is asked by.
 pub(super) fn inputs(served: &Served) -> Vec<Slot> {
+    raw(served).into_iter().chain(prepared(served)).collect()
+}
+
+/// Tensors in place of the raw ones.
+fn prepared(served: &Served) -> Vec<Slot> {
+    let tokens = |name| Slot { name, datatype: INT64, shape: vec![-1, -1] };
+    match served.takes {
+        Some(Takes::Tokens { .. }) => [INPUT_IDS, MASK, TYPES].map(tokens).to_vec(),
+        Some(Takes::Pixels(shape)) => {
+            let shape = std::iter::once(-1).chain(shape.map(|d| d as i64)).collect();
+            vec![Slot { name: PIXELS, datatype: FP32, shape }]
+        }
+        None => Vec::new(),
+    }
+}
+
+fn raw(served: &Served) -> Vec<Slot> {
     match &served.reads {
         Reads::Image => vec![slot(IMAGE, BYTES, None)],
         Reads::Text { pair: false } => vec![slot(TEXT, BYTES, None)],
@@ -51,17 +77,24 @@ pub(super) fn inputs(served: &Served) -> Vec<Slot> {
     }
 }
 
-/// What it answers. `labels` and `prediction` hold JSON.
+/// What it answers. `labels` and `prediction` hold JSON; `logits` is what the net answers before that becomes probabilities, or
+/// numbers in the label's own units.
 pub(super) fn outputs(served: &Served) -> Vec<Slot> {
     let k = Some(served.classes.len());
+    let logits = slot(LOGITS, FP32, k);
     match served.task {
         TaskKind::Classification => {
-            vec![slot("label", BYTES, None), slot("score", FP32, None), slot("probabilities", FP32, k)]
+            let probabilities = slot("probabilities", FP32, k);
+            vec![slot("label", BYTES, None), slot("score", FP32, None), probabilities, logits]
         }
         TaskKind::MultiLabelClassification => {
-            vec![slot("labels", BYTES, None), slot("probabilities", FP32, k)]
+            vec![slot("labels", BYTES, None), slot("probabilities", FP32, k), logits]
         }
-        TaskKind::Regression => vec![slot("values", FP32, k)],
+        TaskKind::Regression => vec![slot("values", FP32, k), logits],
+        TaskKind::CausalLanguageModeling => {
+            let tokens = slot("tokens", INT64, None);
+            vec![slot(TEXT, BYTES, None), tokens, slot("finish_reason", BYTES, None)]
+        }
         _ => vec![slot("prediction", BYTES, None)],
     }
 }

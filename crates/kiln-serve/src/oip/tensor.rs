@@ -170,6 +170,19 @@ pub(crate) fn floats(bytes: &[u8], name: &str) -> Result<Vec<f32>, Refusal> {
     }
 }
 
+/// The elements of an INT64 tensor.
+pub(crate) fn integers(bytes: &[u8], name: &str) -> Result<Vec<i64>, Refusal> {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    match rest {
+        [] => Ok(eights.iter().map(|eight| i64::from_le_bytes(*eight)).collect()),
+        _ => {
+            let message =
+                format!("input {name:?}: expected 8 bytes an INT64 element, got {} bytes", bytes.len());
+            Err(Refusal::bad(message))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,5 +216,7 @@ mod tests {
         }
         assert_eq!(floats(&1.5_f32.to_le_bytes(), "x").unwrap(), [1.5]);
         assert!(floats(&[0; 5], "x").is_err());
+        assert_eq!(integers(&(-7_i64).to_le_bytes(), "x").unwrap(), [-7]);
+        assert!(integers(&[0; 12], "x").is_err());
     }
 }
