@@ -2,13 +2,17 @@
 """Exports a text model and an image model that kiln trained, in every precision, and runs the files with ONNX Runtime on
 real data as somebody else would: the tokenizer and the pixels' numbers from the exported folder, JPEG files by Pillow. Compares with `kiln predict`:
 float32 logits (up to a constant a sample) within 1e-4 and the same classes, alone and in batches of 32, padded to the longest
-and to a fixed length; float16 within 1e-2 and 99.5 % of the classes; int8 by accuracy, with size and speed.
+and to a fixed length; float16 within 1e-2 and 99.5 % of the classes; int8 by accuracy, with size and speed. `kiln verify` must agree by the same library,
+and the model card's lines of Python must run.
 Needs onnxruntime, transformers, pillow. Usage: python3 tests/onnx_agrees.py --kiln BINARY --data FOLDER
   [--text RUN --images RUN] [--sentences N --pictures N]
 """
 import json
+import os
+import shutil
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from transformers import AutoTokenizer
 
 import harness
 
+LIBRARY = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
 LENGTHS = (None, 128)  # padded to the longest of a batch, or to so many tokens
 FORMS = {"f32": ["precision=f32"], "f16": ["precision=f16"], "int8": ["precision=int8"],
          "int8 static": ["precision=int8", "calibration=static"]}
@@ -103,6 +108,7 @@ def compare(what, kiln, run, scratch, data_of):
         folder = scratch / f"{what}-{form.replace(' ', '-')}"
         harness.finish(harness.start(kiln, "export", run, *words, "-o", folder))
         harness.finish(harness.start(kiln, "verify", folder / "model.onnx"))
+        harness.finish(harness.start(kiln, "verify", folder, f"--onnxruntime={LIBRARY}"))
         data = data_of(folder)
         if wanted is None:
             wanted = of_kiln(kiln, run, data, scratch)
@@ -113,6 +119,12 @@ def compare(what, kiln, run, scratch, data_of):
                 got, times[batch, length] = of_onnx(session, data, batch, length)
                 apart = max(apart, float(np.abs(centred(got) - centred(wanted)).max()))
                 agree = min(agree, float((got.argmax(-1) == wanted.argmax(-1)).mean()))
+        if form == "f32":
+            answer = card_runs(folder, data.samples)
+            asked = data.samples[:1] if what == "images" else ["A text.", "Another one."]
+            alone = session(data.inputs(asked, None))
+            if not np.abs(answer - alone).max() <= 1e-4 * max(1.0, np.abs(alone).max()):
+                failures.append(f"{what}: the card's Python answers {np.abs(answer - alone).max():.1e} away")
         accuracy = float((got.argmax(-1) == data.truth).mean())
         size = (folder / "model.onnx").stat().st_size / 1e6
         rows.append((form, size, times[1, None] * 1e3, times[32, None] * 1e3, accuracy, agree, apart))
@@ -126,6 +138,20 @@ def compare(what, kiln, run, scratch, data_of):
     for form, size, one, many, accuracy, agree, apart in rows:
         print(f"| {form} | {size:.2f} | {one:.2f} | {many:.1f} | {accuracy:.4f} | {agree:.4f} | {apart:.1e} |")
     return failures
+
+
+def card_runs(folder, samples):
+    """What the lines of Python in the model card answer, run as they stand in the folder."""
+    code = (folder / "README.md").read_text().split("  ```python\n")[1].split("  ```")[0]
+    if isinstance(samples[0], Path):
+        shutil.copy(samples[0], folder / "picture.jpg")
+    names, place = {}, Path.cwd()
+    os.chdir(folder)
+    try:
+        exec(textwrap.dedent(code), names)
+    finally:
+        os.chdir(place)
+    return names["answer"]
 
 
 def trained(kiln, config, scratch, *words):

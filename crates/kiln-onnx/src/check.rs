@@ -39,10 +39,26 @@ pub(crate) fn run(
     tolerance: f32,
 ) -> Result<Vec<Checked>, OnnxError> {
     let folder = path.parent().unwrap_or(Path::new("."));
+    each(path, cases, tolerance, "tract", |case| {
+        outputs(model, folder, &case.inputs).map(|mut all| all.pop().unwrap_or_default())
+    })
+}
+
+/// Every case of a model as `runtime` answers it.
+///
+/// # Errors
+/// The runtime fails, or an answer is another.
+pub(crate) fn each(
+    path: &Path,
+    cases: &[Case],
+    tolerance: f32,
+    runtime: &'static str,
+    mut answer: impl FnMut(&Case) -> Result<Vec<f32>, String>,
+) -> Result<Vec<Checked>, OnnxError> {
     let one = |case: &Case| {
-        let got = outputs(model, folder, &case.inputs).map(|mut all| all.pop().unwrap_or_default());
-        let got = got.map_err(|problem| OnnxError::Runtime {
+        let got = answer(case).map_err(|problem| OnnxError::Runtime {
             path: path.into(),
+            runtime,
             case: case.name.clone(),
             problem,
         })?;

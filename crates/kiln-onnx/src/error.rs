@@ -85,14 +85,24 @@ pub enum OnnxError {
         /// What is wrong.
         problem: String,
     },
-    /// tract cannot run the file.
-    #[error("{}: {case}: the ONNX runtime (tract) failed: {problem}", path.display())]
+    /// A runtime cannot run the file.
+    #[error("{}: {case}: {runtime} failed: {problem}", path.display())]
     Runtime {
         /// The file.
         path: PathBuf,
+        /// tract or ONNX Runtime.
+        runtime: &'static str,
         /// Which golden case.
         case: String,
         /// The node and what is wrong with it.
+        problem: String,
+    },
+    /// There is no ONNX Runtime to check with.
+    #[error("{}: no ONNX Runtime: {problem}", path.display())]
+    NoRuntime {
+        /// The library that was tried.
+        path: PathBuf,
+        /// What the system or the library says.
         problem: String,
     },
     /// The file computes something else than the model it was made of.
@@ -132,6 +142,10 @@ impl OnnxError {
             OnnxError::Golden { .. } => {
                 "keep the folder that `kiln export` wrote together and unchanged, or export again"
             }
+            OnnxError::NoRuntime { .. } => {
+                "give its library, 1.17 or newer, as --onnxruntime=PATH or in ORT_DYLIB_PATH; Python's package has it as \
+                 onnxruntime/capi/libonnxruntime.so.VERSION"
+            }
             OnnxError::Runtime { .. } => "report this with the node's name",
             OnnxError::Mismatch { .. } => {
                 "do not use this file: it was altered, or this machine computes otherwise; export it again"
@@ -147,7 +161,7 @@ impl OnnxError {
             OnnxError::Model(error) => error.exit(),
             OnnxError::Data(error) => error.exit(),
             OnnxError::File(_) => Exit::Io,
-            OnnxError::Unfit { .. } | OnnxError::Occupied { .. } => Exit::Usage,
+            OnnxError::Unfit { .. } | OnnxError::Occupied { .. } | OnnxError::NoRuntime { .. } => Exit::Usage,
             OnnxError::NotOurs { .. } => Exit::Data,
             OnnxError::NoFamily { .. }
             | OnnxError::NoTensor { .. }

@@ -1,6 +1,6 @@
 //! Trained models as ONNX files that check themselves: drawn, run by another implementation, compared, and only then
 //! there. Owns the graphs of all families, the golden cases and their check; never trains, prints nothing.
-//! `kiln export` and `kiln verify` call it.
+//! `kiln export` and `kiln verify` call it; the latter also with an ONNX Runtime that is installed (`onnxruntime`).
 //!
 //! How a graph comes to be: by hand, family by family (`families`), from a net's own state and `config.json`. The other
 //! way is to capture the operations of a pass and lower them, as burn-onnx 0.22's experimental `export` does. It was looked at and
@@ -24,6 +24,7 @@ pub mod golden;
 mod graph;
 mod half;
 mod int8;
+mod onnxruntime;
 mod units;
 mod verify;
 
@@ -31,7 +32,7 @@ pub use calibration::calibration;
 pub use check::Checked;
 pub use error::OnnxError;
 pub use export::{Calibration, Options, Precision, Report, Subject, export, hashes};
-pub use verify::verify;
+pub use verify::{verify, verify_by_onnxruntime};
 
 /// The words of the families that can be exported.
 pub fn families() -> Vec<&'static str> {

@@ -5,10 +5,13 @@ use std::path::Path;
 
 use kiln_core::files;
 use serde::Deserialize;
+use tract_onnx::pb::ModelProto;
 
 use crate::check::{self, Checked};
+use crate::golden::Case;
 use crate::int8::plain;
-use crate::{OnnxError, file, golden};
+use crate::onnxruntime::Runtime;
+use crate::{OnnxError, Precision, file, golden};
 
 /// What the metadata say of the golden file.
 #[derive(Deserialize)]
@@ -24,7 +27,37 @@ struct Golden {
 /// # Errors
 /// No ONNX model, none of kiln's, or one that was altered; a golden file that is gone or altered; answers that differ.
 pub fn verify(path: &Path) -> Result<Vec<Checked>, OnnxError> {
-    let mut model = file::read(path)?;
+    let Opened { mut model, said, cases } = open(path)?;
+    model.graph.iter_mut().for_each(plain::widen);
+    check::run(&model, path, &cases, said.tolerance)
+}
+
+/// As [`verify`], by the ONNX Runtime whose library is at `library`, else where `ORT_DYLIB_PATH` says, else where the system
+/// finds one. Also says what computed.
+///
+/// # Errors
+/// As [`verify`]; and there is no such library.
+pub fn verify_by_onnxruntime(
+    path: &Path,
+    library: Option<&Path>,
+) -> Result<(String, Vec<Checked>), OnnxError> {
+    let Opened { model, said, cases } = open(path)?;
+    let fused = file::said(&model, "kiln.precision") != Some(Precision::Int8.word());
+    let mut runtime = Runtime::open(path, library, fused)?;
+    let checked =
+        check::each(path, &cases, said.tolerance, "ONNX Runtime", |case| runtime.output(case, &said.output))?;
+    Ok((runtime.name().to_string(), checked))
+}
+
+/// A file of kiln's, unchanged since it was written.
+struct Opened {
+    model: ModelProto,
+    said: Golden,
+    cases: Vec<Case>,
+}
+
+fn open(path: &Path) -> Result<Opened, OnnxError> {
+    let model = file::read(path)?;
     let not_ours = |problem: &str| OnnxError::NotOurs { path: path.into(), problem: problem.into() };
     let said = file::said(&model, "kiln.golden")
         .ok_or_else(|| not_ours("has no golden cases: `kiln export` did not write it"))?;
@@ -47,6 +80,5 @@ pub fn verify(path: &Path) -> Result<Vec<Checked>, OnnxError> {
     if cases.is_empty() {
         return Err(fault("holds no case"));
     }
-    model.graph.iter_mut().for_each(plain::widen);
-    check::run(&model, path, &cases, said.tolerance)
+    Ok(Opened { model, said, cases })
 }

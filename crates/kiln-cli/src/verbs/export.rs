@@ -17,6 +17,7 @@ use crate::stdout;
 use crate::target::{self, Target};
 use crate::verbs::verify;
 
+mod snippet;
 mod words;
 
 use words::{Format, Number, Words};
@@ -127,6 +128,7 @@ fn onnx(args: &Args, words: &Words, source: &Source, folder: &Path) -> Result<()
             if !subject.preprocessor.targets().is_empty() {
                 lines.push("answers are in the labels' own units".into());
             }
+            lines.extend(snippet::item(subject.preprocessor.input(), task, subject.folder));
             readme(source, subject, task, "onnx", lines, report.hashes.clone())
         };
         let report = kiln_onnx::export(subject, options, folder, readme)?;

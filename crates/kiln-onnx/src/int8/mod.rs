@@ -55,8 +55,9 @@ pub(crate) fn narrow(
     let model = file::model(plain, Vec::new());
     let mut differs = 0f32;
     for case in cases {
-        let answer = check::outputs(&model, Path::new("."), &case.inputs)
-            .map_err(|problem| OnnxError::Runtime { path: path.into(), case: case.name.clone(), problem })?;
+        let answer = check::outputs(&model, Path::new("."), &case.inputs).map_err(|problem| {
+            OnnxError::Runtime { path: path.into(), runtime: "tract", case: case.name.clone(), problem }
+        })?;
         let answer = answer.into_iter().next().unwrap_or_default();
         let checked = check::compared(case, &answer, 1.0);
         differs = differs.max(checked.difference / checked.allowed);

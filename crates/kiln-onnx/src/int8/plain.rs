@@ -1,7 +1,7 @@
 //! The same graph with its constant int8 weights widened: what `DequantizeLinear` with one scale a channel means, for a
 //! runtime that knows one scale a tensor (tract). Owns that arithmetic; the file itself is never changed by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, TensorProto};
@@ -11,8 +11,18 @@ use crate::half::floats;
 
 /// Widens every weight that is stored narrow.
 pub(crate) fn widen(graph: &mut GraphProto) {
-    let held: BTreeMap<String, TensorProto> =
-        graph.initializer.iter().map(|one| (one.name.clone(), one.clone())).collect();
+    let narrow: BTreeSet<&String> = graph
+        .node
+        .iter()
+        .filter(|node| node.op_type == "DequantizeLinear")
+        .flat_map(|node| &node.input)
+        .collect();
+    let held: BTreeMap<String, TensorProto> = graph
+        .initializer
+        .iter()
+        .filter(|one| narrow.contains(&one.name))
+        .map(|one| (one.name.clone(), one.clone()))
+        .collect();
     let mut widened = Vec::new();
     graph.node.retain(|node| {
         let input = |i: usize| node.input.get(i).and_then(|name| held.get(name));

@@ -43,6 +43,7 @@ pub(crate) fn measure(
 
 fn one(model: &ModelProto, batch: &BTreeMap<String, TensorData>) -> Result<Vec<Vec<f32>>, OnnxError> {
     check::outputs(model, Path::new("."), batch).map_err(|problem| OnnxError::Runtime {
+        runtime: "tract",
         path: file::MODEL.into(),
         case: "calibration".into(),
         problem,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kiln_core::TaskKind;
-use kiln_onnx::{OnnxError, Options, Precision, verify};
+use kiln_onnx::{OnnxError, Options, Precision, verify, verify_by_onnxruntime};
 use serde_json::json;
 
 use crate::common::*;
@@ -74,6 +74,22 @@ fn files_that_are_no_export_are_refused() {
     other[at] = b'm';
     fs::write(&file, other).unwrap();
     refused(verify(&file).unwrap_err(), "has no golden cases");
+}
+
+/// Altered files are refused before a library is opened, and what is no such library by its path.
+#[test]
+fn without_onnx_runtime_its_check_says_what_is_missing() {
+    let place = tempfile::tempdir().unwrap();
+    let (_, file) = made(place.path());
+    let library = place.path().join("libonnxruntime.so");
+    for content in [None, Some("no library")] {
+        content.iter().for_each(|text| fs::write(&library, text).unwrap());
+        let error = verify_by_onnxruntime(&file, Some(&library)).unwrap_err();
+        assert_eq!(error.exit(), kiln_core::Exit::Usage);
+        refused(error, "libonnxruntime.so: no ONNX Runtime");
+    }
+    fs::write(&file, b"no model").unwrap();
+    refused(verify_by_onnxruntime(&file, Some(&library)).unwrap_err(), "not an ONNX model");
 }
 
 /// One bit, anywhere.
