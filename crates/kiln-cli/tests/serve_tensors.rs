@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn models() -> &'static Models {
     })
 }
 
-fn server(run: &PathBuf) -> Server {
+fn server(run: &Path) -> Server {
     Server::start([format!("m={}", run.display())])
 }
 

@@ -35,8 +35,8 @@ impl<'a> Pieces<'a> {
     /// Bytes at the text's end that a stop string may begin with.
     fn held_back(&self, text: &str) -> usize {
         let begins = |stop: &String| {
-            let cuts = stop.char_indices().map(|(at, _)| at).rev();
-            cuts.into_iter().find(|at| text.ends_with(&stop[..*at])).unwrap_or(0)
+            let mut cuts = stop.char_indices().map(|(at, _)| at).rev();
+            cuts.find(|at| text.ends_with(&stop[..*at])).unwrap_or(0)
         };
         self.stop.iter().map(begins).max().unwrap_or(0)
     }
