@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kiln-eval", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data"]),
     ("kiln-serve", &["kiln-core", "kiln-data", "kiln-eval"]),
     ("kiln-train", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data", "kiln-eval"]),
-    ("kiln-onnx", &["kiln-core", "kiln-models", "kiln-data", "kiln-eval"]),
+    ("kiln-onnx", &["kiln-core", "kiln-nn", "kiln-models", "kiln-data", "kiln-eval"]),
     (
         "kiln-cli",
         &[
