@@ -121,11 +121,11 @@ mod tests {
     fn patience_begins_anew_once_everything_was_taken() {
         run(async {
             let (ours, mut theirs) = duplex(64);
-            let mut ours = Patient::new(ours, Duration::from_millis(600), Arc::default());
+            let mut ours = Patient::new(ours, Duration::from_millis(1500), Arc::default());
             let reader = tokio::spawn(async move {
                 let mut all = [0; 512];
                 for _ in 0..10 {
-                    sleep(Duration::from_millis(100)).await;
+                    sleep(Duration::from_millis(200)).await;
                     theirs.read_exact(&mut all).await.unwrap();
                 }
             });
