@@ -1,16 +1,19 @@
 //! Scaled dot-product attention in tiles: no matrix of all queries by all keys is kept (after Dao et al., 2022,
 //! FlashAttention); the backward pass forms the weights of a tile again from each row's largest score and sum.
-//! Owns the processor's form; `attention.rs` has the plain one and the choice.
+//! Owns the processor's form; `attention.rs` has the plain one and the choice, `pieces` what a thread takes at once.
 //!
 //! Difference: a tile holds whole rows of scores, which a core's cache can, so the softmax needs no running maximum.
 //!
 //! Shapes: `B` batch, `N` heads, `T` queries, `S` keys, `W` head width.
+
+mod pieces;
 
 use burn::tensor::{Bool, Tensor};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 use std::ops::Range;
 
+use self::pieces::{Piece, pieces};
 use super::gemm::{Matrix, Threads, product};
 use super::kernel::{Kernel, Value, run, truths};
 use super::math::exp;
@@ -59,31 +62,6 @@ struct Attention {
     texts: Option<Texts>,
     drop: Option<Drop>,
     precision: Precision,
-}
-
-/// Queries of one head and the keys that they may see: what a thread takes at once.
-struct Piece {
-    head: usize,
-    queries: Range<usize>,
-    keys: Range<usize>,
-}
-
-impl Piece {
-    /// Queries of a tile: its scores take a quarter of a MiB.
-    fn tile(&self) -> usize {
-        ((1 << 16) / self.keys.len().max(1)).clamp(16, 128)
-    }
-
-    /// Scores of a tile.
-    fn scores(&self) -> usize {
-        self.tile().min(self.queries.len()) * self.keys.len()
-    }
-
-    /// First row and number of rows of each tile.
-    fn tiles(&self) -> impl Iterator<Item = (usize, usize)> {
-        let (tile, end) = (self.tile(), self.queries.end);
-        self.queries.clone().step_by(tile).map(move |first| (first, tile.min(end - first)))
-    }
 }
 
 /// `[B, N, T, W]` wherever its values lie.
@@ -156,22 +134,6 @@ impl<'a> Hidden<'a> {
 }
 
 impl Attention {
-    fn pieces(&self, sizes: &Sizes) -> Vec<Piece> {
-        let heads = 0..sizes.b * sizes.n;
-        let Some(texts) = &self.texts else {
-            return heads.map(|head| Piece { head, queries: 0..sizes.t, keys: 0..sizes.s }).collect();
-        };
-        let mut end = 0;
-        let piece = |(text, length): (usize, &usize)| {
-            let keys = end..end + length;
-            end = keys.end;
-            (if texts.one_asks { text..text + 1 } else { keys.clone() }, keys)
-        };
-        let pieces: Vec<_> = texts.lengths.iter().enumerate().map(piece).collect();
-        let of_head = |head| move |(queries, keys)| Piece { head, queries, keys };
-        heads.flat_map(|head| pieces.iter().cloned().map(of_head(head))).collect()
-    }
-
     fn hidden(&self, sizes: &Sizes, b: usize, first: usize) -> Option<Hidden<'_>> {
         let hidden = self.hidden.as_ref()?;
         let shape = dims(hidden);
@@ -323,41 +285,43 @@ impl Kernel<3> for Attention {
         let mut y = unwritten(sizes.b * sizes.t * sizes.n * sizes.w);
         let mut stats = unwritten(2 * sizes.b * sizes.n * sizes.t);
         let (out, shared) = (Shared::new(&mut y), Shared::new(&mut stats));
-        self.pieces(&sizes).into_par_iter().for_each(|piece| {
-            scratch(piece.scores(), |weights| {
-                for place in piece.tiles() {
-                    let tile = Tile::new(self, sizes, &piece, place);
-                    let weights = &mut weights[..tile.rows * tile.width()];
-                    // SAFETY: the tile's rows are this thread's.
-                    let stats =
-                        unsafe { shared.slice(2 * (piece.head * sizes.t + tile.first), 2 * tile.rows) };
-                    tile.scores(weights, &query, &keys, self.scale);
-                    tile.for_rows(|i, hidden| {
-                        let row = &mut weights[i * tile.width()..][..tile.width()];
-                        (stats[2 * i], stats[2 * i + 1]) = softmax(row, hidden);
-                        if let Some(drop) = &self.drop {
-                            drop_in_place(row, tile.draw(drop, i), drop.below, drop.scale);
+        pieces(self.texts.as_ref(), sizes.b * sizes.n, [sizes.t, sizes.s]).into_par_iter().for_each(
+            |piece| {
+                scratch(piece.scores(), |weights| {
+                    for place in piece.tiles() {
+                        let tile = Tile::new(self, sizes, &piece, place);
+                        let weights = &mut weights[..tile.rows * tile.width()];
+                        // SAFETY: the tile's rows are this thread's.
+                        let stats =
+                            unsafe { shared.slice(2 * (piece.head * sizes.t + tile.first), 2 * tile.rows) };
+                        tile.scores(weights, &query, &keys, self.scale);
+                        tile.for_rows(|i, hidden| {
+                            let row = &mut weights[i * tile.width()..][..tile.width()];
+                            (stats[2 * i], stats[2 * i + 1]) = softmax(row, hidden);
+                            if let Some(drop) = &self.drop {
+                                drop_in_place(row, tile.draw(drop, i), drop.below, drop.scale);
+                            }
+                        });
+                        let weights = Matrix::rows(weights.as_ptr(), tile.width());
+                        let shape = [tile.rows, sizes.w, tile.width()];
+                        let out = sizes.out(out, tile.query(), sizes.t);
+                        // SAFETY: as in `scores`; a head's rows of the answer are written by this thread alone.
+                        unsafe {
+                            product(
+                                shape,
+                                out,
+                                false,
+                                weights,
+                                value.matrix(tile.keys()),
+                                1.0,
+                                Threads::One,
+                                self.precision,
+                            );
                         }
-                    });
-                    let weights = Matrix::rows(weights.as_ptr(), tile.width());
-                    let shape = [tile.rows, sizes.w, tile.width()];
-                    let out = sizes.out(out, tile.query(), sizes.t);
-                    // SAFETY: as in `scores`; a head's rows of the answer are written by this thread alone.
-                    unsafe {
-                        product(
-                            shape,
-                            out,
-                            false,
-                            weights,
-                            value.matrix(tile.keys()),
-                            1.0,
-                            Threads::One,
-                            self.precision,
-                        );
                     }
-                }
-            });
-        });
+                });
+            },
+        );
         (heads(y, &sizes, sizes.t), (inputs, stats))
     }
 
@@ -375,64 +339,66 @@ impl Kernel<3> for Attention {
         let mut dquery = unwritten(b * n * t * w);
         let (mut dkeys, mut dvalue) = (vec![0.0; b * n * s * w], vec![0.0; b * n * s * w]);
         let (dq, dk, dv) = (Shared::new(&mut dquery), Shared::new(&mut dkeys), Shared::new(&mut dvalue));
-        self.pieces(&sizes).into_par_iter().for_each(|piece| {
-            scratch(3 * piece.scores(), |room| {
-                for place in piece.tiles() {
-                    let tile = Tile::new(self, sizes, &piece, place);
-                    let (rows, width) = (tile.rows, tile.width());
-                    let (weights, room) = room.split_at_mut(rows * width);
-                    let (slopes, room) = room.split_at_mut(rows * width);
-                    let dropped = &mut room[..rows * width];
-                    let stats = &stats[2 * (piece.head * t + tile.first)..];
-                    tile.scores(weights, &query, &keys, self.scale);
-                    tile.scores(slopes, &dy, &value, 1.0);
-                    tile.for_rows(|i, hidden| {
-                        let at = i * width..(i + 1) * width;
-                        let (weights, slopes) = (&mut weights[at.clone()], &mut slopes[at.clone()]);
-                        softmax_again(weights, hidden, stats[2 * i], stats[2 * i + 1]);
-                        if let Some(drop) = &self.drop {
-                            let draw = tile.draw(drop, i);
-                            drop_some(weights, &mut dropped[at], draw, drop.below, drop.scale);
-                            drop_in_place(slopes, draw, drop.below, drop.scale);
+        pieces(self.texts.as_ref(), sizes.b * sizes.n, [sizes.t, sizes.s]).into_par_iter().for_each(
+            |piece| {
+                scratch(3 * piece.scores(), |room| {
+                    for place in piece.tiles() {
+                        let tile = Tile::new(self, sizes, &piece, place);
+                        let (rows, width) = (tile.rows, tile.width());
+                        let (weights, room) = room.split_at_mut(rows * width);
+                        let (slopes, room) = room.split_at_mut(rows * width);
+                        let dropped = &mut room[..rows * width];
+                        let stats = &stats[2 * (piece.head * t + tile.first)..];
+                        tile.scores(weights, &query, &keys, self.scale);
+                        tile.scores(slopes, &dy, &value, 1.0);
+                        tile.for_rows(|i, hidden| {
+                            let at = i * width..(i + 1) * width;
+                            let (weights, slopes) = (&mut weights[at.clone()], &mut slopes[at.clone()]);
+                            softmax_again(weights, hidden, stats[2 * i], stats[2 * i + 1]);
+                            if let Some(drop) = &self.drop {
+                                let draw = tile.draw(drop, i);
+                                drop_some(weights, &mut dropped[at], draw, drop.below, drop.scale);
+                                drop_in_place(slopes, draw, drop.below, drop.scale);
+                            }
+                            softmax_back(weights, slopes);
+                        });
+                        let used = if self.drop.is_some() { dropped.as_ptr() } else { weights.as_ptr() };
+                        let used = Matrix::rows(used, width).transposed();
+                        let slopes = Matrix::rows(slopes.as_ptr(), width);
+                        let (of_query, of_keys) = (tile.query(), tile.keys());
+                        let (dq, dk) = (sizes.out(dq, of_query, t), sizes.out(dk, of_keys, s));
+                        let dv = sizes.out(dv, of_keys, s);
+                        let (query, keys) = (query.matrix(of_query), keys.matrix(of_keys));
+                        let dy = dy.matrix(of_query);
+                        // SAFETY: as in `scores`; a head's rows of the gradients are written by this thread alone.
+                        unsafe {
+                            product([width, w, rows], dv, true, used, dy, 1.0, Threads::One, self.precision);
+                            product(
+                                [rows, w, width],
+                                dq,
+                                false,
+                                slopes,
+                                keys,
+                                self.scale,
+                                Threads::One,
+                                self.precision,
+                            );
+                            let slopes = slopes.transposed();
+                            product(
+                                [width, w, rows],
+                                dk,
+                                true,
+                                slopes,
+                                query,
+                                self.scale,
+                                Threads::One,
+                                self.precision,
+                            );
                         }
-                        softmax_back(weights, slopes);
-                    });
-                    let used = if self.drop.is_some() { dropped.as_ptr() } else { weights.as_ptr() };
-                    let used = Matrix::rows(used, width).transposed();
-                    let slopes = Matrix::rows(slopes.as_ptr(), width);
-                    let (of_query, of_keys) = (tile.query(), tile.keys());
-                    let (dq, dk) = (sizes.out(dq, of_query, t), sizes.out(dk, of_keys, s));
-                    let dv = sizes.out(dv, of_keys, s);
-                    let (query, keys) = (query.matrix(of_query), keys.matrix(of_keys));
-                    let dy = dy.matrix(of_query);
-                    // SAFETY: as in `scores`; a head's rows of the gradients are written by this thread alone.
-                    unsafe {
-                        product([width, w, rows], dv, true, used, dy, 1.0, Threads::One, self.precision);
-                        product(
-                            [rows, w, width],
-                            dq,
-                            false,
-                            slopes,
-                            keys,
-                            self.scale,
-                            Threads::One,
-                            self.precision,
-                        );
-                        let slopes = slopes.transposed();
-                        product(
-                            [width, w, rows],
-                            dk,
-                            true,
-                            slopes,
-                            query,
-                            self.scale,
-                            Threads::One,
-                            self.precision,
-                        );
                     }
-                }
-            });
-        });
+                });
+            },
+        );
         [Some(heads(dquery, &sizes, t)), Some(heads(dkeys, &sizes, s)), Some(heads(dvalue, &sizes, s))]
     }
 }
