@@ -156,12 +156,19 @@ fn dropout_zeroes_its_share_scales_the_rest_and_keeps_what_the_gradient_keeps() 
 fn attention() {
     use kiln_nn::{Dropout, attention, attention::Mask, attention_packed};
     let mut shapes = Draw(5);
-    for seed in 0..30 {
-        let kind = seed % 5;
+    for seed in 0..36 {
+        let kind = seed % 6;
         let (b, n) = (1 + shapes.below(3), 1 + shapes.below(3));
-        let (t, w) = (2 + shapes.below(150), 1 + shapes.below(40));
-        let long = if seed == 0 { 1100 } else { t };
-        // Which keys are hidden: none, padding behind, causal with padding before, a row that sees nothing, other texts.
+        // Where each text is one token, gradients are nothing but rounding.
+        let (t, w) = (if kind == 4 { 4 } else { 2 } + shapes.below(150), 1 + shapes.below(40));
+        let lengths: Vec<usize> = (0..t).map(|i| 1 + i % 3).collect();
+        let long = match seed {
+            0 => 1100,
+            _ if kind == 5 => lengths.iter().sum(),
+            _ => t,
+        };
+        // Which keys are hidden: none, padding behind, causal with padding before, a row that sees nothing,
+        // other texts, where all their tokens ask and where one of each does.
         let mask = |train: bool| match kind {
             0 => None,
             1 | 2 => {
@@ -175,6 +182,7 @@ fn attention() {
                 .equal_elem(1);
                 Some(if kind == 1 { Mask::padding(&real) } else { Mask::causal(&real) })
             }
+            5 => Some(Mask::one_of_each_text(&lengths, &train_or_not(train))),
             4 => Some(Mask::texts(&[t / 2, t - t / 2 - 1, 1], &train_or_not(train))),
             _ => {
                 let hidden = Tensor::<4, Bool>::from_data(
